@@ -1,0 +1,97 @@
+"""What a model file says of itself: everything that is needed to use it years later without asking anyone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from imago.core.errors import ModelError
+from imago.core.labels import Labels
+from imago.core.spec import InputSpec
+
+FORMAT = 1  # raised when an older Imago could no longer read the card
+METADATA_KEY = "imago"  # the key in the metadata of .onnx and .safetensors files that holds the card as JSON
+
+Task = Literal["binary", "semantic"]  # one soft foreground, or one class a pixel
+Output = Literal["probability", "logit"]  # what the file's first output holds
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One model: what it is, what it eats, what it answers, how good it is, where it comes from."""
+
+    name: str
+    architecture: str  # key of imago.models.BUILDERS, "" for a foreign network
+    options: dict[str, Any]  # keyword arguments of the builder (classes, in_channels, encoder, ...)
+    task: Task
+    labels: Labels
+    input: InputSpec
+    output: Output = "probability"
+    stretch: bool = False  # spread the answer to 0..1 by its own least and largest value (official U2-Net)
+    scores: dict[str, float] = field(default_factory=dict)  # "people/iou": 0.94 and the like
+    data: tuple[str, ...] = ()  # what it was trained on, with licences
+    licence: str = "unknown"
+    recipe: str = ""  # the command that made it
+    note: str = ""
+    precision: str = "float32"  # of the stored weights
+
+    def __post_init__(self) -> None:
+        if self.task not in ("binary", "semantic"):
+            raise ModelError(f"model {self.name!r}: task {self.task!r} is not known; choose binary or semantic")
+        if self.task == "binary" and len(self.labels) != 2:
+            raise ModelError(f"model {self.name!r}: a binary model has two labels; got {len(self.labels)}")
+
+    def with_(self, **changes: Any) -> ModelCard:
+        return replace(self, **changes)
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "name": self.name,
+                "architecture": self.architecture,
+                "options": self.options,
+                "task": self.task,
+                "labels": self.labels.to_json(),
+                "input": self.input.to_json(),
+                "output": self.output,
+                "stretch": self.stretch,
+                "scores": self.scores,
+                "data": list(self.data),
+                "licence": self.licence,
+                "recipe": self.recipe,
+                "note": self.note,
+                "precision": self.precision,
+            },
+            sort_keys=True,
+        )
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "model card") -> ModelCard:
+        """Raises ModelError that names ``source`` if the text is no card or of a newer format."""
+        try:
+            values = json.loads(text)
+            if values["format"] > FORMAT:
+                raise ModelError(
+                    f"{source}: written by a newer Imago (card format {values['format']}, this one reads up to "
+                    f"{FORMAT}). Update with: pip install -U imago-seg"
+                )
+            return cls(
+                name=values["name"],
+                architecture=values["architecture"],
+                options=dict(values["options"]),
+                task=values["task"],
+                labels=Labels.from_json(values["labels"]),
+                input=InputSpec.from_json(values["input"]),
+                output=values.get("output", "probability"),
+                stretch=bool(values.get("stretch", False)),
+                scores={str(k): float(v) for k, v in values.get("scores", {}).items()},
+                data=tuple(values.get("data", ())),
+                licence=values.get("licence", "unknown"),
+                recipe=values.get("recipe", ""),
+                note=values.get("note", ""),
+                precision=values.get("precision", "float32"),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{source}: the model card inside is damaged ({error!r}); export the model again") from error

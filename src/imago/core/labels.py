@@ -1,0 +1,76 @@
+"""Class names, their colours and the value that means "ignore"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Colour = tuple[int, int, int]
+
+IGNORE = 255  # the largest value of a uint8 label map
+
+
+def default_colours(count: int) -> tuple[Colour, ...]:
+    """``count`` RGB colours 0..255 that are far apart; the first is black (background).
+
+    The rule is the one of PASCAL VOC's development kit: the bits of the index, taken three at a time,
+    become the high bits of red, green and blue.
+    """
+    colours = []
+    for index in range(count):
+        red = green = blue = 0
+        rest = index
+        for shift in range(7, -1, -1):
+            red |= (rest & 1) << shift
+            green |= ((rest >> 1) & 1) << shift
+            blue |= ((rest >> 2) & 1) << shift
+            rest >>= 3
+        colours.append((red, green, blue))
+    return tuple(colours)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a model or a data set, in the order of their values in a label map.
+
+    ``names[i]`` is the class with value ``i``; index 0 is the background where there is one.
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...] = field(default=())  # RGB 0..255, one a class
+    ignore: int = IGNORE  # value of pixels that count for nothing
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("labels need at least one name")
+        if len(set(self.names)) != len(self.names):
+            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            raise ValueError(f"label names must differ; these stand twice: {', '.join(twice)}")
+        if not self.colours:
+            object.__setattr__(self, "colours", default_colours(len(self.names)))
+        if len(self.colours) != len(self.names):
+            raise ValueError(f"{len(self.names)} names but {len(self.colours)} colours; give one colour a name")
+        if 0 <= self.ignore < len(self.names):
+            raise ValueError(
+                f"the ignore value {self.ignore} is also the value of class {self.names[self.ignore]!r}; "
+                f"choose one of {len(self.names)} or more"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"names": list(self.names), "colours": [list(c) for c in self.colours], "ignore": self.ignore}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Labels:
+        return cls(
+            names=tuple(values["names"]),
+            colours=tuple((int(r), int(g), int(b)) for r, g, b in values.get("colours", ())),
+            ignore=int(values.get("ignore", IGNORE)),
+        )
+
+
+def binary_labels(name: str = "subject") -> Labels:
+    """Background and one foreground class, which is drawn in a light green."""
+    return Labels(names=("background", name), colours=((0, 0, 0), (64, 200, 96)))

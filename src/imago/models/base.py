@@ -1,0 +1,65 @@
+"""What every semantic net shares: three calls that never change the type of their answer.
+
+A net that is a ``SegmentationNet`` gives
+
+- ``forward(images)``: float (N, C, H, W) -> tuple of logits, each (N, K, H, W) at the size of the input; the first is
+  the answer, the others are side or auxiliary outputs that only the loss looks at;
+- ``loss(images, target)``: named terms, each a scalar, to be added up;
+- ``decode(outputs)``: probabilities float32 (N, K, H, W) of the first output.
+
+K is 1 for a binary net (sigmoid), else the number of classes (softmax).
+Example: ``UNet(classes=1)`` and an input (2, 3, 64, 64) give a tuple of one tensor (2, 1, 64, 64).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Target(NamedTuple):
+    """What a batch should come to."""
+
+    labels: Tensor  # int64 (N, H, W), classes; the ignore value counts for nothing
+    weights: Tensor | None = None  # float32 (N, H, W), how much each pixel counts, None where all count alike
+
+
+Criterion = Callable[[Tensor, Target], Tensor]  # logits (N, K, H, W) and target -> scalar
+
+
+class SegmentationNet(nn.Module):
+    """Base of the semantic nets. A subclass sets ``multiple``, ``side_weights`` and writes ``forward``."""
+
+    multiple: ClassVar[int] = 1  # sides of the input must be multiples of this (1: any size)
+    classes: int  # output channels; 1 is binary
+    in_channels: int
+
+    def __init__(self, classes: int, in_channels: int) -> None:
+        super().__init__()
+        if classes < 1 or in_channels < 1:
+            raise ValueError(f"classes and in_channels must be 1 or more; got {classes} and {in_channels}")
+        self.classes = classes
+        self.in_channels = in_channels
+        self.side_weights: tuple[float, ...] = (1.0,)  # one an output of forward
+        self.criterion: Criterion | None = None  # set by the training
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+    def loss(self, images: Tensor, target: Target) -> dict[str, Tensor]:
+        """Named terms: ``main``, and ``side1`` ... where the net has more outputs."""
+        if self.criterion is None:
+            raise RuntimeError("set net.criterion (see imago.losses.build) before asking for a loss")
+        outputs = self(images)
+        names = ["main"] + [f"side{i}" for i in range(1, len(outputs))]
+        return {
+            name: weight * self.criterion(output.float(), target)
+            for name, weight, output in zip(names, self.side_weights, outputs, strict=True)
+        }
+
+    def decode(self, outputs: tuple[Tensor, ...]) -> Tensor:
+        logits = outputs[0].float()
+        return torch.sigmoid(logits) if self.classes == 1 else torch.softmax(logits, dim=1)

@@ -13,21 +13,14 @@ Example: ``UNet(classes=1)`` and an input (2, 3, 64, 64) give a tuple of one ten
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from imago.losses.target import Criterion, Target
 
-class Target(NamedTuple):
-    """What a batch should come to."""
-
-    labels: Tensor  # int64 (N, H, W), classes; the ignore value counts for nothing
-    weights: Tensor | None = None  # float32 (N, H, W), how much each pixel counts, None where all count alike
-
-
-Criterion = Callable[[Tensor, Target], Tensor]  # logits (N, K, H, W) and target -> scalar
+__all__ = ["Criterion", "SegmentationNet", "Target"]
 
 
 class SegmentationNet(nn.Module):

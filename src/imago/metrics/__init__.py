@@ -1,0 +1,1 @@
+"""Scores of segmentations, in NumPy: confusion matrices, outlines, soft foregrounds, bootstrap intervals."""

@@ -1,0 +1,86 @@
+"""Bootstrap intervals over images (Efron 1979, the percentile method): how far a mean would move with other photos.
+
+Images are the unit that is drawn anew, not pixels: pixels of one photo are right or wrong together, and an interval
+over pixels would be far too narrow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 2000
+_CHUNK = 4_000_000  # drawn numbers at a time: bounds the memory at some 100 MB whatever the count of images
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean (or pooled score) with the bounds of its interval; the bounds are nan with fewer than two images."""
+
+    mean: float
+    low: float
+    high: float
+    confidence: float = 0.95
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+    def to_json(self) -> dict[str, float | None]:
+        """nan is not JSON: it becomes null."""
+        values = {"mean": self.mean, "low": self.low, "high": self.high}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def interval(per_image: np.ndarray, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """The mean of ``per_image`` (N,) and its interval. Images whose value is nan are left out."""
+    values = np.asarray(per_image, np.float64)
+    if values.ndim != 1:
+        raise ValueError(f"one value an image is expected, shape (N,); got {values.shape}")
+    values = values[~np.isnan(values)]
+    # Sums of (value, 1): their ratio is the mean.
+    stack = np.stack([values, np.ones_like(values)], axis=1)
+    return interval_of(lambda sums: sums[..., 0] / sums[..., 1], stack, confidence, resamples, seed)
+
+
+def interval_of(
+    function: Callable[[np.ndarray], np.ndarray],
+    per_image: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """A score of the *sum* over images, such as a pooled IoU, and its interval.
+
+    ``per_image`` is (N, ...), for instance the counts (N, 3, K) of ``ConfusionMatrix``. ``function`` takes such sums
+    with one more leading axis (R, ...) and gives float (R,); resamples for which it says nan are left out.
+    """
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ValueError(
+            f"confidence must lie between 0 and 1 and resamples be 1 or more; got {confidence}, {resamples}"
+        )
+    stack = np.asarray(per_image, np.float64)
+    count = len(stack)
+    if count == 0:
+        return Interval(math.nan, math.nan, math.nan, confidence)
+    mean = float(function(stack.sum(axis=0)[None])[0])
+    if count == 1:
+        return Interval(mean, math.nan, math.nan, confidence)
+    flat = stack.reshape(count, -1)
+    random = np.random.default_rng(seed)
+    rows = max(1, min(resamples, _CHUNK // max(count, flat.shape[1])))
+    answers = []
+    for start in range(0, resamples, rows):
+        draws = min(rows, resamples - start)
+        drawn = random.integers(0, count, (draws, count)) + np.arange(draws)[:, None] * count
+        times = np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count)
+        sums = times.astype(np.float64) @ flat
+        answers.append(function(sums.reshape(draws, *stack.shape[1:])))
+    scores = np.concatenate(answers)
+    scores = scores[~np.isnan(scores)]
+    if scores.size == 0:
+        return Interval(mean, math.nan, math.nan, confidence)
+    low, high = np.quantile(scores, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high), confidence)

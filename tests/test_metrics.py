@@ -241,6 +241,10 @@ def test_ignored_pixels_have_no_outline() -> None:
     predicted[20:40, 40:55] = 1  # wrong, but only where nothing counts
     assert boundary_f(predicted, void, 2)[1] == 1
     assert boundary_f(predicted, truth, 2)[1] < 1
+    # Where a mask meets the unknown there is no outline: of the left half three sides remain, less the two corners.
+    outline = boundary._outline((void == 1).view(np.uint8), (void == 255).view(np.uint8))
+    assert outline.sum() == 20 + 10 + 10 - 2
+    assert not outline[21:39, 29].any()
 
 
 @few

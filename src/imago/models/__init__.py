@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from imago.core.errors import ModelError
@@ -21,7 +22,7 @@ def _unet(
     norm: bool = True,
     encoder: str = "",
     pretrained: bool = False,
-    widths: tuple[int, ...] = (256, 128, 64, 32),
+    widths: Sequence[int] = (256, 128, 64, 32),
     context: int = 0,
 ) -> SegmentationNet:
     """``encoder`` empty: the network of the paper, ``width`` and ``norm`` count; else ``widths`` and ``context``."""
@@ -33,16 +34,18 @@ def _unet(
     return EncoderUNet(build_encoder(encoder, in_channels, pretrained), classes, in_channels, tuple(widths), context)
 
 
-def _u2net(classes: int = 1, in_channels: int = 3) -> SegmentationNet:
+def _u2net(classes: int = 1, in_channels: int = 3, width: int = 64) -> SegmentationNet:
+    """``width`` scales all channels; 64 is the paper's."""
     from imago.models.u2net import u2net
 
-    return u2net(classes, in_channels)
+    return u2net(classes, in_channels, width)
 
 
-def _u2netp(classes: int = 1, in_channels: int = 3) -> SegmentationNet:
+def _u2netp(classes: int = 1, in_channels: int = 3, width: int = 64) -> SegmentationNet:
+    """``width`` scales all channels; 64 is the paper's."""
     from imago.models.u2net import u2netp
 
-    return u2netp(classes, in_channels)
+    return u2netp(classes, in_channels, width)
 
 
 BUILDERS: dict[str, Callable[..., SegmentationNet]] = {
@@ -55,11 +58,16 @@ BUILDERS: dict[str, Callable[..., SegmentationNet]] = {
 def build(architecture: str, **options: Any) -> SegmentationNet:
     """A new net with fresh weights. ``options``: ``classes`` (1 is binary), ``in_channels`` and what the net has.
 
-    Raises ModelError for a name or option that there is not.
+    Raises ModelError for a name or option that there is not, and for a value that the net cannot have.
     """
     if architecture not in BUILDERS:
         raise ModelError(f"architecture {architecture!r} is not known; choose from {', '.join(BUILDERS)}")
+    builder = BUILDERS[architecture]
+    known = inspect.signature(builder).parameters
+    for name in options:
+        if name not in known:
+            raise ModelError(f"architecture {architecture!r} has no option {name!r}; it takes {', '.join(known)}")
     try:
-        return BUILDERS[architecture](**options)
-    except TypeError as error:
+        return builder(**options)
+    except (TypeError, ValueError) as error:
         raise ModelError(f"architecture {architecture!r}: {error}") from error

@@ -13,8 +13,6 @@ Example: ``UNet(classes=1)`` and an input (2, 3, 64, 64) give a tuple of one ten
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +24,7 @@ __all__ = ["Criterion", "SegmentationNet", "Target"]
 class SegmentationNet(nn.Module):
     """Base of the semantic nets. A subclass sets ``multiple``, ``side_weights`` and writes ``forward``."""
 
-    multiple: ClassVar[int] = 1  # sides of the input must be multiples of this (1: any size)
+    multiple: int = 1  # sides of the input must be multiples of this (1: any size)
     classes: int  # output channels; 1 is binary
     in_channels: int
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from imago.core.errors import ModelError
 
-# Narrow forms for small files and CPUs: half the width or less, and three thin 3 x 3 convolutions in place of the 7 x 7 stem
-# (He et al. 2019, arXiv:1812.01187, "ResNet-C"), which costs a third less on a CPU.
+# Narrow forms for small files and CPUs: half the width or less, and three thin 3 x 3 convolutions in place of the 7 x 7
+# stem (He et al. 2019, arXiv:1812.01187, "ResNet-C"), which costs a third less on a CPU.
 NARROW: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet18_half": ("resnet18", {"channels": (32, 64, 128, 256), "stem_type": "deep", "stem_width": 16}),
     "resnet34_slim": ("resnet34", {"channels": (32, 64, 128, 192), "stem_type": "deep", "stem_width": 16}),
@@ -45,9 +45,9 @@ def build_encoder(name: str, in_channels: int = 3, pretrained: bool = False) -> 
         raise ModelError(f"encoder {name!r} has no published weights; use {base!r} or pretrained=False")
     try:
         network = timm.create_model(base, features_only=True, in_chans=in_channels, pretrained=pretrained, **extra)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:  # unknown name; published weights that cannot be fetched
         raise ModelError(
             f"encoder {name!r} is not to be had: {error}. Names: {', '.join(NARROW)}, or one of timm.list_models()"
         ) from error
-    info = network.feature_info
+    info: Any = network.feature_info  # timm's own class, which nn.Module's types do not know
     return Encoder(network, tuple(info.reduction()), tuple(info.channels()))

@@ -2,19 +2,21 @@
 
 ``UNet`` is the network of the paper's figure 1. Differs from the paper:
 - padded convolutions, so that the mask has the size of the image and nothing is cropped;
-- batch normalisation after each convolution (on by default; the paper of 2015 has none), which trains from scratch
-  without the paper's care for initial weights; ``norm=False`` gives the plain form, 31.0 M parameters at width 64;
+- batch normalisation after each convolution (on by default; the paper of 2015 has none); ``norm=False`` gives the
+  plain form, 31,031,745 parameters at width 64, 3 channels and 1 class;
 - no dropout at the end of the contracting path.
+As in the paper: the initial weights are drawn from a normal distribution of spread sqrt(2 / inputs), so that the plain
+form passes its signal through 23 layers without fading.
 
 ``EncoderUNet`` keeps the idea (contract, expand, join maps of equal size) and takes the contracting path from an
 ``Encoder``. Where the paper has 2 x 2 transposed convolutions it has a 1 x 1 convolution and nearest-neighbour
-doubling: no checkerboard, and the narrow map is the one that grows. Its answer is made at the stride of the finest map and
-enlarged bilinearly.
+doubling: no checkerboard, and the narrow map is the one that grows. Its answer is made at the stride of the finest map
+and enlarged bilinearly. Its initial weights are torch's; it always has batch normalisation.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +40,7 @@ def double_conv(in_channels: int, out_channels: int, norm: bool = True) -> nn.Se
 class UNet(SegmentationNet):
     """The network of the paper: four times down, four times up. Any ``width`` (64 in the paper)."""
 
-    multiple: ClassVar[int] = 16
+    multiple = 16
 
     def __init__(self, classes: int = 1, in_channels: int = 3, width: int = 64, norm: bool = True) -> None:
         super().__init__(classes, in_channels)
@@ -48,11 +50,12 @@ class UNet(SegmentationNet):
         )
         self.pool = nn.MaxPool2d(2)
         coarse_to_fine = widths[::-1]
-        self.grow = nn.ModuleList(
-            nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in zip(coarse_to_fine[:-1], coarse_to_fine[1:], strict=True)
-        )
+        self.grow = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in pairwise(coarse_to_fine))
         self.up = nn.ModuleList(double_conv(2 * o, o, norm) for o in coarse_to_fine[1:])
         self.head = nn.Conv2d(width, classes, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         maps = []
@@ -112,22 +115,15 @@ class EncoderUNet(SegmentationNet):
         if len(widths) < steps:
             raise ValueError(f"the encoder has {steps} steps up; got {len(widths)} widths")
         self.encoder = encoder
-        self.coarsest_stride = encoder.strides[-1]
+        self.multiple = encoder.strides[-1]
         self.context = Context(encoder.channels[-1], context) if context else nn.Identity()
         ins = [context or encoder.channels[-1], *widths]
         ratios = [c // f for f, c in zip(encoder.strides[:-1], encoder.strides[1:], strict=True)]
         self.up = nn.ModuleList(
             Join(i, skip, o, ratio)
-            for i, o, skip, ratio in zip(
-                ins, widths[:steps], encoder.channels[-2::-1], reversed(ratios), strict=False
-            )
+            for i, o, skip, ratio in zip(ins, widths[:steps], encoder.channels[-2::-1], reversed(ratios), strict=False)
         )
         self.head = nn.Conv2d(widths[steps - 1], classes, 3, padding=1)
-
-    @property
-    def multiple(self) -> int:  # type: ignore[override]
-        """Sides of the input must be multiples of the coarsest stride."""
-        return self.coarsest_stride
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         maps = self.encoder(images)  # strides 2, 4, 8, 16, 32 for a ResNet

@@ -1,0 +1,118 @@
+"""Checkpoints: weights and model card in one ``.safetensors`` file, all that is needed to use the net again.
+
+Nothing is ever unpickled: a file cannot run code. The state of a training that is to go on is kept apart from these.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from imago.core.card import METADATA_KEY, ModelCard
+from imago.core.errors import ModelError
+from imago.files.modelfile import read_safetensors_card
+from imago.models import build
+from imago.models.base import SegmentationNet
+
+
+def save(net: SegmentationNet, card: ModelCard, path: Path, *, half: bool = False) -> None:
+    """Write ``net`` and ``card`` to ``path``: beside it first, then renamed, so that no half-written file is ever seen.
+
+    ``half`` stores matrices and convolutions as float16; biases and norms (small, and sensitive) stay float32.
+    """
+    tensors = {name: _stored(name, tensor, half) for name, tensor in net.state_dict().items()}
+    card = card.with_(precision="float16" if half else "float32")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, metadata={METADATA_KEY: card.to_json()})
+        with part.open("rb+") as stream:
+            os.fsync(stream.fileno())  # else a power cut after the rename could leave an empty file
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: the checkpoint could not be written ({error})") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _stored(name: str, tensor: Tensor, half: bool) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    if not tensor.is_floating_point():
+        return tensor
+    if not (half and tensor.ndim > 1):
+        return tensor.float()
+    small = tensor.half()
+    if torch.isinf(small).any():
+        raise ModelError(f"weights of {name} go past 65504, the largest float16; save with half=False")
+    return small
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> tuple[SegmentationNet, ModelCard]:
+    """The net of a checkpoint, float32, in ``eval()`` mode on ``device``, and its card.
+
+    Raises ModelError that names the file where it is missing, damaged, or does not hold what its card says.
+    """
+    tensors = _read(path)  # first: it also finds files that are missing or cut short
+    card = read_safetensors_card(path)
+    if not card.architecture:
+        raise ModelError(f"{path}: its card names no architecture; only files written by imago train can be loaded")
+    # Weights come from the file, not from the network. JSON has made lists of tuples; the builders take both.
+    options = {name: value for name, value in card.options.items() if name != "pretrained"}
+    with torch.random.fork_rng(devices=[]):  # the fresh weights that are overwritten must not move the random stream
+        try:
+            net = build(card.architecture, **options)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+    copy_strictly(net, tensors, path)
+    return net.to(device).eval(), card
+
+
+def copy_strictly(net: SegmentationNet, tensors: dict[str, Tensor], path: Path) -> None:
+    """``tensors`` into ``net``; ModelError that names ``path`` unless names and shapes are the same on both sides."""
+    own = net.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    surplus = sorted(tensors.keys() - own.keys())
+    other = [
+        f"{name} is {tuple(tensors[name].shape)} in the file, {tuple(own[name].shape)} in the net"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    faults = [
+        f"{len(names)} tensors {what}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+        for names, what in ((missing, "are missing"), (surplus, "have no place"), (other, "have another shape"))
+        if names
+    ]
+    if faults:
+        raise ModelError(f"{path}: the weights do not fit the net: {'; '.join(faults)}")
+    net.load_state_dict(tensors)
+
+
+def load_matching(net: SegmentationNet, path: Path) -> list[str]:
+    """Copy every tensor of equal name and shape into ``net``; the names of ``net``'s tensors that were NOT copied.
+
+    For fine-tuning with another head or another number of classes. The card of the file, if it has one, is not asked.
+    Raises ModelError where nothing at all fits.
+    """
+    tensors = _read(path)
+    own = net.state_dict()
+    fitting = {name: t for name, t in tensors.items() if name in own and own[name].shape == t.shape}
+    if not fitting:
+        raise ModelError(
+            f"{path}: none of its {len(tensors)} tensors fits this net; is it another architecture's file?"
+        )
+    net.load_state_dict(fitting, strict=False)
+    return [name for name in own if name not in fitting]
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: there is no such file") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a whole .safetensors file ({error}); copy or export it again") from error

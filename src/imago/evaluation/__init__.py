@@ -1,0 +1,1 @@
+"""A model over annotated images: its scores, with their spread."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 from imago.core.card import METADATA_KEY, ModelCard
 from imago.core.errors import ModelError
@@ -33,3 +35,84 @@ def read_safetensors_card(path: Path) -> ModelCard:
             "Load it into a net with imago.models.build(...) and save that."
         )
     return ModelCard.from_json(text, str(path))
+
+
+_METADATA_FIELD = 14  # of ModelProto in onnx.proto: metadata_props, pairs of key (field 1) and value (field 2)
+_GRAPH_FIELD = 7
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
+
+
+def read_onnx_metadata(source: Path | bytes, name: str = "") -> dict[str, str]:
+    """The metadata of an ONNX file, without its weights: the fields of the outermost message are walked, the graph
+    is stepped over. Takes under a millisecond for a file of any size, and no ONNX package.
+
+    Raises ModelError where the file is cut short or no ONNX model. ``name`` is for messages about ``bytes``.
+    """
+    name = name or (str(source) if isinstance(source, Path) else "model")
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as stream:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        metadata: dict[str, str] = {}
+        has_graph = False
+        while stream.tell() < size:
+            field, wire = divmod(_varint(stream, name), 8)
+            if wire == _BYTES:
+                length = _varint(stream, name)
+                if stream.tell() + length > size:
+                    raise ModelError(f"{name}: not a whole ONNX model ({size} bytes); copy or download it again")
+                if field == _METADATA_FIELD:
+                    key, value = _pair(stream.read(length), name)
+                    metadata[key] = value
+                else:
+                    stream.seek(length, io.SEEK_CUR)
+                has_graph = has_graph or field == _GRAPH_FIELD
+            elif wire == _VARINT:
+                _varint(stream, name)
+            elif wire in (_FIXED64, _FIXED32):
+                stream.seek(8 if wire == _FIXED64 else 4, io.SEEK_CUR)
+            else:
+                raise ModelError(f"{name}: not an ONNX model ({size} bytes); give an .onnx file")
+    if not has_graph:
+        raise ModelError(f"{name}: not an ONNX model ({size} bytes, no network inside); give an .onnx file")
+    return metadata
+
+
+def _varint(stream: BinaryIO, name: str) -> int:
+    value = shift = 0
+    while True:
+        byte = stream.read(1)
+        if not byte or shift > 63:
+            raise ModelError(f"{name}: not a whole ONNX model; copy or download it again")
+        value |= (byte[0] & 127) << shift
+        if byte[0] < 128:
+            return value
+        shift += 7
+
+
+def _pair(message: bytes, name: str) -> tuple[str, str]:
+    texts = {1: "", 2: ""}
+    stream = io.BytesIO(message)
+    while stream.tell() < len(message):
+        field, wire = divmod(_varint(stream, name), 8)
+        if wire != _BYTES:
+            raise ModelError(f"{name}: its metadata is damaged; copy or export it again")
+        texts[field] = stream.read(_varint(stream, name)).decode("utf-8", "replace")
+    return texts[1], texts[2]
+
+
+def sidecar(path: Path) -> Path:
+    """Where the card of a foreign ONNX file may lie: ``net.onnx`` -> ``net.onnx.json``."""
+    return path.with_name(path.name + ".json")
+
+
+def read_onnx_card(source: Path | bytes, name: str = "") -> ModelCard | None:
+    """The card inside an ONNX file, else the one in its sidecar, else None (a foreign file).
+
+    Raises ModelError where the file or the card is damaged.
+    """
+    text = read_onnx_metadata(source, name).get(METADATA_KEY)
+    if text is not None:
+        return ModelCard.from_json(text, name or (str(source) if isinstance(source, Path) else "model"))
+    if isinstance(source, Path) and sidecar(source).is_file():
+        return ModelCard.from_json(sidecar(source).read_text(encoding="utf-8"), str(sidecar(source)))
+    return None

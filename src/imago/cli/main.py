@@ -1,0 +1,110 @@
+"""The ``imago`` command: finds the command by name, imports only that one, and turns errors into one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from imago import __version__
+from imago.core.errors import DataError, ImagoError
+
+# Where each command lives, and its line in the help. ``imago --help`` imports none of them.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "cutout": ("imago.cli.cutout:cutout_command", "Cut the subject out of photos."),
+    "segment": ("imago.cli.segment:segment_command", "Label every pixel: masks, overlays, areas."),
+    "models": ("imago.cli.models:models_command", "List, show and download models."),
+    "train": ("imago.cli.train:train_command", "Train a model on annotated images."),
+    "evaluate": ("imago.cli.evaluate:evaluate_command", "Measure a model on annotated images."),
+    "export": ("imago.cli.export:export_command", "Turn a training run into one model file."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMMANDS)}"
+            ctx.fail(f"there is no command {name!r}; {advice}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, "--version", prog_name="imago")
+def group() -> None:
+    """Masks from photos: cut subjects out, label every pixel, and train the models that do it."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return the exit code: 0 well, 1 failed, 2 misused, 130 stopped with Ctrl-C."""
+    try:
+        answer = group.main(list(arguments), prog_name="imago", standalone_mode=False)
+        sys.stdout.flush()
+        return answer if isinstance(answer, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("imago: stopped", err=True)
+        return 130
+    except DataError as error:
+        click.echo("\n  ".join([f"imago: {error}", *error.faults]), err=True)
+        return 1
+    except ImagoError as error:
+        click.echo(f"imago: {error}", err=True)
+        return 1
+    except BrokenPipeError:  # the reader of our output has gone; nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ImportError as error:
+        if error.name is None or error.name.split(".")[0] not in TRAIN_PACKAGES:
+            raise
+        click.echo(
+            f"imago: this needs the package {error.name.split('.')[0]!r}, which is not installed; "
+            'pip install "imago-seg[train]"',
+            err=True,
+        )
+        return 1
+
+
+# Import names of what the train extra adds: asking for a command that needs them is no bug.
+TRAIN_PACKAGES = ("torch", "torchvision", "timm", "lightning_fabric", "lightning", "safetensors", "onnx", "onnxscript")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # OpenBLAS would start a thread a core while NumPy is imported (measured: 0.1 s of processor time); Imago has no
+    # matrix products that need them. This process is ours alone, so its environment may be set.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _terminate(number: int, frame: object) -> None:
+    """A polite kill takes the same way out as Ctrl-C, so that no half-written file is left."""
+    raise KeyboardInterrupt

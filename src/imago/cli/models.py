@@ -1,0 +1,147 @@
+"""``imago models``: what is shipped, what is on disk, what is to be had; download one; show one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imago.cli.progress import ByteMeter
+from imago.core.card import ModelCard
+from imago.core.errors import ModelError
+from imago.files.download import download, models_folder
+from imago.files.modelfile import read_onnx_card, read_safetensors_card
+from imago.inference.load import find_model, models_on_disk
+from imago.models.catalogue import CATALOGUE, recognise
+from imago.models.shipped import shipped_models
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of the list."""
+
+    name: str
+    where: str  # "shipped", "on disk" or "to download"
+    size: int  # bytes
+    card: ModelCard | None  # None: a file without one
+    path: Path | None = None
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="For scripts: JSON on standard output.")
+@click.pass_context
+def models_command(context: click.Context, as_json: bool) -> None:
+    """List the models that are shipped, on disk, and to be had; or show or download one."""
+    if context.invoked_subcommand is None:
+        listed = list_models()
+        click.echo(json.dumps([_as_json(entry) for entry in listed], indent=2) if as_json else _table(listed))
+
+
+@models_command.command("download")
+@click.argument("name")
+@click.option("--from", "address", metavar="URL", help="Another address of the same file; it is verified all the same.")
+def download_command(name: str, address: str | None) -> None:
+    """Fetch the published model NAME into the cache (IMAGO_HOME sets another place)."""
+    if name not in CATALOGUE:
+        where = "comes with Imago" if name in shipped_models() else "is not to be downloaded"
+        raise ModelError(f"model {name!r} {where}; to be had are {', '.join(CATALOGUE)}")
+    entry = CATALOGUE[name]
+    if entry.path.is_file() and entry.path.stat().st_size == entry.remote.size:
+        click.echo(f"{entry.path}: is there already", err=True)
+        return
+    remote = replace(entry.remote, address=address) if address else entry.remote
+    with ByteMeter(name, remote.size) as meter:
+        download(remote, entry.path, meter.update)
+    click.echo(f"{entry.path}: {entry.remote.size / 1e6:.1f} MB, verified; licence {entry.card.licence}", err=True)
+
+
+@models_command.command("show")
+@click.argument("model", metavar="NAME|FILE")
+@click.option("--json", "as_json", is_flag=True, help="The card as it stands in a model file or beside it.")
+def show_command(model: str, as_json: bool) -> None:
+    """Show all that a model says of itself."""
+    card = _find_card(model)
+    click.echo(json.dumps(json.loads(card.to_json()), indent=2) if as_json else _sheet(card))
+
+
+def list_models() -> list[Listed]:
+    """Shipped, then on disk, then what could be downloaded."""
+    listed = [
+        Listed(name, "shipped", path.stat().st_size, _card_at(path), path) for name, path in shipped_models().items()
+    ]
+    on_disk = models_on_disk()
+    for name, path in on_disk.items():
+        listed.append(Listed(name, "on disk", path.stat().st_size, _card_at(path), path))
+    for name, entry in CATALOGUE.items():
+        if name not in on_disk:
+            listed.append(Listed(name, "to download", entry.remote.size, entry.card))
+    return listed
+
+
+def _card_at(path: Path) -> ModelCard | None:
+    """The card of a file, None for a foreign or damaged one: a list shows what there is."""
+    entry = next((entry for entry in CATALOGUE.values() if entry.path == path), None)
+    if entry is not None:
+        return entry.card
+    try:
+        return read_onnx_card(path)
+    except ModelError:
+        return None
+
+
+def _find_card(model: str) -> ModelCard:
+    if model in CATALOGUE and model not in shipped_models():
+        return CATALOGUE[model].card
+    path = find_model(model)
+    if path.suffix.lower() == ".safetensors":
+        return read_safetensors_card(path)
+    card = read_onnx_card(path) or recognise(path)
+    if card is None:
+        raise ModelError(f"{path}: an ONNX file without an Imago model card; nothing is known about it")
+    return card
+
+
+def _as_json(entry: Listed) -> dict[str, Any]:
+    known: dict[str, Any] = {"name": entry.name, "where": entry.where, "bytes": entry.size}
+    known["path"] = str(entry.path) if entry.path else None
+    if entry.card is not None:
+        card = entry.card
+        known |= {"task": card.task, "classes": list(card.labels.names), "scores": card.scores, "licence": card.licence}
+    return known
+
+
+def _table(listed: list[Listed]) -> str:
+    rows = [("NAME", "WHERE", "TASK", "CLASSES", "SIZE", "LICENCE", "SCORES")]
+    for entry in listed:
+        card = entry.card
+        size = f"{entry.size / 1e6:.1f} MB"
+        if card is None:
+            rows.append((entry.name, entry.where, "?", "?", size, "?", "no model card"))
+            continue
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in sorted(card.scores.items())[:4])
+        rows.append((entry.name, entry.where, card.task, str(len(card.labels)), size, card.licence, scores or "-"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, f"\nDownloaded models lie in {models_folder()}"])
+
+
+def _sheet(card: ModelCard) -> str:
+    spec = card.input
+    size = "own size" if spec.rule == "pad" else f"{spec.size_hw[0]} x {spec.size_hw[1]}"
+    facts = [
+        ("name", card.name),
+        ("architecture", " ".join([card.architecture or "unknown", *(f"{k}={v}" for k, v in card.options.items())])),
+        ("task", card.task),
+        ("classes", ", ".join(card.labels.names)),
+        ("input", f"{spec.channels} channels, rule {spec.rule}, {size}, multiples of {spec.multiple}"),
+        ("output", card.output + (", spread to 0..1" if card.stretch else "") + f", weights {card.precision}"),
+        ("scores", ", ".join(f"{name} {value:.4g}" for name, value in sorted(card.scores.items()))),
+        ("data", "; ".join(card.data)),
+        ("licence", card.licence),
+        ("recipe", card.recipe),
+        ("note", card.note),
+    ]
+    return "\n".join(f"{name:13} {value}" for name, value in facts if value)

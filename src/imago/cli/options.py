@@ -1,0 +1,174 @@
+"""Options of the command line made from a frozen dataclass, so that no name, default or choice is written twice.
+
+A field's ``metadata`` may hold
+
+- ``help``: its line in the help;
+- ``short``: a one-letter name, as "-o";
+- ``name``: the long name, where it is not the field's own with dashes;
+- ``choices``: the values that are allowed, for fields that are no ``Literal``;
+- ``metavar``: what stands for the value in the help;
+- ``argument``: True for a positional argument;
+- ``commas``: True for a tuple whose values may also come in one, with commas between;
+- ``cli``: False for a field that the command line does not set.
+
+Types: str, int, float, bool (``--x/--no-x``), Path, Literal, ``X | None``, ``tuple[X, ...]`` (given several times),
+``tuple[int, int]`` (height and width: ``320x256``, or ``320`` for a square).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+import click
+from click.core import ParameterSource
+
+Settings = TypeVar("Settings")
+Command = Callable[..., Any]
+
+
+class CommaList(click.ParamType):
+    """One value or several with commas between -> tuple."""
+
+    name = "list"
+
+    def __init__(self, item: click.ParamType) -> None:
+        self.item = item
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        return tuple(self.item.convert(part, param, ctx) for part in parts if part)
+
+
+class SizeHW(click.ParamType):
+    """``320x256`` (height x width) or ``320`` -> (320, 256)."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) not in (1, 2) or not all(part.isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is no size; write height x width in pixels, as 320x256, or one number", param, ctx)
+        return int(parts[0]), int(parts[-1])
+
+
+def options_from(settings: type) -> Callable[[Command], Command]:
+    """A decorator that gives a click command one option a field of the dataclass ``settings``, in their order.
+
+    The command is called with the fields' names as keywords; ``build`` makes the object.
+    """
+    hints = typing.get_type_hints(settings)
+
+    def decorate(command: Command) -> Command:
+        for field in reversed(dataclasses.fields(settings)):
+            if field.metadata.get("cli", True):
+                command = _parameter(field, hints[field.name])(command)
+        return command
+
+    return decorate
+
+
+def build(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """The dataclass from what click gathered. A ValueError of its own check becomes a usage error (exit code 2)."""
+    fields = {field.name for field in dataclasses.fields(settings)}  # type: ignore[arg-type]
+    chosen = {}
+    for name, value in values.items():
+        if name not in fields:
+            continue
+        if isinstance(value, tuple) and value and all(isinstance(part, tuple) for part in value):
+            value = tuple(item for part in value for item in part)  # --x a,b --x c
+        chosen[name] = value
+    try:
+        return settings(**chosen)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def given(context: click.Context) -> set[str]:
+    """Names of the fields that the user set himself, on the command line; the rest are defaults."""
+    return {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+
+
+def _parameter(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
+    kind, several = _without_none(hint), False
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)
+        if inner == (int, int):
+            kind = SizeHW()
+        elif len(inner) == 2 and inner[1] is Ellipsis:
+            kind, several = inner[0], True
+        else:
+            raise TypeError(
+                f"field {field.name!r}: no option can be made of {hint}; use tuple[X, ...] or tuple[int, int]"
+            )
+    default = _default(field)
+    if field.metadata.get("argument"):
+        return click.argument(
+            field.name,
+            type=_click_type(field, kind),
+            nargs=-1 if several else 1,
+            required=default is dataclasses.MISSING,
+            default=None if default is dataclasses.MISSING or several else default,
+            metavar=field.metadata.get("metavar"),
+        )
+    flag = "--" + field.metadata.get("name", field.name.replace("_", "-"))
+    names = [field.name, flag, *([field.metadata["short"]] if "short" in field.metadata else [])]
+    rest: dict[str, Any] = {"help": field.metadata.get("help"), "metavar": field.metadata.get("metavar")}
+    if default is dataclasses.MISSING:
+        rest["required"] = True
+    else:
+        rest["default"] = default
+        rest["show_default"] = default not in (None, "", (), False)
+    if kind is bool:
+        del rest["metavar"]
+        names[1] = f"{flag}/--no-{flag[2:]}"
+        return click.option(*names, **rest)
+    rest["type"] = _click_type(field, kind)
+    if several:
+        rest["multiple"] = True
+        if field.metadata.get("commas"):
+            rest["type"] = CommaList(rest["type"])
+            if rest.get("default"):
+                rest["show_default"] = ",".join(map(str, rest["default"]))
+                rest["default"] = [rest["default"]]
+            if isinstance(rest["type"].item, click.Choice):
+                rest["metavar"] = rest["metavar"] or "|".join(map(str, rest["type"].item.choices)) + ",..."
+    return click.option(*names, **rest)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _without_none(hint: Any) -> Any:
+    """``X | None`` -> X."""
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        if len(kinds) != 1:
+            raise TypeError(f"no option can be made of {hint}; one type, or one type and None, are understood")
+        return kinds[0]
+    return hint
+
+
+def _click_type(field: dataclasses.Field[Any], kind: Any) -> click.ParamType:
+    if "choices" in field.metadata:
+        return click.Choice(list(field.metadata["choices"]))
+    if typing.get_origin(kind) is Literal:
+        return click.Choice([str(value) for value in typing.get_args(kind)])
+    if isinstance(kind, click.ParamType):
+        return kind
+    if kind is Path:
+        return click.Path(path_type=Path)
+    if kind in (str, int, float):
+        return {str: click.STRING, int: click.INT, float: click.FLOAT}[kind]
+    raise TypeError(f"field {field.name!r}: no option can be made of {kind}")

@@ -1,0 +1,125 @@
+"""Many photos through one model: reading, running and writing overlap, memory is bounded, one bad file stops nothing.
+
+Every worker thread makes the whole trip with one photo: read, run, write. All of that is C code that releases Python's
+lock, and ``Engine.run`` may be called from several threads at once, so one net with one thread inside and a worker a
+core keeps all cores busy without any waiting for each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from imago.core.errors import ImagoError
+from imago.files.images import MAX_PIXELS, image_size, read_image
+from imago.files.inputs import PlannedImage
+from imago.inference.prediction import Prediction
+from imago.inference.predictor import Predictor
+from imago.inference.threads import allowed_cores
+
+# Photos that are in work at once may have this many megapixels in all; a larger one is worked on alone. A photo takes
+# up to about 10 bytes a pixel while it is cut out, so this is half a gigabyte.
+MEGAPIXELS_IN_WORK = 50.0
+
+Write = Callable[[Prediction, PlannedImage], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one photo."""
+
+    planned: PlannedImage
+    notes: tuple[str, ...] = ()  # "the first frame is used" and the like
+    failure: str = ""  # one line with the file's name, empty if all is written
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of all of them."""
+
+    done: int
+    failed: tuple[tuple[Path, str], ...]  # file and the line that says why, in the order of the plan
+
+
+def workers_for(count: int) -> int:
+    """Worker threads for ``count`` photos. With more than one, the net should have one thread inside."""
+    return max(1, min(allowed_cores(), count))
+
+
+def run_batch(
+    predictor: Predictor,
+    plan: Sequence[PlannedImage],
+    write: Write,
+    *,
+    threads: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+) -> Report:
+    """Read, run and ``write`` every photo of ``plan``. ``threads``: worker threads, ``workers_for(len(plan))`` if None.
+
+    ``write`` is called in the worker threads and must write by ``atomic_write``. ``on_outcome`` is called in the caller's
+    thread, as the photos get ready. Ctrl-C lets the files that are being written become whole, then goes on upwards.
+    """
+    stop = threading.Event()
+    waiting = list(reversed(plan))
+    running: dict[Future[Outcome | None], float] = {}
+    outcomes: dict[int, Outcome] = {}
+    count = threads or workers_for(len(plan))
+    pool = ThreadPoolExecutor(count, thread_name_prefix="imago")
+    try:
+        while waiting or running:
+            while waiting and len(running) < count:
+                megapixels = _megapixels(waiting[-1].image.path)
+                if running and sum(running.values()) + megapixels > MEGAPIXELS_IN_WORK:
+                    break
+                running[pool.submit(_trip, predictor, waiting.pop(), write, max_pixels, stop)] = megapixels
+            ready, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ready:
+                del running[future]
+                outcome = future.result()
+                if outcome is not None:
+                    outcomes[id(outcome.planned)] = outcome
+                    on_outcome(outcome)
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+    ordered = [outcomes[id(planned)] for planned in plan]
+    failed = tuple((outcome.planned.image.path, outcome.failure) for outcome in ordered if outcome.failure)
+    return Report(len(ordered) - len(failed), failed)
+
+
+def _megapixels(path: Path) -> float:
+    try:
+        height, width = image_size(path)
+    except ImagoError:
+        return 0.0  # the worker says what is wrong with it
+    return height * width / 1e6
+
+
+def _trip(
+    predictor: Predictor, planned: PlannedImage, write: Write, max_pixels: int, stop: threading.Event
+) -> Outcome | None:
+    """One photo all the way; None if it was stopped before anything was written."""
+    path = planned.image.path
+    notes: tuple[str, ...] = ()
+    try:
+        photo = read_image(path, channels=predictor.card.input.channels, max_pixels=max_pixels)
+        notes = photo.notes
+        if stop.is_set():
+            return None
+        prediction = predictor.predict(photo)
+        del photo
+        if stop.is_set():
+            return None
+        write(prediction, planned)
+        return Outcome(planned, notes)
+    except ImagoError as error:
+        line = str(error)
+    except MemoryError:
+        line = "not enough memory; close other programs or make the photo smaller"
+    except OSError as error:
+        line = f"{error.strerror or error}"
+    return Outcome(planned, notes, line if str(path) in line else f"{path}: {line}")

@@ -1,0 +1,61 @@
+"""One photo, or several, through one model: the trip that every user takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+
+from imago.core.card import ModelCard
+from imago.files.images import MAX_PIXELS, Photo, read_image
+from imago.inference.alpha import AlphaMap
+from imago.inference.engine import Engine
+from imago.inference.label_map import enlarge_labels
+from imago.inference.prediction import Prediction
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    Picture = Path | str | bytes | np.ndarray | Image
+
+
+class Predictor:
+    """A model that is ready: ``model("photo.jpg")`` -> Prediction. May be called from several threads at once.
+
+    ``max_pixels``: photos with more are refused before they are decoded.
+    """
+
+    def __init__(self, engine: Engine, max_pixels: int = MAX_PIXELS) -> None:
+        self.engine = engine
+        self.max_pixels = max_pixels
+
+    @property
+    def card(self) -> ModelCard:
+        return self.engine.card
+
+    @overload
+    def __call__(self, image: Picture) -> Prediction: ...
+    @overload
+    def __call__(self, image: Sequence[Picture]) -> list[Prediction]: ...
+    def __call__(self, image: Picture | Sequence[Picture]) -> Prediction | list[Prediction]:
+        """A path, the bytes of a file, an array (H, W, C) or (H, W), a Pillow image -> Prediction; a list -> a list.
+
+        Raises ImageError, which names the file.
+        """
+        if isinstance(image, (list, tuple)):
+            return [self._one(each) for each in image]
+        return self._one(image)  # type: ignore[arg-type]
+
+    def _one(self, image: Picture) -> Prediction:
+        return self.predict(read_image(image, channels=self.card.input.channels, max_pixels=self.max_pixels))
+
+    def predict(self, photo: Photo) -> Prediction:
+        """The same for a photo that has been read already."""
+        spec = self.card.input
+        prepared, fit = spec.fit(photo.pixels)  # (C, h, w)
+        scores = spec.crop(self.engine.run(prepared[None])[0], fit)  # (K, h', w'), the padding cut off
+        if self.card.task == "binary":
+            return Prediction(photo, self.card.labels, alpha_map=AlphaMap(scores[0], photo.size_hw))
+        return Prediction(photo, self.card.labels, label_map=enlarge_labels(scores, photo.size_hw), low_scores=scores)

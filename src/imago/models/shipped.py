@@ -1,0 +1,12 @@
+"""The models that come with the package: ``weights/NAME.onnx`` beside this file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def shipped_models() -> dict[str, Path]:
+    """Name to file, in the order of the names."""
+    return {path.stem: path for path in sorted(WEIGHTS.glob("*.onnx"))}

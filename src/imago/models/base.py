@@ -40,6 +40,19 @@ class SegmentationNet(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         raise NotImplementedError
 
+    def check(self, images: Tensor) -> None:
+        """Raises ValueError where the net cannot take ``images``. Export passes by: its sizes are symbols."""
+        if torch.compiler.is_compiling():
+            return
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(f"images must be (N, {self.in_channels}, H, W); got {tuple(images.shape)}")
+        height, width = images.shape[-2:]
+        if height % self.multiple or width % self.multiple:
+            up = [-(-side // self.multiple) * self.multiple for side in (height, width)]
+            raise ValueError(
+                f"images are {height} x {width}; this net needs multiples of {self.multiple}. Pad to {up[0]} x {up[1]}"
+            )
+
     def loss(self, images: Tensor, target: Target) -> dict[str, Tensor]:
         """Named terms: ``main``, and ``side1`` ... where the net has more outputs."""
         if self.criterion is None:

@@ -132,6 +132,7 @@ class U2Net(SegmentationNet):
         self.fuse = nn.Conv2d(6 * classes, classes, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        self.check(images)
         x = images
         maps = []
         for level, stage in enumerate(self.encoder):

@@ -58,6 +58,7 @@ class UNet(SegmentationNet):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        self.check(images)
         maps = []
         x = images
         for level, block in enumerate(self.down):
@@ -126,6 +127,7 @@ class EncoderUNet(SegmentationNet):
         self.head = nn.Conv2d(widths[steps - 1], classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        self.check(images)
         maps = self.encoder(images)  # strides 2, 4, 8, 16, 32 for a ResNet
         x = self.context(maps[-1])
         for step, skip in zip(self.up, reversed(maps[:-1]), strict=True):

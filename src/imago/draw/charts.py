@@ -1,0 +1,157 @@
+"""Small charts as text: an SVG with lines and a table coloured by its values. No styles or scripts from elsewhere.
+
+Text and axes take the colour of the page around them (``currentColor``), so the charts fit a light and a dark page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+# Mid-tones that can be told apart on white and on near-black, also by most colour-blind eyes.
+LINE_COLOURS = ("#3b82f6", "#f08c2e", "#22a06b", "#b65fcf", "#d6475b", "#7a869a")
+
+_WIDTH, _HEIGHT = 460, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 36
+
+Point = tuple[float, float]
+
+
+def line_chart(
+    series: Mapping[str, Sequence[Point]], title: str, x_label: str = "", y_range: tuple[float, float] | None = None
+) -> str:
+    """An ``<svg>`` with one line a name; points are (x, y), those that are not finite break the line."""
+    points = [point for line in series.values() for point in line if _finite(point)]
+    x_low, x_high = _span([x for x, _ in points])
+    y_low, y_high = y_range if y_range is not None else _span([y for _, y in points])
+    x_ticks, y_ticks = _ticks(x_low, x_high, whole=True), _ticks(y_low, y_high)
+    if y_range is None:
+        y_low, y_high = min(y_low, y_ticks[0]), max(y_high, y_ticks[-1])
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
+        up = (min(max(y, y_low), y_high) - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
+        return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - up, 1)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
+        f'<text x="{_LEFT}" y="16" font-size="13" font-weight="600">{escape(title)}</text>',
+    ]
+    for tick in y_ticks:
+        _, y = place(x_low, tick)
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="currentColor" stroke-opacity=".15"/>'
+            f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" opacity=".7">{_number(tick)}</text>'
+        )
+    for tick in x_ticks:
+        x, _ = place(tick, y_low)
+        parts.append(
+            f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle" opacity=".7">{_number(tick)}</text>'
+        )
+    if x_label:
+        middle = (_LEFT + _WIDTH - _RIGHT) / 2
+        parts.append(f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle" opacity=".7">{escape(x_label)}</text>')
+    for index, line in enumerate(series.values()):
+        colour = LINE_COLOURS[index % len(LINE_COLOURS)]
+        for run in _runs(line):
+            places = [place(x, y) for x, y in run]
+            if len(places) == 1:
+                parts.append(f'<circle cx="{places[0][0]}" cy="{places[0][1]}" r="3" fill="{colour}"/>')
+            else:
+                path = " ".join(f"{x},{y}" for x, y in places)
+                parts.append(
+                    f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" '
+                    'stroke-linejoin="round" stroke-linecap="round"/>'
+                )
+    parts.append(_keys(series))
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def _keys(series: Mapping[str, Sequence[Point]]) -> str:
+    """The names of the lines, from the right of the title's line."""
+    parts = []
+    x = float(_WIDTH - _RIGHT)
+    for index, name in reversed(list(enumerate(series))):
+        x -= 6.2 * len(name)  # about the width of the text: an SVG cannot be asked
+        parts.append(f'<text x="{x:.0f}" y="16">{escape(name)}</text>')
+        colour = LINE_COLOURS[index % len(LINE_COLOURS)]
+        parts.append(f'<rect x="{x - 14:.0f}" y="8" width="10" height="8" rx="2" fill="{colour}"/>')
+        x -= 26
+    return "".join(parts)
+
+
+def heat_table(
+    values: np.ndarray, names: Sequence[str], corner: str = "truth \\ prediction", numbers_up_to: int = 24
+) -> str:
+    """A ``<table>`` of ``values`` float (K, K), 0..1, each cell coloured by its value; nan is an empty cell.
+
+    Percentages stand in the cells up to ``numbers_up_to`` classes; past that only in the cells' titles.
+    """
+    if values.shape != (len(names), len(names)):
+        raise ValueError(f"{len(names)} names need a table of {len(names)} x {len(names)}; got {values.shape}")
+    show = len(names) <= numbers_up_to
+    head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
+    rows = []
+    for row_name, row in zip(names, values, strict=True):
+        cells = []
+        for column_name, value in zip(names, row, strict=True):
+            if not math.isfinite(value):
+                cells.append("<td></td>")
+                continue
+            share = min(max(float(value), 0.0), 1.0)
+            text = f"{share * 100:.0f}" if share >= 0.005 else ""
+            ink = ";color:#fff" if share > 0.5 else ""
+            hint = escape(f"{row_name} taken for {column_name}: {share * 100:.2f} %")
+            style = f"background:rgba(37,99,235,{share * 0.9:.3f}){ink}"
+            cells.append(f'<td style="{style}" title="{hint}">{text if show else ""}</td>')
+        rows.append(f'<tr><th scope="row">{escape(row_name)}</th>{"".join(cells)}</tr>')
+    return (
+        f'<table class="heat"><thead><tr><th>{escape(corner)}</th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _finite(point: Point) -> bool:
+    return math.isfinite(point[0]) and math.isfinite(point[1])
+
+
+def _runs(line: Sequence[Point]) -> list[list[Point]]:
+    """The line cut where a point is missing."""
+    runs: list[list[Point]] = [[]]
+    for point in line:
+        if _finite(point):
+            runs[-1].append(point)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """Least and largest, never the same."""
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    if high > low:
+        return low, high
+    room = abs(low) * 0.1 or 0.5
+    return low - room, high + room
+
+
+def _ticks(low: float, high: float, whole: bool = False, about: int = 5) -> list[float]:
+    """Round numbers in ``low`` to ``high``, their step 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    if whole:
+        step = max(1.0, step)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)] or [low, high]
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

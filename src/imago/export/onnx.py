@@ -27,7 +27,7 @@ from imago.core.card import METADATA_KEY, ModelCard
 from imago.core.errors import ModelError
 from imago.core.spec import InputSpec
 from imago.export.storage import store_half, strip_traces
-from imago.files.writing import atomic_write
+from imago.files.writing import atomic_write, exists
 from imago.models.base import SegmentationNet
 
 OPSET = 18  # what torch's exporter writes by itself; ONNX Runtime reads it from release 1.14 (2023) on
@@ -50,6 +50,7 @@ class ExportReport:
     largest_difference: float  # of probabilities, over all pixels of all images
     mean_difference: float
     tolerance: float  # what the largest difference was allowed to be
+    samples: str = "the images given"  # what it was compared on, in words
 
 
 class Probabilities(nn.Module):
@@ -81,7 +82,7 @@ def export_onnx(
     """
     out = Path(out)
     if out.exists() and not overwrite:
-        raise ModelError(f"{out}: exists already; choose another name or allow overwriting (--overwrite)")
+        raise exists(out)  # now, not after the work
     if not samples:
         raise ModelError(f"{out}: an export is compared with torch on images; got none. Give at least one sample")
     precision = "float16" if half else "float32"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_onnx import write_tiny
 
+from imago.cli.main import run
 from imago.core.card import ModelCard, Task
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import Labels, binary_labels
@@ -245,3 +249,73 @@ def test_faults_name_the_image() -> None:
         evaluate(BINARY, [red("b", [[1, 1]], [[1, 0, 0]])])
     with pytest.raises(ImageError, match=r"bad\.jpg: the file is cut off"):
         evaluate(BINARY, [RED_SAMPLES[0], Broken("bad", RED_SAMPLES[0].pixels, RED_SAMPLES[0].truth)])
+
+
+# -- the command --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def red_model(tmp_path: Path) -> Path:
+    return write_tiny(tmp_path / "model" / "red.onnx", name="red")
+
+
+GROUP = "background=background,box; disc=disc"  # the disc of the made-up scenes is red, the box blue
+
+
+def test_command_prints_a_table_and_writes_json(
+    red_model: Path, tiny_dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.json"
+    arguments = ["evaluate", str(red_model), str(tiny_dataset), "--group", GROUP]
+    assert run([*arguments, "--json", str(out)]) == 0
+    printed = capfd.readouterr()
+    assert printed.out.startswith("red: 3 images, 2 classes")
+    assert "matched by their order: background, disc in the data, background, subject in the model" in printed.err
+    values = strict(out.read_text("utf-8"))
+    assert [image["name"] for image in values["images"]] != []
+    assert values["split"] == "val"
+    assert 0 < values["summary"]["iou_image_mean"]["mean"] < 1
+    assert run([*arguments, "--json", str(out)]) == 1  # not over a file that is there
+    assert "is there already" in capfd.readouterr().err
+    assert run([*arguments, "--json", str(out), "--overwrite", "--split", "all", "--limit", "4"]) == 0
+    assert strict(out.read_text("utf-8"))["images_count"] == 4
+
+
+def test_command_on_standard_output_prints_only_json(
+    red_model: Path, tiny_dataset: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["evaluate", str(red_model), str(tiny_dataset), "--group", GROUP, "--json", "-", "--no-boundary"]) == 0
+    values = strict(capfd.readouterr().out)
+    assert values["images_count"] == 3
+    assert "boundary_f" not in values["summary"]
+
+
+def cut_off(data: Path) -> None:
+    photo = data / "images" / "scene10.jpg"
+    photo.write_bytes(photo.read_bytes()[:400])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "damage", "words"),
+    [
+        ([], None, "has 3 classes (background, disc, box), but the model 'red' has 2 (background, subject)"),
+        (["--group", GROUP, "--split", "test"], None, "there is no split 'test'"),
+        (["--group", GROUP], cut_off, "scene10.jpg"),
+    ],
+)
+def test_command_says_in_one_line_what_is_wrong(
+    red_model: Path,
+    tiny_dataset: Path,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    damage: Callable[[Path], None] | None,
+    words: str,
+) -> None:
+    if damage is not None:
+        damage(tiny_dataset)
+    assert run(["evaluate", str(red_model), str(tiny_dataset), *arguments]) == 1
+    printed = capfd.readouterr()
+    faults = [line for line in printed.err.splitlines() if not line.startswith("note:")]
+    assert len(faults) == 1
+    assert words in faults[0]
+    assert printed.out == ""

@@ -96,6 +96,7 @@ def test_shapes_and_settings_are_checked() -> None:
         ConfusionMatrix(3) + ConfusionMatrix(2)
 
 
+@pytest.mark.filterwarnings("ignore:A single label")  # its advice is about a call without labels=
 @few
 @given(st.integers(0, 10**6), st.integers(1, 12))
 def test_matrix_agrees_with_scikit_learn(seed: int, classes: int) -> None:
@@ -302,6 +303,11 @@ def test_soft_flat_maps(alpha: float, truth: int, precision: float, recall: floa
 def test_soft_range_is_checked(alpha: float) -> None:
     with pytest.raises(ValueError, match="must lie in 0 to 1"):
         soft_scores(np.full((2, 2), alpha, np.float32), np.zeros((2, 2), np.uint8))
+
+
+def test_soft_rounding_is_forgiven() -> None:
+    scores = soft_scores(np.array([[1.00005, -0.00005]], np.float32), np.array([[1, 0]], np.uint8))
+    assert (scores.mae, scores.max_f) == (0, 1)
 
 
 @few

@@ -19,6 +19,8 @@ from imago.core.labels import IGNORE
 BETA_SQUARED = 0.3
 THRESHOLDS = np.arange(1, 256) / 255  # a pixel is foreground where its alpha, in steps of 1/255, is at least this
 
+_ROUNDING = 1e-4  # past 0 and 1 that is taken for them: half precision, a resize
+
 
 @dataclass(frozen=True)
 class SoftScores:
@@ -42,8 +44,9 @@ def soft_scores(
         raise ValueError(f"alpha {alpha.shape} and truth {truth.shape} must have the same shape")
     if alpha.dtype.kind != "f":
         raise ValueError(f"alpha must be floating point, 0 to 1; got {alpha.dtype}")
-    if alpha.size and not (alpha.min() >= 0 and alpha.max() <= 1):  # also where it holds nan
+    if alpha.size and not (alpha.min() >= -_ROUNDING and alpha.max() <= 1 + _ROUNDING):  # also where it holds nan
         raise ValueError(f"alpha must lie in 0 to 1; got {alpha.min()} to {alpha.max()}")
+    alpha = alpha.clip(0, 1)
     foreground = (truth != 0).astype(np.float32)
     counted = truth != ignore
     error = np.abs(alpha - foreground)[counted]

@@ -1,0 +1,81 @@
+"""``imago evaluate MODEL DATA``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--split", default="val", show_default=True, help="Which photos: train, val, test, or all.")
+@click.option(
+    "--group",
+    default="",
+    metavar="MAPPING",
+    help='Labels of the data to those of the model: "background=null; person=rest", or a .toml file.',
+)
+@click.option("--json", "json_out", metavar="FILE", help="Write all scores as JSON; - for standard output.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
+@click.option("--boundary/--no-boundary", default=True, help="Also the boundary F-score.  [default: on]")
+@click.option("--overwrite", is_flag=True, help="Replace the JSON file if it is there already.")
+def evaluate_command(
+    model: str,
+    data: Path,
+    split: str,
+    group: str,
+    json_out: str | None,
+    limit: int | None,
+    boundary: bool,
+    overwrite: bool,
+) -> None:
+    """Measure MODEL (a name, an .onnx or a .safetensors file) on the annotated photos in DATA.
+
+    Each photo is scored at its full resolution. Intervals are 95 % bootstrap intervals over photos.
+    """
+    from imago.cli.progress import Meter
+    from imago.core.errors import DataError
+    from imago.data.dataset import open_dataset
+    from imago.data.grouping import parse_grouping
+    from imago.evaluation.evaluate import evaluate
+    from imago.files.writing import atomic_write, exists
+    from imago.inference.load import load
+
+    target = Path(json_out) if json_out not in (None, "-") else None
+    if target is not None and target.exists() and not overwrite:
+        raise exists(target)  # before the work, not after it
+    predictor = load(model)
+    card = predictor.card
+    dataset = open_dataset(data, parse_grouping(group) if group else None, channels=card.input.channels)
+    if len(dataset.labels) != len(card.labels):
+        raise DataError(
+            f"{data}: has {len(dataset.labels)} classes ({_few(dataset.labels.names)}), but the model {card.name!r} "
+            f"has {len(card.labels)} ({_few(card.labels.names)}); bring them together with --group"
+        )
+    samples = dataset.split(split)[:limit]
+    to_stdout = json_out == "-"
+    with Meter(len(samples)) as meter:
+        if dataset.labels.names != card.labels.names:
+            meter.say(
+                f"note: the classes are matched by their order: {_few(dataset.labels.names)} in the data, "
+                f"{_few(card.labels.names)} in the model"
+            )
+        for note in dataset.notes:
+            meter.say(f"note: {note}")
+        result = evaluate(predictor, samples, boundary=boundary, progress=lambda done: meter.advance())
+    text = json.dumps({"data": str(data), "split": split, **result.to_json()}, ensure_ascii=False, indent=1)
+    if to_stdout:
+        click.echo(text)
+        return
+    click.echo(result.table())
+    if target is not None:
+        with atomic_write(target, overwrite=overwrite) as stream:
+            stream.write(text.encode("utf-8") + b"\n")
+
+
+def _few(names: tuple[str, ...], limit: int = 6) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

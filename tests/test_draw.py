@@ -161,6 +161,7 @@ def test_line_chart_draws_each_series_upwards() -> None:
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     assert all(0 <= x <= width and 0 <= y <= height for line in (train, val) for x, y in line)
     texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert {"0.2", "1"} <= set(texts)  # both ends of the upright axis are labelled
     assert {"Loss", "epoch", "train", "val"} <= set(texts)
 
 

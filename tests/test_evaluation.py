@@ -276,7 +276,9 @@ def test_command_prints_a_table_and_writes_json(
     assert values["split"] == "val"
     assert 0 < values["summary"]["iou_image_mean"]["mean"] < 1
     assert run([*arguments, "--json", str(out)]) == 1  # not over a file that is there
-    assert "is there already" in capfd.readouterr().err
+    refused = capfd.readouterr()
+    assert "is there already" in refused.err
+    assert refused.out == ""  # said before the work, not after it
     assert run([*arguments, "--json", str(out), "--overwrite", "--split", "all", "--limit", "4"]) == 0
     assert strict(out.read_text("utf-8"))["images_count"] == 4
 

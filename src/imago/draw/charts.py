@@ -27,9 +27,10 @@ def line_chart(
     points = [point for line in series.values() for point in line if _finite(point)]
     x_low, x_high = _span([x for x, _ in points])
     y_low, y_high = y_range if y_range is not None else _span([y for _, y in points])
+    if y_range is None:  # from one round number to another, so that the ends are labelled
+        step = _step(y_low, y_high)
+        y_low, y_high = math.floor(y_low / step + 1e-9) * step, math.ceil(y_high / step - 1e-9) * step
     x_ticks, y_ticks = _ticks(x_low, x_high, whole=True), _ticks(y_low, y_high)
-    if y_range is None:
-        y_low, y_high = min(y_low, y_ticks[0]), max(y_high, y_ticks[-1])
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
@@ -142,11 +143,16 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _ticks(low: float, high: float, whole: bool = False, about: int = 5) -> list[float]:
-    """Round numbers in ``low`` to ``high``, their step 1, 2 or 5 times a power of ten."""
+def _step(low: float, high: float, about: int = 5) -> float:
+    """1, 2 or 5 times a power of ten, so that ``about`` steps make the way."""
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+
+
+def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Round numbers in ``low`` to ``high``."""
+    step = _step(low, high)
     if whole:
         step = max(1.0, step)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -227,9 +227,9 @@ def test_the_house_keeps_the_rule(rule: Callable[[House], Iterator[str]]) -> Non
         (
             torch_dragged_in,
             {
-                "imago.cli.a": "import imago.files.b",
-                "imago.files.b": "import imago.data.c",
-                "imago.data.c": "import timm",
+                "imago.cli.a": "import imago.export.b",
+                "imago.export.b": "import imago.models.c",
+                "imago.models.c": "import timm",
             },
         ),
         (heavy_doors, {"imago.cli.a": "import cv2"}),

@@ -34,13 +34,13 @@ class Form(NamedTuple):
 
 ENCODER = {"encoder": "resnet18_half", "widths": [24, 16, 12, 8]}
 FORMS = {
-    "unet": Form("unet", {"width": 8}, 16, 1, 1.21835, 1.11795),
-    "unet-plain": Form("unet", {"width": 8, "norm": False}, 16, 1, -1.30854, 39.0902),
-    "unet-resnet": Form("unet", ENCODER, 32, 1, 0.540852, 4.26463),
-    "unet-context": Form("unet", {**ENCODER, "context": 16}, 32, 1, 0.87436, 2.26312),
-    "unet-slim": Form("unet", {"encoder": "resnet34_slim", "widths": [24, 16, 12, 8]}, 32, 1, 1.29339, 2.72747),
-    "u2netp": Form("u2netp", {"width": 16}, 1, 7, -1.85066, 4.64724),
-    "u2net": Form("u2net", {"width": 8}, 1, 7, -3.66055, 4.75524),
+    "unet": Form("unet", {"width": 8}, 16, 1, 1.15562, 0.752016),
+    "unet-plain": Form("unet", {"width": 8, "norm": False}, 16, 1, -1.1622, 86.0803),
+    "unet-resnet": Form("unet", ENCODER, 32, 1, 0.751142, 3.99181),
+    "unet-context": Form("unet", {**ENCODER, "context": 16}, 32, 1, 0.876039, 1.6034),
+    "unet-slim": Form("unet", {"encoder": "resnet34_slim", "widths": [24, 16, 12, 8]}, 32, 1, 1.05926, 2.07534),
+    "u2netp": Form("u2netp", {"width": 16}, 1, 7, -1.68438, 4.38718),
+    "u2net": Form("u2net", {"width": 8}, 1, 7, -2.54531, 5.06055),
 }
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 
@@ -176,11 +176,14 @@ def test_a_few_steps_lower_the_loss(form: Form, classes: int, formula: str) -> N
 
 @every_form
 def test_stored_values(form: Form) -> None:
-    """A changed net shows here, even if it still learns. Batch norm in train mode, since its memory is empty."""
+    """A changed net shows here, even if it still learns. Batch norm in train mode, since its memory is empty.
+
+    160 pixels: on 64 the widest dilation of U2-Net would look past the border only, and could be any other.
+    """
     net = filled(make(form)).train()
     with torch.no_grad():
-        answer = net(waves(2, 3, 64, 64))[0]
-    assert (answer.mean().item(), answer.std().item()) == pytest.approx((form.mean, form.std), rel=1e-3, abs=1e-3)
+        answer = net(waves(2, 3, 160, 160))[0]
+    assert (answer.mean().item(), answer.std().item()) == pytest.approx((form.mean, form.std), rel=3e-4, abs=3e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,173 @@
+"""The settings of one training. The command line and the recipes are made from these dataclasses."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from imago.core.errors import DataError
+from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
+from imago.data.augment import Augmentation
+
+
+def setting(default: Any, help: str, **extra: Any) -> Any:
+    """A field with its remark, which is also its help text on the command line."""
+    return field(default=default, metadata={"help": help, **extra})
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One data folder and how it is used. Several of them may train one model."""
+
+    path: str  # relative to the data root
+    group: str = ""  # a grouping: TOML file or "background=null; person=rest"; empty: labels as they are
+    weight: float = 1.0  # share of the training pictures, relative to the other folders
+    licences: tuple[int, ...] = ()  # COCO only: take photos of these licence ids; empty: all
+    validate: bool = True  # use its validation photos
+    augment: dict[str, Any] = field(default_factory=dict)  # fields of Augmentation that differ for this folder
+    about: str = ""  # for the model card: name and licence of the data
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0:
+            raise ValueError(f"{self.path}: weight must be above 0; got {self.weight}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a training does."""
+
+    data: tuple[DataSource, ...] = field(default=(), metadata={"cli": False})
+    out: str = setting("runs/run", "Folder of the run.", short="o")
+    model: str = setting("u2netp", "Architecture: unet, u2net, u2netp.")
+    encoder: str = setting("", "Encoder of the U-Net: resnet34_slim, or any timm network; empty: the net of the paper.")
+    option: tuple[str, ...] = setting((), "Further options of the net, as name=value (width=32).")
+    init: str = setting("", "A .safetensors model to start from; what does not fit (another head) starts fresh.")
+    head: Literal["auto", "sigmoid", "softmax"] = setting("auto", "auto: sigmoid for two classes, softmax for more.")
+
+    size: int = setting(320, "Side of the network's frame in pixels (or of a square of equal area).")
+    start_size: int = setting(0, "Side at the start; grows to --size over the first three quarters. 0: no growing.")
+    rule: SizeRule = setting("area", "How a photo is brought to the frame.")
+    shapes: bool = setting(True, "With rule area: upright and lying frames too, not only squares.")
+    multiple: int = setting(32, "Sides of the frame are multiples of this.")
+    channels: int = setting(3, "Channels of the photos.")
+
+    epochs: int = setting(50, "Length of the training. With --minutes: the most epochs.")
+    minutes: float = setting(0.0, "Length in minutes instead; 0: by epochs.")
+    epoch_photos: int = setting(0, "Training pictures in an epoch; 0: as many as there are photos.")
+    batch: int = setting(8, "Photos in a step, on each device.")
+    accumulate: int = setting(1, "Steps whose gradients are summed before the weights move.")
+    loss: str = setting("auto", "Sum of ce, bce, dice, focal, jaccard, lovasz, such as bce+0.5*dice; auto: bce+dice, ce+dice.")
+    class_weights: Literal["none", "median"] = setting("none", "median: median frequency balancing of the classes.")
+
+    optimiser: Literal["adamw", "adam", "sgd"] = setting("adamw", "Optimiser.")
+    lr: float = setting(1e-3, "Largest learning rate.")
+    weight_decay: float = setting(1e-2, "Weight decay (not on biases and norms).")
+    momentum: float = setting(0.9, "Momentum of SGD.")
+    schedule: Literal["cosine", "poly", "constant"] = setting("cosine", "Course of the learning rate after the warm-up.")
+    warmup: float = setting(0.03, "Share of the training in which the learning rate rises.")
+    clip: float = setting(1.0, "Largest norm of the gradient; 0: no clipping.")
+    ema: float = setting(0.998, "Decay of the moving average of the weights, a step; 0: none.")
+
+    precision: Literal["auto", "32", "bf16", "16"] = setting("auto", "Arithmetic; auto: what the device does fast.")
+    seed: int = setting(0, "Seed of everything random.")
+    workers: int = setting(-1, "Processes that prepare pictures; -1: by the cores.")
+    cache_gb: float = setting(4.0, "Memory for decoded photos.")
+    device: str = setting("auto", "auto, cpu, cuda or mps.")
+    devices: int = setting(0, "Devices on each node; 0: all there are.")
+    nodes: int = setting(1, "Nodes (start with torchrun).")
+
+    patience: int = setting(0, "Epochs without a better score before it stops; 0: never.")
+    validate_every: int = setting(1, "Epochs between validations.")
+    validate_photos: int = setting(0, "Most validation photos for each data folder while training; 0: all.")
+    save_minutes: float = setting(5.0, "Minutes between saved states (and after each epoch); 0: after each step.")
+    tensorboard: bool = setting(False, "Write TensorBoard logs too.")
+    export: bool = setting(True, "Export the best weights to ONNX at the end.")
+    half: bool = setting(True, "Store the exported weights as float16.")
+    name: str = setting("", "Name of the model; empty: the run's folder.")
+    licence: str = setting("unknown", "Licence of the weights.")
+    note: str = setting("", "A remark for the model card.")
+    augment: Augmentation = field(default_factory=Augmentation, metadata={"cli": False})
+
+    def __post_init__(self) -> None:
+        for name in ("size", "multiple", "channels", "epochs", "batch", "accumulate", "nodes", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
+        for name in ("minutes", "epoch_photos", "weight_decay", "clip", "patience", "save_minutes", "cache_gb"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
+        if self.start_size and not 16 <= self.start_size <= self.size:
+            raise ValueError(f"start_size lies from 16 to size ({self.size}); got {self.start_size}")
+        if self.start_size and self.rule == "squash":
+            raise ValueError("start_size needs a net of any size; it does not go with rule squash")
+        if self.lr <= 0:
+            raise ValueError(f"lr must be above 0; got {self.lr}")
+        if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
+            raise ValueError(f"ema and warmup lie from 0 up to 1; got {self.ema} and {self.warmup}")
+        if self.encoder and self.model != "unet":
+            raise ValueError(f"--encoder goes with --model unet; {self.model} has its own")
+
+    def side_at(self, share: float) -> int:
+        """Side of the frames when ``share`` (0..1) of the training is done."""
+        if not self.start_size:
+            return self.size
+        return round(self.start_size + (self.size - self.start_size) * min(1.0, share / 0.75))
+
+    def input_spec(self, multiple: int, side_px: int = 0) -> InputSpec:
+        """What the trained model will want to be fed; ``side_px`` 0 is ``size``."""
+        mean = IMAGENET_MEAN if self.channels == 3 else (0.5,) * self.channels
+        std = IMAGENET_STD if self.channels == 3 else (0.25,) * self.channels
+        step = max(self.multiple, multiple)
+        side_px = side_px or self.size
+        side = max(step, round(side_px / step) * step) if self.rule != "squash" else side_px
+        return InputSpec(self.rule, (side, side), step, self.channels, mean, std)
+
+    def net_options(self) -> dict[str, Any]:
+        """``option`` and ``encoder`` as keyword arguments of the builder; values are read as JSON where they can be."""
+        options: dict[str, Any] = {"encoder": self.encoder} if self.encoder else {}
+        for text in self.option:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise ValueError(f"--option {text!r} has no '='; write it like width=32")
+            try:
+                options[name] = json.loads(value)
+            except ValueError:
+                options[name] = value
+        return options
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any], source: str) -> TrainConfig:
+        """From a recipe's or a saved run's plain values. Unknown names are an error in words."""
+        values = dict(values)
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(values.keys() - known)
+        if unknown:
+            raise DataError(f"{source}: unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        try:
+            data = tuple(
+                DataSource(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
+                for entry in values.pop("data", ())
+            )
+            augment = Augmentation(**values.pop("augment", {}))
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            config = cls(data=data, augment=augment, **values)
+            for entry in data:
+                replace(augment, **entry.augment)  # a wrong name or value is found now, not an hour later
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{source}: {error}") from error
+        return config
+
+
+def read_recipe(path: Path) -> TrainConfig:
+    """A recipe: the fields of TrainConfig as TOML, ``[augment]`` and one ``[[data]]`` for each folder."""
+    try:
+        return TrainConfig.from_values(tomllib.loads(path.read_text("utf-8")), str(path))
+    except OSError as error:
+        raise DataError(f"{path}: the recipe cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a TOML file ({error})") from error

@@ -1,0 +1,2 @@
+def finish(config, folder, data, history, say):
+    say("finish: later")

@@ -1,0 +1,160 @@
+"""Training pictures: which photo comes when, decoded once, augmented anew each time.
+
+Every picture is a function of (seed, epoch, place in the epoch) alone. So a run that was killed goes on with exactly
+the pictures that it would have seen, and the number of worker processes changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from imago.core.labels import IGNORE
+from imago.core.spec import InputSpec
+from imago.data.augment import Augmentation, augment
+from imago.data.dataset import Sample
+
+
+class Key(NamedTuple):
+    """One picture to make."""
+
+    source: int
+    sample: int
+    seed: int
+    frame_hw: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The training photos of one folder."""
+
+    samples: tuple[Sample, ...]
+    weight: float
+    augment: Augmentation
+
+
+class PhotoCache:
+    """Decoded photos and label maps, as many as fit into ``budget_gb``. Filled before the workers are forked."""
+
+    def __init__(self, sources: list[Source], budget_gb: float) -> None:
+        self.sources = sources
+        self.images: dict[Path, np.ndarray] = {}  # by file: two folders of a recipe may share their photos
+        self.labels: dict[tuple[int, int], np.ndarray] = {}
+        left = budget_gb * 1e9
+        for s, source in enumerate(sources):
+            for i, sample in enumerate(source.samples):
+                if left <= 0:
+                    return
+                if sample.image_path not in self.images:
+                    self.images[sample.image_path] = sample.image()
+                    left -= self.images[sample.image_path].nbytes
+                self.labels[s, i] = sample.label()
+                left -= self.labels[s, i].nbytes
+
+    def get(self, source: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image uint8 (H, W, C) and label uint8 (H, W)."""
+        sample = self.sources[source].samples[index]
+        image, label = self.images.get(sample.image_path), self.labels.get((source, index))
+        return sample.image() if image is None else image, sample.label() if label is None else label
+
+
+class Pictures(Dataset):
+    """``pictures[key]``: image float32 (C, h, w) prepared by the InputSpec, labels int64 (h, w), weights (h, w)."""
+
+    def __init__(self, cache: PhotoCache, spec: InputSpec) -> None:
+        self.cache = cache
+        self.spec = spec
+
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng(key.seed)
+        source = self.cache.sources[key.source]
+        image, label = self.cache.get(key.source, key.sample)
+        others = [self._other(rng) for _ in range(3)] if source.augment.background or source.augment.second else None
+        image, label, weight = augment(image, label, key.frame_hw, source.augment, rng, others)
+        return (
+            torch.from_numpy(self.spec.normalise(image)),
+            torch.from_numpy(label.astype(np.int64)),
+            torch.from_numpy(weight),
+        )
+
+    def _other(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        sources = self.cache.sources
+        source = int(rng.integers(len(sources)))
+        return self.cache.get(source, int(rng.integers(len(sources[source].samples))))
+
+
+class BatchPlan(Sampler[list[Key]]):
+    """The batches of one epoch for one process. ``start`` skips those that were done before a resume."""
+
+    def __init__(
+        self,
+        sources: list[Source],
+        frames: list[tuple[int, int]],
+        batch: int,
+        epoch_photos: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.sources = sources
+        self.frames = frames
+        self.batch = batch
+        self.seed = seed
+        self.rank, self.world = rank, world
+        total = epoch_photos or sum(len(s.samples) for s in sources)
+        self.steps = max(1, total // (batch * world))  # each process takes as many steps
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        count = self.steps * self.batch * self.world
+        weights = np.array([s.weight for s in self.sources])
+        chosen = rng.choice(len(self.sources), size=count, p=weights / weights.sum())
+        # Within a folder: whole shuffled rounds, so that no photo waits while another comes twice.
+        queues = [self._rounds(rng, len(s.samples), int((chosen == i).sum())) for i, s in enumerate(self.sources)]
+        seeds = rng.integers(0, 2**62, count)
+        frames = rng.integers(0, len(self.frames), self.steps)
+        keys = [Key(int(s), int(next(queues[s])), int(seeds[n]), (0, 0)) for n, s in enumerate(chosen)]
+        for step in range(self.start, self.steps):
+            first = (step * self.world + self.rank) * self.batch
+            frame = self.frames[frames[step]]
+            yield [key._replace(frame_hw=frame) for key in keys[first : first + self.batch]]
+
+    @staticmethod
+    def _rounds(rng: np.random.Generator, length: int, count: int) -> Iterator[np.integer]:
+        rounds = [rng.permutation(length) for _ in range(-(-count // length))]
+        return iter(np.concatenate(rounds) if rounds else np.empty(0, np.int64))
+
+
+def frames_of(spec: InputSpec, shapes: bool) -> list[tuple[int, int]]:
+    """The frames to train on: the square, and with rule area upright and lying ones of about its area."""
+    height, width = spec.size_hw
+    if spec.rule != "area" or not shapes:
+        step = spec.multiple
+        if spec.rule == "pad":
+            return [(max(step, height // step * step), max(step, width // step * step))]
+        return [(height, width)]
+    frames = [spec.plan((100, int(100 * aspect))).frame_hw for aspect in (1.0, 0.667, 1.5)]
+    return list(dict.fromkeys(frames))
+
+
+def class_frequencies(samples: list[Sample], classes: int) -> np.ndarray:
+    """float64 (K,): for each class its pixels divided by all pixels of the photos in which it occurs (SegNet, 2015)."""
+    pixels = np.zeros(classes)
+    area = np.zeros(classes)
+    for sample in samples:
+        label = sample.label()
+        counts = np.bincount(label[label != IGNORE].ravel(), minlength=classes)[:classes]
+        pixels += counts
+        area += np.where(counts > 0, label.size, 0)
+    return np.divide(pixels, area, out=np.zeros(classes), where=area > 0)

@@ -1,0 +1,66 @@
+"""The state of a run that was interrupted: one ``.safetensors`` file, replaced in one go, and nothing unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from imago.core.errors import ModelError
+from imago.training.optim import MovingAverage
+
+KEY = "imago-resume"
+
+
+def save_state(
+    path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage | None, notes: dict[str, Any]
+) -> None:
+    """``notes`` is plain JSON: counters, history, best score."""
+    tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+    if average:
+        tensors |= {f"ema.{name}": value for name, value in average.values.items()}
+    scalars: dict[str, Any] = {}
+    for index, values in optimiser.state_dict()["state"].items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimiser.{index}.{name}"] = value
+            else:
+                scalars[f"{index}.{name}"] = value
+    # Copies: safetensors refuses tensors that share memory, and channels-last ones.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, beside, {KEY: json.dumps({"notes": notes, "scalars": scalars})})
+    os.replace(beside, path)
+
+
+def load_state(
+    path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage | None
+) -> dict[str, Any]:
+    """Puts the saved values back and returns the notes. Raises ModelError where the file does not fit."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            head = json.loads(stored.metadata()[KEY])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        parts: dict[str, dict[str, torch.Tensor]] = {"net": {}, "ema": {}, "optimiser": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        net.load_state_dict(parts["net"])
+        if average:
+            for name, value in average.values.items():
+                value.copy_(parts["ema"][name])
+        whole = optimiser.state_dict()
+        state: dict[int, dict[str, Any]] = {}
+        for key, value in [*parts["optimiser"].items(), *head["scalars"].items()]:
+            index, _, name = key.partition(".")
+            state.setdefault(int(index), {})[name] = value
+        optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path}: the run cannot be resumed from it ({error}); start anew without --resume") from error
+    return head["notes"]

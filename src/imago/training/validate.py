@@ -1,0 +1,100 @@
+"""Validation while training: each photo through the same preparation as the user's, scored at its full size.
+
+What it leaves out is what costs time and hardly moves the score: edge refinement, boundary scores, intervals. The
+evaluation at the end of a run has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from imago.core.card import ModelCard
+from imago.core.labels import IGNORE
+from imago.core.spec import Fit
+from imago.data.dataset import Sample
+from imago.metrics.confusion import ConfusionMatrix
+from imago.models.base import SegmentationNet, Target
+
+
+class NetEngine:
+    """An engine (see imago.inference.engine) over a net in memory, with the arithmetic of its training."""
+
+    def __init__(
+        self, net: SegmentationNet, card: ModelCard, device: torch.device, autocast: torch.dtype | None = None
+    ) -> None:
+        self.net = net
+        self.card = card
+        self.device = device
+        self.autocast = autocast
+
+    def outputs(self, batch: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """float32 (N, C, h, w) -> the net's logits."""
+        images = torch.from_numpy(batch).to(self.device)
+        if self.device.type != "mps":
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            return self.net(images)
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """float32 (N, C, h, w) -> probabilities float32 (N, K, h, w)."""
+        return self.net.decode(self.outputs(batch)).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One look at the validation photos."""
+
+    loss: float  # mean over photos
+    score: float  # mean over folders: mean IoU of the foreground over photos (binary), or mean IoU of the classes
+    by_folder: dict[str, float]
+
+
+def validate(
+    engine: NetEngine, folders: dict[str, tuple[Sample, ...]], progress: Callable[[int, int], None] | None = None
+) -> Validation:
+    """Scores every folder; the score of the run is the mean over folders, so that a large one does not drown a small."""
+    engine.net.eval()
+    losses: list[float] = []
+    by_folder: dict[str, float] = {}
+    total = sum(len(samples) for samples in folders.values())
+    for folder, samples in folders.items():
+        pooled = ConfusionMatrix(len(engine.card.labels))
+        foreground: list[float] = []
+        for sample in samples:
+            image, label = sample.image(), sample.label()
+            fitted, plan = engine.card.input.fit(image)
+            outputs = engine.outputs(fitted[None])
+            if engine.net.criterion is not None:
+                target = Target(torch.from_numpy(frame_label(label, plan)[None].astype(np.int64)).to(engine.device))
+                losses.append(float(engine.net.criterion(outputs[0].float(), target)))
+            scores = engine.card.input.undo(engine.net.decode(outputs)[0].cpu().numpy(), plan)
+            binary = engine.card.task == "binary"
+            predicted = (scores[0] >= 0.5).astype(np.uint8) if binary else scores.argmax(0).astype(np.uint8)
+            if binary:
+                foreground.append(foreground_iou(predicted, label))
+            pooled.update(predicted, label)
+            if progress:
+                progress(len(losses), total)
+        by_folder[folder] = float(np.mean(foreground)) if foreground else float(pooled.mean_iou())
+    return Validation(float(np.mean(losses)), float(np.mean(list(by_folder.values()))), by_folder)
+
+
+def foreground_iou(predicted: np.ndarray, label: np.ndarray) -> float:
+    """IoU of class 1; 1 where neither has any."""
+    counts = label != IGNORE
+    both = np.count_nonzero((predicted == 1) & (label == 1))
+    either = np.count_nonzero(((predicted == 1) | (label == 1)) & counts)
+    return both / either if either else 1.0
+
+
+def frame_label(label: np.ndarray, plan: Fit) -> np.ndarray:
+    """The label map (H, W) brought to the network's frame (h, w); padding is ignored."""
+    frame = np.full(plan.frame_hw, IGNORE, np.uint8)
+    (y, x), (height, width) = plan.offset_yx, plan.content_hw
+    frame[y : y + height, x : x + width] = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return frame

@@ -7,7 +7,7 @@ another background -> a second subject -> light and colour -> blur -> grain -> J
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -15,26 +15,31 @@ import numpy as np
 from imago.core.labels import IGNORE
 
 
+def how_far(default: float, help: str) -> float:
+    """A field with its remark, which is also its help text on the command line."""
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """How far the training photos are changed. Everything at 0 leaves only the resize to the frame."""
 
-    flip: float = 0.5  # share of photos mirrored left to right
-    zoom_min: float = 0.7  # window's side relative to the photo's; below 1 zooms in
-    zoom_max: float = 1.25  # above 1 shows the photo smaller, with its border repeated
-    focus: float = 0.5  # share of windows that are laid around a point of the subject (any class but 0)
-    close_up: float = 0.0  # share of windows that zoom in on a part of the subject, down to a fifth of the photo
-    stretch: float = 0.15  # largest change of aspect, as a share
+    flip: float = how_far(0.5, "Share of photos mirrored left to right.")
+    zoom_min: float = how_far(0.7, "Window's side relative to the photo's; below 1 zooms in.")
+    zoom_max: float = how_far(1.25, "Above 1 shows the photo smaller, with its border repeated.")
+    focus: float = how_far(0.5, "Share of windows that are laid around a point of the subject (any class but 0).")
+    close_up: float = how_far(0.0, "Share of windows that zoom in on a part of the subject, down to a fifth of the photo.")
+    stretch: float = how_far(0.15, "Largest change of aspect, as a share.")
     rotate_deg: float = 10.0
-    colour: float = 0.3  # strength of brightness, contrast, saturation and tint, 0 to 1
-    grey: float = 0.05  # share of photos without colour
-    blur: float = 0.15  # share of photos blurred
-    grain: float = 0.15  # share of photos with noise
-    jpeg: float = 0.2  # share of photos with JPEG artefacts
-    background: float = 0.0  # share of photos whose background is replaced (cut-out models: class 0 is background)
-    second: float = 0.0  # share of photos that get another photo's subject pasted in
-    border_px: float = 0.0  # width of the band along outlines, in pixels of the frame, ...
-    border_weight: float = 1.0  # ... and what a pixel there counts (below 1 where outlines are sloppy)
+    colour: float = how_far(0.3, "Strength of brightness, contrast, saturation and tint, 0 to 1.")
+    grey: float = how_far(0.05, "Share of photos without colour.")
+    blur: float = how_far(0.15, "Share of photos blurred.")
+    grain: float = how_far(0.15, "Share of photos with noise.")
+    jpeg: float = how_far(0.2, "Share of photos with JPEG artefacts.")
+    background: float = how_far(0.0, "Share of photos whose background is replaced (cut-out models: class 0 is background).")
+    second: float = how_far(0.0, "Share of photos that get another photo's subject pasted in.")
+    border_px: float = how_far(0.0, "Width of the band along outlines that counts --border-weight, in pixels of the frame.")
+    border_weight: float = how_far(1.0, "What a pixel along an outline counts (below 1 where outlines are sloppy).")
 
     def __post_init__(self) -> None:
         if not 0 < self.zoom_min <= self.zoom_max:

@@ -40,7 +40,7 @@ class TrainConfig:
     """Everything that decides what a training does."""
 
     data: tuple[DataSource, ...] = field(default=(), metadata={"cli": False})
-    out: str = setting("runs/run", "Folder of the run.", short="o")
+    out: str = setting("runs/run", "Folder of the run.", short="-o")
     model: str = setting("u2netp", "Architecture: unet, u2net, u2netp.")
     encoder: str = setting("", "Encoder of the U-Net: resnet34_slim, or any timm network; empty: the net of the paper.")
     option: tuple[str, ...] = setting((), "Further options of the net, as name=value (width=32).")

@@ -1,2 +1,97 @@
-def finish(config, folder, data, history, say):
-    say("finish: later")
+"""The end of a run: the best weights measured as a user would, report.html, and the exported model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imago.core.card import ModelCard
+from imago.core.labels import Labels
+from imago.data.dataset import Sample
+from imago.evaluation.evaluate import evaluate
+from imago.evaluation.result import Evaluation
+from imago.export.run import export_run
+from imago.inference.predictor import Predictor
+from imago.inference.torch_engine import TorchEngine
+from imago.models import checkpoint
+from imago.training.config import TrainConfig
+from imago.training.report import Example, ReportData, write_report
+from imago.training.sources import RunData
+
+BEST = "best.safetensors"
+SHOWN = 6  # best and worst photos in the report
+
+
+def finish(
+    config: TrainConfig, folder: Path, data: RunData, history: Sequence[dict[str, Any]], say: Callable[[str], None]
+) -> None:
+    """Writes scores.json, report.html and, where asked for, model.onnx; puts the scores into the checkpoint's card."""
+    predictor = Predictor(TorchEngine(folder / BEST))
+    evaluations: dict[str, Evaluation] = {}
+    scores: dict[str, float] = {}
+    for name, samples in data.val.items():
+        evaluations[name] = evaluate(predictor, samples)
+        scores |= {f"{name}/{score}": round(value, 4) for score, value in evaluations[name].scores.items()}
+        say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
+    whole = (
+        next(iter(evaluations.values())) if len(evaluations) == 1 else evaluate(predictor, named_samples(data.val))
+    )
+    (folder / "scores.json").write_text(
+        json.dumps({name: e.to_json() for name, e in evaluations.items()}, indent=1), "utf-8"
+    )
+    net, card = checkpoint.load(folder / BEST)
+    checkpoint.save(net, card.with_(scores=scores), folder / BEST)
+    by_name = {sample.name: sample for sample in named_samples(data.val)}
+    write_report(
+        folder / "report.html",
+        ReportData(
+            title=card.name,
+            labels=data.labels,
+            evaluation=whole,
+            history=list(history),
+            settings=json.loads(config.to_json()),
+            best=examples(predictor, by_name, [row.name for row in whole.best(SHOWN)], whole),
+            worst=examples(predictor, by_name, [row.name for row in whole.worst(SHOWN)], whole),
+            notes=[*data.notes, *arithmetic_notes(card, data.labels)],
+        ),
+    )
+    say(f"{folder / 'report.html'}: curves, scores, best and worst photos")
+    if config.export:
+        report = export_run(folder, folder / "model.onnx", half=config.half, overwrite=True)
+        say(
+            f"{report.path}: {report.bytes / 1e6:.1f} MB, {report.sizes}; differs from torch by at most "
+            f"{report.largest_difference:.1e} on {report.samples}"
+        )
+
+
+def named_samples(folders: dict[str, tuple[Sample, ...]]) -> list[Sample]:
+    """All samples; with several folders the folder stands before the name, for two may use the same one."""
+    if len(folders) == 1:
+        return list(next(iter(folders.values())))
+    return [
+        Sample(f"{folder}/{s.name}", s.image_path, s.read_label, s.label_path, s.channels)
+        for folder, samples in folders.items()
+        for s in samples
+    ]
+
+
+def examples(
+    predictor: Predictor, samples: dict[str, Sample], names: Sequence[str], evaluation: Evaluation
+) -> list[Example]:
+    score = {row.name: row.score for row in evaluation.images}
+    found = []
+    for name in names:
+        image = samples[name].image()
+        found.append(Example(name, image, samples[name].label(), predictor(image).label_map, score[name]))
+    return found
+
+
+def arithmetic_notes(card: ModelCard, labels: Labels) -> list[str]:
+    size = " x ".join(map(str, card.input.size_hw))
+    return [
+        f"{card.architecture}, {len(labels)} classes, size rule {card.input.rule} at {size}; torch {torch.__version__}",
+    ]

@@ -1,0 +1,104 @@
+"""``imago train DATA... --model ... --out runs/NAME``."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imago.cli.options import build, given, options_from
+from imago.data.augment import Augmentation
+from imago.training.config import DataSource, TrainConfig, read_recipe
+
+
+@click.command("train")
+@click.argument("data", nargs=-1)
+@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file of settings; options given here win.")
+@click.option("--root", type=click.Path(path_type=Path), default=None, help="Folder that DATA is seen from.  [default: .]")
+@click.option("--group", default="", metavar="MAPPING", help='Groups of labels: "background=null; person=rest", or a .toml file.')
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, with its own settings.")
+@options_from(TrainConfig)
+@options_from(Augmentation)
+@click.pass_context
+def train_command(
+    context: click.Context,
+    data: tuple[str, ...],
+    recipe: Path | None,
+    root: Path | None,
+    group: str,
+    resume: bool,
+    **values: Any,
+) -> None:
+    """Train a model on the annotated photos in DATA: folders with images/ and masks/ (and classes.txt, train.txt,
+    val.txt where there are any), or COCO's annotations.
+
+    Ends with RUN/report.html and RUN/model.onnx. A run that was killed goes on with --resume.
+    """
+    chosen = given(context)
+    if resume:
+        settings = {name for name in chosen if name not in ("resume", "out")}
+        if settings or data:
+            raise click.UsageError("--resume goes on with the run's own settings; give --out only")
+        config, root = stored_run(Path(values["out"]))
+    else:
+        config = configured(data, recipe, group, chosen, values)
+        root = root or Path()
+    try:
+        from imago.training.train import train
+    except ModuleNotFoundError as error:
+        raise missing(error) from error
+    train(config, root, resume=resume, say=click.echo)
+
+
+def configured(
+    data: tuple[str, ...], recipe: Path | None, group: str, chosen: set[str], values: dict[str, Any]
+) -> TrainConfig:
+    """The recipe, with what was said on the command line over it."""
+    if recipe is None:
+        config = build(TrainConfig, values)
+        config = replace(config, augment=build(Augmentation, values))
+    else:
+        config = read_recipe(recipe)
+        settings = {f.name for f in fields(TrainConfig)} & chosen
+        augment = {f.name for f in fields(Augmentation)} & chosen
+        try:
+            config = replace(
+                config,
+                augment=replace(config.augment, **{name: values[name] for name in augment}),
+                **{name: values[name] for name in settings},
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+    if data:
+        config = replace(config, data=tuple(DataSource(path, group=group) for path in data))
+    elif group:
+        raise click.UsageError("--group goes with DATA; a recipe has its own groups")
+    if not config.data:
+        raise click.UsageError("name a folder of data, or a --recipe that does")
+    return config
+
+
+def stored_run(folder: Path) -> tuple[TrainConfig, Path]:
+    """The settings and the data root of a run that was begun."""
+    import json
+
+    from imago.core.errors import ImagoError
+
+    path = folder / "config.json"
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        root = Path(stored.pop("root"))
+    except FileNotFoundError as error:
+        raise ImagoError(f"{folder}: there is no run to resume (no config.json); start it without --resume") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise ImagoError(f"{path}: damaged ({error}); start anew in another --out") from error
+    stored.pop("imago", None)
+    return replace(TrainConfig.from_values(stored, str(path)), out=str(folder)), root
+
+
+def missing(error: ModuleNotFoundError) -> Exception:
+    from imago.core.errors import ImagoError
+
+    return ImagoError(f'training needs {error.name}, which is not installed; run: pip install "imago-seg[train]"')

@@ -1,0 +1,168 @@
+"""The documents are true: every command and every Python block in them runs, every link leads somewhere.
+
+Commands stand in ``console`` blocks behind ``$ ``; the commands of one document run one after another, in a folder
+that holds what the documents speak of (``prepare``). ``docs/reference/cli.md`` is made by running this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT, TINY_COLOURS, TINY_NAMES, draw_scene, write_tiny_dataset
+from PIL import Image
+
+DOCUMENTS = [
+    path.relative_to(ROOT).as_posix()
+    for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+    if "models" not in path.relative_to(ROOT).parts[:2]  # model cards name the commands of long trainings
+]
+SLOW = ("docs/how-to/train.md",)
+SKETCHES = ("docs/architecture.md",)  # its Python is a picture of the joints, not a program
+NOT_RUN = {  # beginnings of commands, and why
+    "pip install": "changes the environment",
+    "git clone": "needs a network",
+    "cd ": "the next commands run where this one leads already",
+    "python -m venv": "changes the environment",
+    "imago models download": "needs a network; tests/test_download.py has a server of its own",
+}
+CLI = ROOT / "docs" / "reference" / "cli.md"
+COMMANDS = ("cutout", "segment", "models", "models show", "models download", "train", "evaluate", "export")
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def commands(document: str) -> list[str]:
+    found = []
+    for block in blocks(document, "console"):
+        joined = block.replace("\\\n", " ")
+        found += [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
+    return [command for command in found if not command.startswith(tuple(NOT_RUN))]
+
+
+def prepare(folder: Path) -> dict[str, str]:
+    """All files that the documents name, and the environment in which their commands run."""
+    import torch
+    from tiny_onnx import write_tiny
+
+    from imago.core.card import ModelCard
+    from imago.core.labels import Labels
+    from imago.core.spec import InputSpec
+    from imago.models import build, checkpoint
+
+    for name in ("photo.jpg", "beach.jpg", "photos/one.jpg", "photos/trip/two.jpg"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_scene(len(name), (96, 128))[0]).save(path, quality=92)
+    if (ROOT / "samples").is_dir():
+        shutil.copytree(ROOT / "samples", folder / "samples")
+    write_tiny_dataset(folder / "shapes")
+    labels = Labels(TINY_NAMES, TINY_COLOURS)
+    run = folder / "runs" / "shapes"
+    run.mkdir(parents=True)
+    torch.manual_seed(0)
+    spec = InputSpec("area", (64, 64), multiple=16)
+    card = ModelCard("shapes", "unet", {"classes": 3, "width": 4}, "semantic", labels, spec, output="logit")
+    checkpoint.save(build("unet", classes=3, width=4).eval(), card, run / "best.safetensors")
+    (run / "config.json").write_text(json.dumps({"root": str(folder), "data": [{"path": "shapes"}]}))
+    write_tiny(folder / "mine.onnx", 3, labels=labels)
+    write_tiny(folder / "cutter.onnx")
+    home = folder / "home"
+    for name, classes in (("subject", 1), ("clothes", 3), ("u2netp", 1)):  # where the shipped ones are not there yet
+        write_tiny(home / "models" / f"{name}.onnx", classes)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, "PATH": path, "IMAGO_HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(document, marks=pytest.mark.slow if document in SLOW else ())
+        for document in DOCUMENTS
+        if document not in SKETCHES and (blocks(document, "console") or blocks(document, "python"))
+    ],
+)
+def test_commands_and_python_blocks_run(document: str, tmp_path: Path) -> None:
+    environment = prepare(tmp_path)
+    for command in commands(document):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+    program = "\n".join(blocks(document, "python"))
+    if program:
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{program}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text("utf-8")
+    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
+    missing = [target for target in targets if target and not ((ROOT / document).parent / target).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if document != "docs/reference/cli.md"])
+def test_commands_that_are_not_run_use_real_options_too(document: str) -> None:
+    text = (ROOT / document).read_text("utf-8")
+    unknown = []
+    for line in re.findall(r"imago (?:cutout|segment|train|evaluate|export|models)\b[^\n`]*", text):
+        words = re.sub(r"[^\w -]", " ", line).split()
+        known = options_of(help_of(words[1]))
+        if words[1] == "models" and len(words) > 2 and words[2] in ("show", "download"):
+            known |= options_of(help_of(f"models {words[2]}"))
+        unknown += [f"{words[1]} {option}" for option in sorted(options_of(line) - known)]
+    assert unknown == []
+
+
+def help_of(command: str) -> str:
+    from imago.cli.main import group
+
+    arguments = [*command.split(), "--help"]
+    result = CliRunner().invoke(group, arguments, prog_name="imago", terminal_width=100, max_content_width=100)
+    assert result.exit_code == 0, f"imago {' '.join(arguments)}: {result.output}{result.exception}"
+    return click.unstyle(result.output)
+
+
+def options_of(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_reference_has_the_options_that_there_are(command: str) -> None:
+    written = dict(
+        re.findall(r"^## imago ([a-z ]+)\n(.*?)(?=^## |\Z)", CLI.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    )
+    assert command in written, f"no section; write it anew with: python {Path(__file__).relative_to(ROOT)}"
+    assert options_of(written[command]) == options_of(help_of(command)), (
+        f"write the reference anew with: python {Path(__file__).relative_to(ROOT)}"
+    )
+
+
+def write_reference() -> None:
+    parts = [
+        "# Command line\n",
+        "What `imago COMMAND --help` prints, written by `python tests/test_docs.py`.\n",
+        "Exit codes: 0 all is well; 1 something failed, and a line says what; 2 the command line is wrong; 130 stopped "
+        "with\nCtrl-C. Results go to standard output, messages to standard error.\n",
+    ]
+    for command in COMMANDS:
+        parts.append(f"## imago {command}\n\n```text\n{help_of(command).strip()}\n```\n")
+    CLI.write_text("\n".join(parts), "utf-8")
+
+
+if __name__ == "__main__":
+    write_reference()

@@ -171,14 +171,14 @@ def guided_coefficients(guide: np.ndarray, mask: np.ndarray, radius: int, epsilo
     count = guide.shape[2]
     colours = [np.ascontiguousarray(guide[:, :, channel]) for channel in range(count)]
     means = [mean(colour) for colour in colours]
-    mask_mean = mean(mask)
+    mask_mean: np.ndarray = mean(mask)
     spread = [[mean(colours[i] * colours[j]) - means[i] * means[j] for j in range(count)] for i in range(count)]
     for channel in range(count):
         spread[channel][channel] += np.float32(epsilon)
     shared = [mean(colours[channel] * mask) - means[channel] * mask_mean for channel in range(count)]
     factors = _solve(spread, shared)
     planes = np.empty((count + 1, *mask.shape), np.float32)
-    offset: np.ndarray = mask_mean
+    offset = mask_mean
     for channel, factor in enumerate(factors):
         offset = offset - factor * means[channel]
         planes[channel] = mean(factor) / 255

@@ -129,7 +129,7 @@ class AlphaMap:
         low = np.ascontiguousarray(self.low, np.float32)
         size_hw = min(height, low.shape[0]), min(width, low.shape[1])
         if low.shape != size_hw:  # the photo is smaller than the network's frame
-            low = cv2.resize(low, size_hw[::-1], interpolation=cv2.INTER_AREA)
+            low = cv2.resize(low, size_hw[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
         if not self.guided:
             return low[None]
         guide = self.small

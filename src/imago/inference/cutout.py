@@ -35,6 +35,7 @@ class Cutout:
 
     photo: Photo
     alpha: AlphaRows
+    small: tuple[np.ndarray, np.ndarray]  # what ``small_copy`` makes of the two
     background: str | Path = "transparent"
     box: Box | None = None  # what is kept, None: all
     notes: tuple[str, ...] = ()
@@ -89,12 +90,8 @@ class Cutout:
         return out
 
     @cached_property
-    def _small(self) -> tuple[np.ndarray, np.ndarray]:
-        return small_copy(self.photo, self.alpha)
-
-    @cached_property
     def _means(self) -> tuple[np.ndarray, np.ndarray]:
-        return edge_colours(*self._small)
+        return edge_colours(*self.small)
 
     @cached_property
     def _backdrop(self) -> np.ndarray:
@@ -103,7 +100,7 @@ class Cutout:
         if colour is not None:
             return np.array(colour, np.uint8)
         if self.background == "blur":
-            return blurred_background(*self._small)
+            return blurred_background(*self.small)
         return cover(read_image(Path(self.background)).pixels, self.photo.size_hw)
 
     def _behind(self, start: int, end: int) -> np.ndarray:
@@ -126,7 +123,7 @@ def compose(
     """``background``: ``transparent``, ``#rrggbb``, ``blur`` or the path of an image, which is cut to cover the photo.
 
     ``crop`` keeps the subject and ``margin`` times its longer side all round. Raises ImagoError for a background that
-    is none of these; where nothing was found the cut-out says so in its notes and is not cropped.
+    is none of these. Where nothing was found, ``notes`` of the answer says so, and nothing is cropped.
     """
     if alpha.size_hw != photo.size_hw:
         raise ValueError(f"the photo is {photo.size_hw}, its alpha {alpha.size_hw}; both must have one size")
@@ -135,12 +132,10 @@ def compose(
             f"{photo.name}: cut-outs are made of RGB photos; this one has {photo.pixels.shape[2]} channels"
         )
     check_background(background)
-    cutout = Cutout(photo, alpha, background)
-    box = subject_box(cutout._small[1], photo.size_hw, margin) if crop else None
-    notes = ("nothing was found to crop to: the whole photo is kept",) if crop and box is None else ()
-    made = Cutout(photo, alpha, background, box, notes)
-    made.__dict__.update(cutout.__dict__ | {"box": box, "notes": notes})
-    return made
+    small = small_copy(photo, alpha)
+    found = subject_box(small[1], photo.size_hw, margin)
+    notes = () if found else ("nothing was found; the cut-out is empty" + (", and not cropped" if crop else ""),)
+    return Cutout(photo, alpha, small, background, found if crop else None, notes)
 
 
 def parse_colour(text: str | Path) -> tuple[int, int, int] | None:

@@ -1,0 +1,274 @@
+"""What a model found in one photo: labels, alpha, areas; cut-outs, overlays and files are made of it.
+
+It lives here and not on the bottom floor because it draws and writes; see decision 2 in docs/decisions.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import cv2
+import numpy as np
+
+from imago.core.errors import ImagoError
+from imago.core.labels import Labels
+from imago.files.images import Photo
+from imago.files.inputs import OUTPUT_SUFFIXES
+from imago.files.png import strip_rows, write_png
+from imago.files.writing import atomic_write, exists
+from imago.inference.alpha import STRIP_ROWS, AlphaMap, ArrayAlpha, full_alpha
+from imago.inference.cutout import Cutout, compose
+from imago.inference.matting import matte
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+JPEG_QUALITY = 90  # of overlays
+
+
+class Prediction:
+    """One photo's answer, read-only. What takes memory is made when it is first asked for.
+
+    A binary model gives ``alpha_map``, a semantic one ``label_map`` and its scores at the network's size.
+    """
+
+    def __init__(
+        self,
+        photo: Photo,
+        labels: Labels,
+        *,
+        alpha_map: AlphaMap | ArrayAlpha | None = None,
+        label_map: np.ndarray | None = None,
+        low_scores: np.ndarray | None = None,
+    ) -> None:
+        """``label_map``: uint8 or uint16 (H, W); ``low_scores``: float32 (K, h, w) 0..1, of the photo without padding.
+
+        Raises ValueError for parts that do not belong together.
+        """
+        if alpha_map is None and label_map is None:
+            raise ValueError("a prediction needs an alpha_map or a label_map; got neither")
+        if alpha_map is not None and alpha_map.size_hw != photo.size_hw:
+            raise ValueError(f"the photo is {photo.size_hw}, the alpha {alpha_map.size_hw}; both must have one size")
+        if alpha_map is not None and label_map is None and len(labels) != 2:
+            raise ValueError(f"an alpha alone belongs to two labels; got {len(labels)}")
+        if label_map is not None:
+            _check_label_map(label_map, labels, photo.size_hw)
+        if low_scores is not None and (low_scores.ndim != 3 or len(low_scores) != len(labels)):
+            raise ValueError(f"scores must be ({len(labels)}, h, w), one plane a label; got {low_scores.shape}")
+        self.__dict__.update(photo=photo, labels=labels, scores=low_scores, _alpha_map=alpha_map)
+        if label_map is not None:
+            self.__dict__["label_map"] = label_map
+
+    if TYPE_CHECKING:
+        photo: Photo
+        labels: Labels
+        scores: np.ndarray | None  # float32 (K, h, w), at the network's size
+        _alpha_map: AlphaMap | ArrayAlpha | None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Prediction does not change; make a new one instead of setting {name}")
+
+    def __repr__(self) -> str:
+        height, width = self.size_hw
+        return f"Prediction({self.name!r}, {height} x {width}, labels: {', '.join(self.labels.names)})"
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self.photo.size_hw
+
+    @property
+    def image(self) -> np.ndarray:
+        """uint8 (H, W, C), RGB where C is 3."""
+        return self.photo.pixels
+
+    @property
+    def name(self) -> str:
+        return self.photo.name
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of the photo had to decide."""
+        return self.photo.notes
+
+    @cached_property
+    def label_map(self) -> np.ndarray:
+        """uint8 or uint16 (H, W), values of ``labels``; of a binary model 1 where alpha is one half or more."""
+        assert self._alpha_map is not None
+        found = np.empty(self.size_hw, np.uint8)
+        for top in range(0, self.size_hw[0], STRIP_ROWS):
+            bottom = min(self.size_hw[0], top + STRIP_ROWS)
+            found[top:bottom] = self._alpha_map.rows(top, bottom) >= 0.5
+        return found
+
+    @cached_property
+    def alpha(self) -> np.ndarray:
+        """float32 (H, W), 0 to 1: how much of the pixel is subject. Saving does not need it: it goes by strips."""
+        return full_alpha(self.alpha_map)
+
+    @cached_property
+    def alpha_map(self) -> AlphaMap | ArrayAlpha:
+        """The alpha, to be made strip by strip. Of a semantic model: all that is not background.
+
+        Raises ImagoError where the model has no background class.
+        """
+        if self._alpha_map is not None:
+            return self._alpha_map
+        if self.labels.names[0] != "background":
+            raise ImagoError(f"{self.name}: the model has no class 'background', so there is no subject to cut out")
+        if self.scores is None:
+            return ArrayAlpha((self.label_map != 0).astype(np.uint8) * np.uint8(255))
+        return AlphaMap(1 - self.scores[0], self.photo.pixels)
+
+    def compose(
+        self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = 0.05
+    ) -> Cutout:
+        """The cut-out, not made yet, with its notes; see ``inference.cutout.compose``. ``matting`` refines hair."""
+        photo, alpha = self.photo, self.alpha_map
+        if photo.pixels.shape[2] == 1:
+            photo = replace(photo, pixels=np.repeat(photo.pixels, 3, axis=2))
+        if matting and isinstance(alpha, AlphaMap):
+            alpha = matte(alpha)
+        return compose(photo, alpha, background, crop, margin)
+
+    def cutout(
+        self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = 0.05
+    ) -> Image.Image:
+        """The subject as a Pillow image: RGBA, or RGB on a background (``#rrggbb``, ``blur`` or an image's path)."""
+        from PIL import Image
+
+        image = Image.fromarray(self.compose(background, crop, matting, margin).array())
+        if self.photo.icc:
+            image.info["icc_profile"] = self.photo.icc
+        return image
+
+    def overlay(self, alpha: float = 0.5, legend: bool = True) -> Image.Image:
+        """The photo with the classes washed over it, and a legend below, as a Pillow image (RGB)."""
+        from PIL import Image
+
+        return Image.fromarray(self._overlaid(alpha, legend))
+
+    def _overlaid(self, alpha: float = 0.5, legend: bool = True) -> np.ndarray:
+        from imago.draw.overlay import overlay
+
+        return overlay(self.photo.pixels, self.label_map, self.labels, alpha, legend)
+
+    def areas(self) -> dict[str, dict[str, float]]:
+        """For each class ``pixels`` and ``fraction``, its share of the whole photo (0..1)."""
+        counts = np.zeros(max(len(self.labels), int(self.label_map.max()) + 1), np.int64)
+        for strip in _strips(self.label_map):
+            counts += np.bincount(strip.ravel(), minlength=len(counts))
+        total = self.size_hw[0] * self.size_hw[1]
+        return {
+            name: {"pixels": int(counts[value]), "fraction": float(counts[value] / total)}
+            for value, name in enumerate(self.labels.names)
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``STEM.json`` holds."""
+        return {
+            "image": self.name,
+            "size_hw": list(self.size_hw),
+            "labels": self.labels.to_json(),
+            "areas": self.areas(),
+            "notes": list(self.notes),
+        }
+
+    def write_cutout(
+        self,
+        stream: BinaryIO,
+        background: str | Path = "transparent",
+        crop: bool = False,
+        matting: bool = False,
+        margin: float = 0.05,
+        threads: int | None = None,
+    ) -> tuple[str, ...]:
+        """A PNG, by strips, so that memory stays bounded. Gives the notes of the cut-out ("nothing was found")."""
+        made = self.compose(background, crop, matting, margin)
+        write_png(stream, made.size_hw, made.mode, made.strips(), icc=self.photo.icc, threads=threads)
+        return made.notes
+
+    def write_mask(self, stream: BinaryIO) -> None:
+        """The label map as a PNG with the classes' colours as its palette."""
+        from imago.draw.palette import palette_bytes
+
+        if self.label_map.dtype != np.uint8:
+            raise ImagoError(f"{self.name}: a mask PNG has room for 256 classes; the model has {len(self.labels)}")
+        flat = palette_bytes(self.labels)
+        palette = [(flat[at], flat[at + 1], flat[at + 2]) for at in range(0, 768, 3)]
+        write_png(stream, self.size_hw, "P", _strips(self.label_map), palette=palette)
+
+    def write_overlay(self, stream: BinaryIO) -> None:
+        """The overlay as a JPEG."""
+        drawn = self._overlaid()
+        if max(drawn.shape[:2]) > 65500:
+            raise ImagoError(f"{self.name}: {drawn.shape[1]} x {drawn.shape[0]} is too long for a JPEG (65500 pixels)")
+        cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR, dst=drawn)
+        _, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        stream.write(data.data)
+
+    def write_json(self, stream: BinaryIO) -> None:
+        stream.write(json.dumps(self.to_json(), indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+
+    def save(self, where: Path | str, what: Sequence[str] = ("cutout",), overwrite: bool = False) -> list[Path]:
+        """Writes ``what`` of ``cutout``, ``mask``, ``overlay``, ``json``; each whole or not at all. Gives the paths.
+
+        ``where`` with an ending (``fox.png``) is the file to write, for one thing; else a folder, for
+        ``STEM.cutout.png`` and so on. Raises ImagoError, before anything is written, where a file is there already.
+        """
+        writers: dict[str, Callable[[BinaryIO], Any]] = {
+            "cutout": self.write_cutout,
+            "mask": self.write_mask,
+            "overlay": self.write_overlay,
+            "json": self.write_json,
+        }
+        unknown = [each for each in what if each not in writers]
+        if unknown:
+            raise ImagoError(f"cannot save {', '.join(map(repr, unknown))}; choose from {', '.join(writers)}")
+        paths = self._paths(Path(where), what)
+        for path in paths:
+            if not overwrite and path.exists():
+                raise exists(path)
+        for path, each in zip(paths, what, strict=True):
+            with atomic_write(path, overwrite) as stream:
+                writers[each](stream)
+        return paths
+
+    def _paths(self, where: Path, what: Sequence[str]) -> list[Path]:
+        if where.is_dir() or not where.suffix:
+            stem = Path(self.name).stem
+            return [where / (stem + OUTPUT_SUFFIXES[each]) for each in what]
+        if len(what) != 1:
+            raise ImagoError(f"{where}: one file cannot hold {len(what)} things; name a folder")
+        endings = {"overlay": (".jpg", ".jpeg"), "json": (".json",)}.get(what[0], (".png",))
+        if where.suffix.lower() not in endings:
+            raise ImagoError(f"{where}: {what[0]} is written as {' or '.join(endings)}; name the file so, or a folder")
+        return [where]
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the cut-out."""
+        stream = io.BytesIO()
+        self.write_cutout(stream)
+        return stream.getvalue()
+
+
+def _check_label_map(label_map: np.ndarray, labels: Labels, size_hw: tuple[int, int]) -> None:
+    if label_map.shape != size_hw or label_map.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"the photo is {size_hw}: its label map must be uint8 or uint16 of that size; "
+            f"got {label_map.dtype} {label_map.shape}"
+        )
+    for strip in _strips(label_map):
+        if strip.max() >= len(labels) and (strip[strip >= len(labels)] != labels.ignore).any():
+            raise ValueError(f"the label map holds {strip.max()}, but there are {len(labels)} labels")
+
+
+def _strips(values: np.ndarray) -> Iterator[np.ndarray]:
+    rows = strip_rows(values.shape[1], 1)
+    for top in range(0, values.shape[0], rows):
+        yield values[top : top + rows]

@@ -4,24 +4,20 @@ JPEGs are decoded by OpenCV straight into the array. Measured on two cores: 12 m
 to NumPy 75 to 107 ms); 100 megapixels 0.6 s and 636 MB for the whole process (Pillow 1.8 s and 736 MB, because its
 pixels take four bytes). OpenCV fills up cut-off files without a word, so the end marker is looked for here.
 
-Sizes are read from the header and checked before any pixel is decoded. Pillow's own limit is a global setting, so
-its format plugins are called one by one instead of ``Image.open``, and the setting stays as it is.
+Sizes are read from the header (headers.py) and checked before any pixel is decoded.
 """
 
 from __future__ import annotations
 
-import importlib
 import io
-import os
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
+from typing import TYPE_CHECKING, BinaryIO, TypeGuard
 
 import numpy as np
 
 from imago.core.errors import ImageError
+from imago.files.headers import BROKEN, open_header, open_stream, orientation, reason
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,14 +26,9 @@ MAX_PIXELS = 250_000_000  # a photo of 250 megapixels is 750 MB as an array
 
 # Files with these endings are taken from folders; a file that is named directly is taken whatever its ending.
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .dib .gif .avif .heic .heif .jp2 .ppm .pgm .pbm".split()
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".avif", ".heic"]
+    + [".heif", ".jp2", ".ppm", ".pgm", ".pbm"]  # noqa: RUF005 (two lines read better than eighteen)
 )
-
-# What Pillow's plugins throw at damaged files, beside OSError and its own UnidentifiedImageError (an OSError).
-BROKEN = (
-    OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, OverflowError, AttributeError,
-    ArithmeticError, RuntimeError, struct.error, zlib.error,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,20 +65,20 @@ def read_image(
     if _is_pillow(source):
         label = name or getattr(source, "filename", "") or "image"
         return _from_pillow(source, channels, max_pixels, str(label))
-    stream, label = _open_stream(source, name)
+    stream, label = open_stream(source, name)
     with stream:
         if stream.read(3) == b"\xff\xd8\xff":
             stream.seek(0)
             return _read_jpeg(stream.read(), channels, max_pixels, label)
-        return _from_pillow(_open_header(stream, label), channels, max_pixels, label)
+        return _from_pillow(open_header(stream, label), channels, max_pixels, label)
 
 
 def image_size(source: Path | str | bytes | BinaryIO) -> tuple[int, int]:
     """(height, width) of the upright image, from the header alone. Raises ImageError like ``read_image``."""
-    stream, label = _open_stream(source, None)
+    stream, label = open_stream(source, None)
     with stream:
-        header = _open_header(stream, label)
-        turned = _orientation(header) >= 5 or (
+        header = open_header(stream, label)
+        turned = orientation(header) >= 5 or (
             header.format == "TIFF" and getattr(header, "tag_v2", {}).get(0x0112, 1) >= 5
         )
         width, height = header.size
@@ -96,91 +87,6 @@ def image_size(source: Path | str | bytes | BinaryIO) -> tuple[int, int]:
 
 def _is_pillow(source: object) -> TypeGuard[Image.Image]:
     return any(base.__module__ == "PIL.Image" and base.__name__ == "Image" for base in type(source).__mro__)
-
-
-def _open_stream(source: Any, name: str | None) -> tuple[BinaryIO, str]:
-    """A binary stream that can seek, at its start, and the name for messages."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return _not_empty(io.BytesIO(source), name or "image")
-    if not isinstance(source, (str, os.PathLike)):
-        return _not_empty(io.BytesIO(source.read()), name or str(getattr(source, "name", "image")))
-    path, label = Path(source), name or str(source)
-    try:
-        if path.is_dir():
-            raise ImageError(f"{label}: is a folder, not an image; name the files in it, or let a command walk it")
-        stream = path.open("rb")
-        if not stream.seekable():
-            with stream:
-                return _not_empty(io.BytesIO(stream.read()), label)
-    except FileNotFoundError as error:
-        raise ImageError(f"{label}: there is no such file") from error
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{label}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
-    return _not_empty(stream, label)
-
-
-def _not_empty(stream: BinaryIO, label: str) -> tuple[BinaryIO, str]:
-    if not stream.read(1):
-        stream.close()
-        raise ImageError(f"{label}: is empty (0 bytes); copy or download it again")
-    stream.seek(0)
-    return stream, label
-
-
-def _format_of(start: bytes) -> tuple[str, str] | None:
-    """Pillow's name of the format and of its plugin, by the first bytes. Formats that run other programs are left out
-    (Pillow starts Ghostscript for EPS)."""
-    if start[4:8] == b"ftyp":
-        return ("AVIF", "AvifImagePlugin") if start[8:12] in (b"avif", b"avis") else ("HEIF", "")
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "WEBP", "WebPImagePlugin"
-    if start[:1] == b"P" and start[1:2] in b"123456fFyY":
-        return "PPM", "PpmImagePlugin"
-    for signature, found in _SIGNATURES.items():
-        if start.startswith(signature):
-            return found
-    return None
-
-
-_SIGNATURES = {
-    b"\xff\xd8\xff": ("JPEG", "JpegImagePlugin"),
-    b"\x89PNG\r\n\x1a\n": ("PNG", "PngImagePlugin"),
-    b"GIF8": ("GIF", "GifImagePlugin"),
-    b"BM": ("BMP", "BmpImagePlugin"),
-    b"II*\0": ("TIFF", "TiffImagePlugin"),
-    b"MM\0*": ("TIFF", "TiffImagePlugin"),
-    b"II+\0": ("TIFF", "TiffImagePlugin"),
-    b"MM\0+": ("TIFF", "TiffImagePlugin"),
-    b"\0\0\0\x0cjP  \r\n\x87\n": ("JPEG2000", "Jpeg2KImagePlugin"),
-    b"\xff\x4f\xff\x51": ("JPEG2000", "Jpeg2KImagePlugin"),
-}
-
-
-def _open_header(stream: BinaryIO, label: str) -> Image.Image:
-    """Pillow's lazy image: header read, no pixel decoded."""
-    from PIL import Image
-
-    stream.seek(0)
-    found = _format_of(stream.read(16))
-    stream.seek(0)
-    if found is None:
-        raise ImageError(f"{label}: is not an image that Imago reads (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF)")
-    kind, plugin = found
-    try:
-        if kind == "JPEG":  # by its class: the registered opener looks for more pictures behind the first, and warns
-            from PIL.JpegImagePlugin import JpegImageFile
-
-            return JpegImageFile(stream, label)
-        if kind == "HEIF":
-            importlib.import_module("pillow_heif").register_heif_opener()
-        else:
-            importlib.import_module(f"PIL.{plugin}")
-        return Image.OPEN[kind][0](stream, label)
-    except (ImportError, KeyError) as error:
-        advice = "pip install pillow-heif" if kind == "HEIF" else "pip install -U pillow"
-        raise ImageError(f"{label}: {kind} images cannot be read by this Pillow; {advice}") from error
-    except BROKEN as error:
-        raise ImageError(f"{label}: {kind} header is damaged or cut off ({_reason(error)})") from error
 
 
 def _check_size(size_wh: tuple[int, int], max_pixels: int, label: str) -> None:
@@ -194,14 +100,10 @@ def _check_size(size_wh: tuple[int, int], max_pixels: int, label: str) -> None:
         )
 
 
-def _reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
 def _read_jpeg(data: bytes, channels: int, max_pixels: int, label: str) -> Photo:
     import cv2
 
-    header = _open_header(io.BytesIO(data), label)
+    header = open_header(io.BytesIO(data), label)
     _check_size(header.size, max_pixels, label)
     if not _jpeg_is_whole(data):
         raise ImageError(f"{label}: the JPEG is cut off (no end marker after {len(data)} bytes); copy it again")
@@ -214,12 +116,12 @@ def _read_jpeg(data: bytes, channels: int, max_pixels: int, label: str) -> Photo
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise ImageError(f"{label}: the JPEG cannot be decoded ({_reason(error)})") from error
+        raise ImageError(f"{label}: the JPEG cannot be decoded ({reason(error)})") from error
     if pixels is None or pixels.shape[:2] != header.size[::-1]:
         raise ImageError(f"{label}: the JPEG is damaged and cannot be decoded; copy it again")
     if channels == 3 and direct is None:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
-    pixels = _turn(pixels, _orientation(header))
+    pixels = _turn(pixels, orientation(header))
     return Photo(pixels.reshape(*pixels.shape[:2], channels), (), None, _rgb_profile(header, channels), label)
 
 
@@ -240,28 +142,6 @@ def _jpeg_is_whole(data: bytes) -> bool:
         if marker == 0xDA:  # start of scan
             return data.find(b"\xff\xd9", at) >= 0
     return False
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation 1..8 (1: upright) from the raw block; Pillow's own reader warns on standard error."""
-    block = image.info.get("exif", b"")
-    if not isinstance(block, bytes):
-        return 1
-    block = block.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(block[:2])
-    if order is None:
-        return 1
-    try:
-        (at,) = struct.unpack_from(order + "I", block, 4)
-        (count,) = struct.unpack_from(order + "H", block, at)
-        for entry in range(at + 2, at + 2 + 12 * count, 12):
-            tag, kind = struct.unpack_from(order + "HH", block, entry)
-            if tag == 0x0112:
-                (value,) = struct.unpack_from(order + ("I" if kind == 4 else "H"), block, entry + 8)
-                return value if 1 <= value <= 8 else 1
-    except struct.error:  # a cut-off EXIF block says nothing; the pixels are whole
-        return 1
-    return 1
 
 
 def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -295,13 +175,13 @@ def _from_pillow(image: Image.Image, channels: int, max_pixels: int, label: str)
     except MemoryError as error:
         raise ImageError(f"{label}: not enough memory for {image.size[0]} x {image.size[1]} pixels") from error
     except BROKEN as error:
-        raise ImageError(f"{label}: the image is damaged or cut off ({_reason(error)}); copy it again") from error
+        raise ImageError(f"{label}: the image is damaged or cut off ({reason(error)}); copy it again") from error
     if from_file and image.format not in ("JPEG", "MPO") and _has_more(image):
         notes.append("more than one frame or page: the first is used")
-    orientation = _orientation(image)  # Pillow turns TIFFs itself while it loads them, and they carry no such block
+    way = orientation(image)  # Pillow turns TIFFs itself while it loads them, and they carry no such block
     if alpha is not None:
-        alpha = _turn(alpha, orientation)
-    return Photo(_turn(pixels, orientation), tuple(notes), alpha, _rgb_profile(image, channels), label)
+        alpha = _turn(alpha, way)
+    return Photo(_turn(pixels, way), tuple(notes), alpha, _rgb_profile(image, channels), label)
 
 
 def _has_more(image: Image.Image) -> bool:

@@ -173,5 +173,9 @@ def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         return image
     shrinks = size_hw[0] * size_hw[1] < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    out = cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=method)
-    return out[:, :, None] if out.ndim == 2 else out
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    # OpenCV averages at most four channels at a time.
+    parts = [image] if channels <= 4 else np.split(image, range(4, channels, 4), axis=2)
+    small = [cv2.resize(part, (size_hw[1], size_hw[0]), interpolation=method) for part in parts]
+    small = [part[:, :, None] if part.ndim == 2 else part for part in small]
+    return small[0] if len(small) == 1 else np.concatenate(small, axis=2)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from imago.core.labels import IGNORE
+from imago.core.spec import resize_image
 
 
 def how_far(default: float, help: str) -> float:
@@ -28,27 +29,41 @@ class Augmentation:
     zoom_min: float = how_far(0.7, "Window's side relative to the photo's; below 1 zooms in.")
     zoom_max: float = how_far(1.25, "Above 1 shows the photo smaller, with its border repeated.")
     focus: float = how_far(0.5, "Share of windows that are laid around a point of the subject (any class but 0).")
-    close_up: float = how_far(0.0, "Share of windows that zoom in on a part of the subject, down to a fifth of the photo.")
+    close_up: float = how_far(
+        0.0, "Share of windows that zoom in on a part of the subject, down to a fifth of the photo."
+    )
     stretch: float = how_far(0.15, "Largest change of aspect, as a share.")
-    rotate_deg: float = 10.0
+    rotate_deg: float = how_far(10.0, "Largest turn to either side, in degrees.")
     colour: float = how_far(0.3, "Strength of brightness, contrast, saturation and tint, 0 to 1.")
     grey: float = how_far(0.05, "Share of photos without colour.")
     blur: float = how_far(0.15, "Share of photos blurred.")
     grain: float = how_far(0.15, "Share of photos with noise.")
     jpeg: float = how_far(0.2, "Share of photos with JPEG artefacts.")
-    background: float = how_far(0.0, "Share of photos whose background is replaced (cut-out models: class 0 is background).")
+    background: float = how_far(
+        0.0, "Share of photos whose background is replaced (cut-out models: class 0 is background)."
+    )
     second: float = how_far(0.0, "Share of photos that get another photo's subject pasted in.")
-    border_px: float = how_far(0.0, "Width of the band along outlines that counts --border-weight, in pixels of the frame.")
+    border_px: float = how_far(
+        0.0, "Width of the band along outlines that counts --border-weight, in pixels of the frame."
+    )
     border_weight: float = how_far(1.0, "What a pixel along an outline counts (below 1 where outlines are sloppy).")
 
     def __post_init__(self) -> None:
         if not 0 < self.zoom_min <= self.zoom_max:
             raise ValueError(f"zoom must satisfy 0 < zoom_min <= zoom_max; got {self.zoom_min} and {self.zoom_max}")
-        for name in ("flip", "focus", "close_up", "grey", "blur", "grain", "jpeg", "background", "second"):
+        if self.zoom_max > 10:
+            raise ValueError(f"zoom_max is at most 10 (the photo a tenth of the window); got {self.zoom_max}")
+        for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share from 0 to 1; got {getattr(self, name)}")
+                raise ValueError(f"{name} lies from 0 to 1; got {getattr(self, name)}")
+        if not 0 <= self.rotate_deg <= 180:
+            raise ValueError(f"rotate_deg lies from 0 to 180; got {self.rotate_deg}")
+        for name in ("border_px", "border_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
 
 
+SHARES = ("flip", "focus", "close_up", "stretch", "colour", "grey", "blur", "grain", "jpeg", "background", "second")
 CLOSEST = 1 / 5  # the closest close-up's side relative to the photo's
 
 NO_AUGMENTATION = Augmentation(
@@ -110,7 +125,7 @@ def _window(
     # A window with the frame's aspect that would cover the photo at zoom 1, stretched a little.
     aspect = frame_hw[1] / frame_hw[0] * math.exp(rng.uniform(-how.stretch, how.stretch))
     window_h = max(height, width / aspect) * zoom if zoom >= 1 else math.sqrt(height * width / aspect) * zoom
-    if how.zoom_min == how.zoom_max == 1 and not how.stretch:
+    if zoom == 1 and not how.stretch:  # nothing but the resize was asked for
         window_h, window_w = float(height), float(width)
     else:
         window_w = window_h * aspect
@@ -159,7 +174,7 @@ def cut_window(
 ) -> Pair:
     """The ``window`` (y, x, height, width, may reach past the photo) resampled to the frame.
 
-    What lies outside repeats the photo's border; its label is "ignore" unless the border is background.
+    What lies outside mirrors the photo, and its label with it: a mirrored subject is still a subject to look at.
     """
     y, x, window_h, window_w = window
     top, left = math.floor(y), math.floor(x)
@@ -172,9 +187,7 @@ def cut_window(
         min(frame_hw[0], max(1, round(part.shape[0] * scale[0]))),
         min(frame_hw[1], max(1, round(part.shape[1] * scale[1]))),
     )
-    shrinks = size[0] * size[1] < part.shape[0] * part.shape[1]
-    small = cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    small = small[:, :, None] if small.ndim == 2 else small
+    small = resize_image(part, size)
     small_label = cv2.resize(part_label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     if size != tuple(frame_hw):
         before = (
@@ -182,12 +195,10 @@ def cut_window(
             min(frame_hw[1] - size[1], max(0, round(-left * scale[1]))),
         )
         edges = (before[0], frame_hw[0] - size[0] - before[0], before[1], frame_hw[1] - size[1] - before[1])
-        padded = cv2.copyMakeBorder(small, *edges, borderType=cv2.BORDER_REFLECT_101 if min(size) > 1 else 1)
+        border = cv2.BORDER_REFLECT_101 if min(size) > 1 else cv2.BORDER_REPLICATE  # one pixel has no mirror image
+        padded = cv2.copyMakeBorder(small, *edges, borderType=border)
         small = padded[:, :, None] if padded.ndim == 2 else padded
-        # A reflected subject is still a subject to look at: its label is reflected with it.
-        small_label = cv2.copyMakeBorder(
-            small_label, *edges, borderType=cv2.BORDER_REFLECT_101 if min(size) > 1 else 1
-        )
+        small_label = cv2.copyMakeBorder(small_label, *edges, borderType=border)
     if flip:
         small, small_label = small[:, ::-1], small_label[:, ::-1]
     return np.ascontiguousarray(small), np.ascontiguousarray(small_label)
@@ -212,24 +223,21 @@ def blend(front: np.ndarray, back: np.ndarray, label: np.ndarray, softness_px: f
 def _replace_background(image: np.ndarray, label: np.ndarray, others: list[Pair], rng: np.random.Generator) -> Pair:
     """The subject (every class but 0) before something else. Pixels that count for nothing stay so."""
     backdrop = make_backdrop(label.shape, image.shape[2], others, rng)
-    subject = (label > 0).astype(np.uint8)
+    subject = label > 0
     if rng.random() < 0.5 and subject.any():  # half of them brought nearer to the new place's light
-        shift = 0.25 * (np.array(cv2.mean(backdrop)) - np.array(cv2.mean(image, subject)))[: image.shape[2]]
-        matrix = np.column_stack([np.eye(image.shape[2]), shift])
-        image = cv2.transform(image, matrix).reshape(image.shape)
+        shift = 0.25 * (backdrop.mean(axis=(0, 1)) - image[subject].mean(axis=0))
+        image = np.clip(image + shift.astype(np.float32), 0, 255).astype(np.uint8)
     return blend(image, backdrop, label, rng.uniform(0.3, 1.0)), label
 
 
-def make_backdrop(
-    frame_hw: tuple[int, int], channels: int, others: list[Pair], rng: np.random.Generator
-) -> np.ndarray:
+def make_backdrop(frame_hw: tuple[int, int], channels: int, others: list[Pair], rng: np.random.Generator) -> np.ndarray:
     """uint8 (h, w, C): a subject-free part of another photo, or a wall of soft colours."""
     if rng.random() < 0.7:
         order = rng.permutation(len(others))
         for index in order:
             part = free_part(others[index][0], others[index][1], rng)
             if part is not None and part.shape[2] == channels:
-                backdrop = cv2.resize(part, frame_hw[::-1], interpolation=cv2.INTER_AREA)
+                backdrop = resize_image(part, frame_hw)
                 if rng.random() < 0.4:  # out of focus, as behind a portrait
                     backdrop = cv2.GaussianBlur(backdrop, (0, 0), rng.uniform(1, 8))
                 return backdrop.reshape(*frame_hw, channels)
@@ -273,8 +281,9 @@ def _paste_second(
     part, part_label = other[top:bottom, left:right], np.where(keep, other_label, 0)[top:bottom, left:right]
     share = rng.uniform(0.4, 1.1)  # of the frame's height
     height = max(8, int(label.shape[0] * share))
-    width = max(8, int(part.shape[1] * height / part.shape[0]))
-    part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, -1)
+    # A strip would become thousands of pixels wide; past four frames nothing of it could be seen anyway.
+    width = min(max(8, int(part.shape[1] * height / part.shape[0])), 4 * label.shape[1] + 8)
+    part = resize_image(part, (height, width))
     part_label = cv2.resize(np.ascontiguousarray(part_label), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     if rng.random() < how.flip:
         part, part_label = part[:, ::-1], part_label[:, ::-1]
@@ -282,7 +291,10 @@ def _paste_second(
     y = min(max(y, -height // 3), label.shape[0] - 8)
     x = int(rng.integers(-width // 2, label.shape[1] - width // 2))
     image, label = image.copy(), label.copy()
-    frame = (slice(max(0, y), max(0, min(label.shape[0], y + height))), slice(max(0, x), min(label.shape[1], x + width)))
+    frame = (
+        slice(max(0, y), max(0, min(label.shape[0], y + height))),
+        slice(max(0, x), min(label.shape[1], x + width)),
+    )
     inner = (slice(frame[0].start - y, frame[0].stop - y), slice(frame[1].start - x, frame[1].stop - x))
     if part_label[inner].size == 0:
         return image, label

@@ -1,0 +1,206 @@
+"""Augmentation: image and mask move together, whatever the sizes, channels and settings."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imago.core.labels import IGNORE
+from imago.data.augment import NO_AUGMENTATION, Augmentation, augment, border_weights, cut_window, make_backdrop
+
+MOVES = Augmentation(
+    flip=0.5, zoom_min=0.4, zoom_max=1.6, focus=0.5, close_up=0.3, stretch=0.3, rotate_deg=25,
+    colour=0, grey=0, blur=0, grain=0, jpeg=0,
+)  # fmt: skip
+EVERYTHING = Augmentation(
+    close_up=0.4, stretch=0.4, rotate_deg=40, colour=0.8, grey=0.5, blur=0.7, grain=0.7, jpeg=0.7, background=0.7,
+    second=0.7, border_px=2, border_weight=0.3,
+)  # fmt: skip
+
+
+def coded_pair(size_hw: tuple[int, int], channels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A label map of two large shapes, and an image whose every channel is 100 times the label."""
+    rng = np.random.default_rng(seed)
+    height, width = size_hw
+    label = np.zeros(size_hw, np.uint8)
+    y, x = int(rng.integers(height // 2 + 1)), int(rng.integers(width // 2 + 1))
+    label[y : y + height // 3 + 1, : x + 1] = 1
+    label[height * 2 // 3 :, x:] = 2
+    return np.repeat((label * 100)[:, :, None], channels, axis=2), label
+
+
+def agreement(image: np.ndarray, label: np.ndarray) -> float:
+    """Share of pixels whose colour is nearest to that of their label (a blended outline is near to either)."""
+    return float(np.mean(np.abs(image[:, :, 0].astype(int) - 100 * label.astype(int)) <= 55))
+
+
+sides = st.integers(8, 150)
+
+
+@given(st.tuples(sides, sides), st.tuples(sides, sides), st.sampled_from([1, 3, 4, 6]), st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_image_and_mask_stay_together(
+    photo_hw: tuple[int, int], frame_hw: tuple[int, int], channels: int, seed: int
+) -> None:
+    image, label = coded_pair(photo_hw, channels, seed)
+    kept = image.copy(), label.copy()
+    out, out_label, weight = augment(image, label, frame_hw, MOVES, np.random.default_rng(seed))
+    assert out.shape == (*frame_hw, channels)
+    assert out_label.shape == weight.shape == frame_hw
+    assert (out.dtype, out_label.dtype, weight.dtype) == (np.uint8, np.uint8, np.float32)
+    assert set(np.unique(out_label)) <= set(np.unique(label))
+    assert np.array_equal(image, kept[0])
+    assert np.array_equal(label, kept[1])
+    if min(*photo_hw, *frame_hw) >= 48:  # below that, outlines are a large part of all pixels
+        assert agreement(out, out_label) > 0.97
+
+
+@pytest.mark.parametrize("field", ["flip", "rotate_deg", "stretch", "close_up", "focus"])
+def test_each_move_alone(field: str) -> None:
+    value = {"rotate_deg": 30.0, "stretch": 0.5}.get(field, 1.0)
+    how = replace(NO_AUGMENTATION, **{field: value})
+    if field == "focus":
+        how = replace(how, zoom_min=0.4, zoom_max=0.5)
+    image, label = coded_pair((120, 90), 3, 5)
+    plain = augment(image, label, (96, 96), NO_AUGMENTATION, np.random.default_rng(0))
+    moved = [augment(image, label, (96, 96), how, np.random.default_rng(seed)) for seed in range(6)]
+    assert any(not np.array_equal(m[1], plain[1]) for m in moved), "the setting did nothing"
+    assert all(agreement(m[0], m[1]) > 0.97 for m in moved)
+
+
+def test_nothing_asked_for_is_the_resize_alone() -> None:
+    image, label = coded_pair((64, 48), 3, 1)
+    out, out_label, weight = augment(image, label, (64, 48), NO_AUGMENTATION, np.random.default_rng(3))
+    assert np.array_equal(out, image)
+    assert np.array_equal(out_label, label)
+    assert (weight == 1).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+@pytest.mark.parametrize(
+    ("photo_hw", "frame_hw"), [((8, 8), (32, 32)), ((90, 70), (64, 96)), ((8, 700), (40, 40)), ((600, 9), (8, 64))]
+)
+def test_everything_at_once(channels: int, photo_hw: tuple[int, int], frame_hw: tuple[int, int]) -> None:
+    """Every step runs for every shape; the same seed gives the same picture; nothing handed in is written to."""
+    rng = np.random.default_rng(9)
+    pair = rng.integers(0, 256, (*photo_hw, channels), np.uint8), coded_pair(photo_hw, 1, 2)[1]
+    others = [
+        (rng.integers(0, 256, (*size, channels), np.uint8), coded_pair(size, 1, i)[1])
+        for i, size in enumerate([(100, 120), (8, 300), (300, 8), (9, 9)])
+    ]
+    others.append((others[0][0], np.zeros((100, 120), np.uint8)))  # one that is free of subjects
+    before = [a.copy() for p in [pair, *others] for a in p]
+    for array in (a for p in [pair, *others] for a in p):
+        array.flags.writeable = False
+    for seed in range(12):
+        first = augment(*pair, frame_hw, EVERYTHING, np.random.default_rng(seed), others)
+        again = augment(*pair, frame_hw, EVERYTHING, np.random.default_rng(seed), others)
+        assert first[0].shape == (*frame_hw, channels)
+        assert set(np.unique(first[1])) <= {0, 1, 2}
+        assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip([a for p in [pair, *others] for a in p], before, strict=True))
+
+
+def test_another_seed_is_another_picture() -> None:
+    image, label = coded_pair((80, 80), 3, 1)
+    pictures = {
+        augment(image, label, (64, 64), Augmentation(), np.random.default_rng(seed))[0].tobytes() for seed in range(8)
+    }
+    assert len(pictures) == 8
+
+
+@pytest.mark.parametrize("background", [0.0, 1.0])
+def test_ignore_stays_ignore(background: float) -> None:
+    """Nothing turns ignored pixels into a class, and no new ones come up beyond a share like theirs."""
+    image = np.full((80, 80, 3), 90, np.uint8)
+    label = np.zeros((80, 80), np.uint8)
+    label[20:60, 20:40], label[20:60, 40:60] = 1, IGNORE
+    image[label == IGNORE] = 200
+    how = replace(MOVES, background=background, zoom_min=0.8, zoom_max=1.2)
+    for seed in range(10):
+        out, out_label, _ = augment(image, label, (80, 80), how, np.random.default_rng(seed), [(image, label)])
+        assert set(np.unique(out_label)) <= {0, 1, IGNORE}
+        bright = (out > 180).all(axis=2) & (out_label != IGNORE)
+        if not background:
+            assert bright.mean() < 0.03
+
+
+def test_a_pasted_subject_brings_its_label() -> None:
+    image, label = np.full((64, 64, 3), 20, np.uint8), np.zeros((64, 64), np.uint8)
+    other, other_label = np.full((64, 64, 3), 250, np.uint8), np.zeros((64, 64), np.uint8)
+    other_label[16:48, 16:48] = 1
+    how = replace(NO_AUGMENTATION, second=1.0)
+    seen = 0
+    for seed in range(10):
+        out, out_label, _ = augment(image, label, (64, 64), how, np.random.default_rng(seed), [(other, other_label)])
+        seen += int(out_label.any())
+        assert np.mean((out[:, :, 0] > 135) == (out_label == 1)) > 0.97
+    assert seen >= 8
+
+
+def test_a_replaced_background_leaves_the_subject() -> None:
+    image, label = np.full((64, 64, 3), 20, np.uint8), np.zeros((64, 64), np.uint8)
+    label[16:48, 16:48] = 1
+    image[label == 1] = 250
+    other = np.full((200, 200, 3), 120, np.uint8), np.zeros((200, 200), np.uint8)
+    how = replace(NO_AUGMENTATION, background=1.0)
+    for seed in range(6):
+        out, out_label, _ = augment(image, label, (64, 64), how, np.random.default_rng(seed), [other])
+        assert np.array_equal(out_label, label)
+        assert out[20:44, 20:44].min() > 190  # brought a little nearer to the new light, no more
+        assert (out[:8] != 20).any()
+
+
+def test_backdrops_have_the_channels_asked_for() -> None:
+    others = [(np.zeros((100, 100, 3), np.uint8), np.zeros((100, 100), np.uint8))]
+    for seed in range(5):
+        assert make_backdrop((40, 30), 6, others, np.random.default_rng(seed)).shape == (40, 30, 6)
+
+
+def test_a_window_past_the_photo_mirrors_image_and_label() -> None:
+    image, label = coded_pair((60, 60), 3, 3)
+    out, out_label = cut_window(image, label, (-20, -20, 100, 100), (100, 100))
+    assert np.array_equal(out_label[20:80, 20:80], label)
+    assert np.array_equal(out_label[:20], out_label[40:20:-1])
+    assert agreement(out, out_label) > 0.99
+
+
+def test_border_weights() -> None:
+    label = np.zeros((20, 20), np.uint8)
+    label[:, 10:] = 1
+    weights = border_weights(label, 2, 0.25)
+    assert (weights[:, 8:12] == 0.25).all()
+    assert (weights[:, :8] == 1).all()
+    assert (weights[:, 12:] == 1).all()
+    assert (border_weights(label, 0, 0.25) == 1).all()
+    assert (border_weights(np.zeros((9, 9), np.uint8), 3, 0.25) == 1).all()  # no outline, nothing to weigh
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"zoom_min": 0}, "zoom"),
+        ({"zoom_min": 1.5, "zoom_max": 1.2}, "zoom_min <= zoom_max; got 1.5 and 1.2"),
+        ({"zoom_max": 50}, "zoom_max is at most 10"),
+        ({"flip": 1.5}, "flip lies from 0 to 1; got 1.5"),
+        ({"colour": -0.1}, "colour lies from 0 to 1; got -0.1"),
+        ({"stretch": -1}, "stretch lies from 0 to 1"),
+        ({"rotate_deg": -5}, "rotate_deg lies from 0 to 180"),
+        ({"border_px": -1}, "border_px must be 0 or more"),
+        ({"border_weight": float("nan")}, "border_weight must be 0 or more"),
+    ],
+)
+def test_impossible_settings_are_refused(values: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Augmentation(**values)
+
+
+def test_every_setting_has_its_remark_and_is_checked() -> None:
+    for field in fields(Augmentation):
+        assert field.metadata.get("help"), field.name
+        with pytest.raises(ValueError, match=r"zoom|lies|must"):
+            Augmentation(**{field.name: -1.0})

@@ -14,8 +14,8 @@ from imago.core.card import ModelCard
 from imago.core.errors import ModelError
 from imago.files.download import download, models_folder
 from imago.files.modelfile import read_onnx_card, read_safetensors_card
-from imago.inference.load import find_model, models_on_disk
 from imago.models.catalogue import CATALOGUE, recognise
+from imago.models.find import find_model, models_on_disk
 from imago.models.shipped import shipped_models
 
 

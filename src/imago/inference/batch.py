@@ -24,7 +24,7 @@ from imago.inference.threads import allowed_cores
 # up to about 10 bytes a pixel while it is cut out, so this is half a gigabyte.
 MEGAPIXELS_IN_WORK = 50.0
 
-Write = Callable[[Prediction, PlannedImage], None]
+Write = Callable[[Prediction, PlannedImage], tuple[str, ...]]  # answers further notes
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ def run_batch(
 ) -> Report:
     """Read, run and ``write`` every photo of ``plan``. ``threads``: worker threads, ``workers_for(len(plan))`` if None.
 
-    ``write`` is called in the worker threads and must write by ``atomic_write``. ``on_outcome`` is called in the caller's
-    thread, as the photos get ready. Ctrl-C lets the files that are being written become whole, then goes on upwards.
+    ``write`` is called in the worker threads and must write by ``atomic_write``. ``on_outcome`` is called in the
+    caller's thread, as the photos get ready. Ctrl-C lets the files that are being written become whole, then goes on
+    upwards.
     """
     stop = threading.Event()
     waiting = list(reversed(plan))
@@ -114,8 +115,7 @@ def _trip(
         del photo
         if stop.is_set():
             return None
-        write(prediction, planned)
-        return Outcome(planned, notes)
+        return Outcome(planned, notes + write(prediction, planned))
     except ImagoError as error:
         line = str(error)
     except MemoryError:

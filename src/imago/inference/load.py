@@ -6,26 +6,27 @@ import os
 from pathlib import Path
 
 from imago.core.errors import ModelError
-from imago.files.download import models_folder
 from imago.inference.engine import Engine
 from imago.inference.predictor import Predictor
 from imago.models.catalogue import CATALOGUE
-from imago.models.shipped import shipped_models
-
-DEFAULT_MODEL = "subject"
+from imago.models.find import find_model
 
 
-def load(model: str | Path, threads: int | None = None, device: str | None = None) -> Predictor:
+def load(
+    model: str | Path, threads: int | None = None, device: str | None = None, keep_memory: bool = True
+) -> Predictor:
     """A shipped name ("subject"), a downloaded one ("u2netp"), an ``.onnx`` or a ``.safetensors`` file -> Predictor.
 
     ``threads``: inside one run; as many as cores are free if None. ``device``: "cpu" or "cuda"; ``$IMAGO_DEVICE``, else
-    the CPU for ``.onnx`` and whatever torch finds for ``.safetensors``, if None. Nothing is downloaded.
-    Raises ModelError.
+    the CPU for ``.onnx`` and whatever torch finds for ``.safetensors``, if None. ``keep_memory``: see
+    ``OnnxEngine``. Nothing is downloaded. Raises ModelError.
     """
-    return Predictor(load_engine(model, threads, device))
+    return Predictor(load_engine(model, threads, device, keep_memory))
 
 
-def load_engine(model: str | Path, threads: int | None = None, device: str | None = None) -> Engine:
+def load_engine(
+    model: str | Path, threads: int | None = None, device: str | None = None, keep_memory: bool = True
+) -> Engine:
     path = find_model(model)
     if path.suffix.lower() == ".safetensors":
         return _torch_engine(path, device)
@@ -33,45 +34,7 @@ def load_engine(model: str | Path, threads: int | None = None, device: str | Non
 
     # A downloaded file was verified when it came: its card is known by its name.
     entry = next((entry for entry in CATALOGUE.values() if entry.path == path), None)
-    return OnnxEngine(path, threads, device, card=entry.card if entry else None)
-
-
-def models_on_disk() -> dict[str, Path]:
-    """Name to file of every ``.onnx`` in the user's cache, downloaded or put there by hand."""
-    return {path.stem: path for path in sorted(models_folder().glob("*.onnx"))}
-
-
-def find_model(model: str | Path) -> Path:
-    """The file behind a name or path. Raises ModelError that says what there is, or how to get it."""
-    text = os.fspath(model)
-    if isinstance(model, Path) or Path(text).suffix.lower() in (".onnx", ".safetensors") or os.sep in text:
-        return _model_file(Path(text))
-    shipped, on_disk = shipped_models(), models_on_disk()
-    if text in shipped:
-        return shipped[text]
-    if text in on_disk:
-        return on_disk[text]
-    if text in CATALOGUE:
-        size = CATALOGUE[text].remote.size / 1e6
-        raise ModelError(
-            f"model {text!r} is not on this machine ({size:.1f} MB); get it with: imago models download {text}"
-        )
-    names = sorted({*shipped, *on_disk, *CATALOGUE})
-    raise ModelError(
-        f"there is no model {text!r}; choose from {', '.join(names)}, or give an .onnx or .safetensors file"
-    )
-
-
-def _model_file(path: Path) -> Path:
-    if path.is_dir():
-        inside = sorted(file.name for pattern in ("*.onnx", "*.safetensors") for file in path.glob(pattern))
-        advice = f"name one of the files in it: {', '.join(inside)}" if inside else "and there is no model in it"
-        raise ModelError(f"{path}: is a folder, not a model file; {advice}")
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such model file")
-    if path.suffix.lower() not in (".onnx", ".safetensors"):
-        raise ModelError(f"{path}: not a model file that Imago reads; give an .onnx or a .safetensors file")
-    return path
+    return OnnxEngine(path, threads, device, entry.card if entry else None, keep_memory)
 
 
 def _torch_engine(path: Path, device: str | None) -> Engine:

@@ -57,5 +57,5 @@ class Predictor:
         prepared, fit = spec.fit(photo.pixels)  # (C, h, w)
         scores = spec.crop(self.engine.run(prepared[None])[0], fit)  # (K, h', w'), the padding cut off
         if self.card.task == "binary":
-            return Prediction(photo, self.card.labels, alpha_map=AlphaMap(scores[0], photo.size_hw))
+            return Prediction(photo, self.card.labels, alpha_map=AlphaMap(scores[0], photo.pixels))
         return Prediction(photo, self.card.labels, label_map=enlarge_labels(scores, photo.size_hw), low_scores=scores)

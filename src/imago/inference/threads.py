@@ -33,7 +33,7 @@ def free_cores() -> int:
     """Cores that nobody uses at the moment, at least 1; for work that waits for its slowest thread.
 
     Such work (one net on one image) loses more by sharing a core than it gains by a further thread. Measured on two
-    cores, one of them taken, U2-Net-p at 320 x 320: two threads 0.65 s, one thread 0.42 s; both free: 0.22 s and 0.42 s.
+    cores, one of them taken, U2-Net-p at 320 x 320: two threads 0.65 s, one 0.42 s; with both free 0.22 s and 0.42 s.
     Takes about 6 ms.
     """
     if wanted_threads() is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+DEFAULT_MODEL = "subject"  # what the commands use where none is named
 WEIGHTS = Path(__file__).parent / "weights"
 
 

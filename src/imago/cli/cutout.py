@@ -1,0 +1,107 @@
+"""``imago cutout PATH...``: photos, folders, or ``-`` for a pipe -> ``STEM.cutout.png``."""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imago.cli.options import build, options_from
+from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process
+from imago.models.shipped import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from imago.files.inputs import PlannedImage
+    from imago.inference.prediction import Prediction
+
+PIPE = "-"
+
+
+@dataclass(frozen=True)
+class CutoutSettings:
+    """What ``imago cutout`` is told."""
+
+    paths: tuple[str, ...] = field(metadata={"argument": True, "metavar": "PATH..."})
+    model: str = field(default=DEFAULT_MODEL, metadata={"help": "A name (see imago models) or a model file."})
+    out: Path | None = field(
+        default=None,
+        metadata={"short": "-o", "metavar": "DIR", "help": "Folder to write to.  [default: beside each photo]"},
+    )
+    crop: bool = field(default=False, metadata={"help": "Trim to the subject, with a margin."})
+    background: str = field(
+        default="transparent",
+        metadata={"metavar": "WHAT", "help": "transparent, a colour as #rrggbb, blur, or an image file."},
+    )
+    matting: bool = field(default=False, metadata={"help": "Refine hair and other soft edges; takes longer."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace files that are there already."})
+    max_megapixels: float = field(default=MAX_MEGAPIXELS, metadata={"help": "Refuse photos with more than this."})
+
+    def __post_init__(self) -> None:
+        check_megapixels(self.max_megapixels)
+        if PIPE in self.paths and (len(self.paths) > 1 or self.out is not None):
+            raise ValueError(
+                "'-' reads one photo and writes it to standard output; it goes with no other path or --out"
+            )
+
+    @property
+    def max_pixels(self) -> int:
+        return int(self.max_megapixels * MEGA)
+
+
+@click.command("cutout")
+@options_from(CutoutSettings)
+def cutout_command(**values: Any) -> int:
+    """Cut the subject out of each photo and write STEM.cutout.png.
+
+    PATH is a photo, a folder (its sub-folders are kept), or - to read one photo from standard input and write the PNG
+    to standard output.
+    """
+    settings = build(CutoutSettings, values)
+    from imago.inference.cutout import check_background
+
+    check_background(settings.background)
+    return cut_pipe(settings) if settings.paths == (PIPE,) else cut_files(settings)
+
+
+def cut_files(settings: CutoutSettings) -> int:
+    """Returns the exit code."""
+    from imago.files.writing import atomic_write
+
+    plan = plan_photos(settings.paths, settings.out, ("cutout",), settings.overwrite)
+    threads = 1 if len(plan) > 1 else None  # of one photo the strips are packed on all cores
+
+    def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
+        with atomic_write(planned.outputs[0], settings.overwrite) as stream:
+            return prediction.write_cutout(
+                stream, settings.background, settings.crop, settings.matting, threads=threads
+            )
+
+    return process(load_for(settings.model, len(plan)), plan, write, settings.max_pixels)
+
+
+def cut_pipe(settings: CutoutSettings) -> int:
+    """Returns the exit code. The PNG is finished before its first byte is written."""
+    from imago.files.images import read_image
+
+    if sys.stdin.isatty():
+        raise click.UsageError("'-' reads the photo from a pipe, as in: imago cutout - < photo.jpg > cutout.png")
+    if sys.stdout.isatty():
+        raise click.UsageError("'-' writes a PNG to standard output; send it to a file, as in: > cutout.png")
+    predictor = load_for(settings.model, 1)
+    photo = read_image(
+        sys.stdin.buffer.read(),
+        channels=predictor.card.input.channels,
+        max_pixels=settings.max_pixels,
+        name="standard input",
+    )
+    png = io.BytesIO()
+    notes = predictor.predict(photo).write_cutout(png, settings.background, settings.crop, settings.matting)
+    for note in photo.notes + notes:
+        click.echo(f"standard input: {note}", err=True)
+    sys.stdout.buffer.write(png.getbuffer())
+    sys.stdout.buffer.flush()
+    return 0

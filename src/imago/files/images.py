@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 MAX_PIXELS = 250_000_000  # a photo of 250 megapixels is 750 MB as an array
 
 # Files with these endings are taken from folders; a file that is named directly is taken whatever its ending.
-SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".avif", ".heic"]
-    + [".heif", ".jp2", ".ppm", ".pgm", ".pbm"]  # noqa: RUF005 (two lines read better than eighteen)
-)
+SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif",
+    ".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +78,8 @@ def image_size(source: Path | str | bytes | BinaryIO) -> tuple[int, int]:
     stream, label = open_stream(source, None)
     with stream:
         header = open_header(stream, label)
-        turned = orientation(header) >= 5 or (
-            header.format == "TIFF" and getattr(header, "tag_v2", {}).get(0x0112, 1) >= 5
-        )
-        width, height = header.size
-        return (width, height) if turned else (height, width)
+        width, height = header.size  # of a TIFF upright already
+        return (width, height) if orientation(header) >= 5 else (height, width)
 
 
 def _is_pillow(source: object) -> TypeGuard[Image.Image]:

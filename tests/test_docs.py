@@ -18,6 +18,13 @@ import click
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT, TINY_COLOURS, TINY_NAMES, draw_scene, write_tiny_dataset
+from tiny_onnx import write_tiny
+
+from imago.core.card import ModelCard
+from imago.core.labels import Labels
+from imago.core.spec import InputSpec
+
+LABELS = Labels(TINY_NAMES, TINY_COLOURS)  # those of ``shapes``
 from PIL import Image
 
 DOCUMENTS = [
@@ -25,7 +32,7 @@ DOCUMENTS = [
     for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     if "models" not in path.relative_to(ROOT).parts[:2]  # model cards name the commands of long trainings
 ]
-SLOW = ("docs/how-to/train.md",)
+SLOW = ("docs/how-to/train.md", "docs/how-to/export.md")  # torch traces a net in 4 s or more
 SKETCHES = ("docs/architecture.md",)  # its Python is a picture of the joints, not a program
 NOT_RUN = {  # beginnings of commands, and why
     "pip install": "changes the environment",
@@ -52,14 +59,6 @@ def commands(document: str) -> list[str]:
 
 def prepare(folder: Path) -> dict[str, str]:
     """All files that the documents name, and the environment in which their commands run."""
-    import torch
-    from tiny_onnx import write_tiny
-
-    from imago.core.card import ModelCard
-    from imago.core.labels import Labels
-    from imago.core.spec import InputSpec
-    from imago.models import build, checkpoint
-
     for name in ("photo.jpg", "beach.jpg", "photos/one.jpg", "photos/trip/two.jpg"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,21 +66,28 @@ def prepare(folder: Path) -> dict[str, str]:
     if (ROOT / "samples").is_dir():
         shutil.copytree(ROOT / "samples", folder / "samples")
     write_tiny_dataset(folder / "shapes")
-    labels = Labels(TINY_NAMES, TINY_COLOURS)
-    run = folder / "runs" / "shapes"
-    run.mkdir(parents=True)
-    torch.manual_seed(0)
-    spec = InputSpec("area", (64, 64), multiple=16)
-    card = ModelCard("shapes", "unet", {"classes": 3, "width": 4}, "semantic", labels, spec, output="logit")
-    checkpoint.save(build("unet", classes=3, width=4).eval(), card, run / "best.safetensors")
-    (run / "config.json").write_text(json.dumps({"root": str(folder), "data": [{"path": "shapes"}]}))
-    write_tiny(folder / "mine.onnx", 3, labels=labels)
+    write_tiny(folder / "mine.onnx", 3, labels=LABELS)
     write_tiny(folder / "cutter.onnx")
     home = folder / "home"
     for name, classes in (("subject", 1), ("clothes", 3), ("u2netp", 1)):  # where the shipped ones are not there yet
         write_tiny(home / "models" / f"{name}.onnx", classes)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**os.environ, "PATH": path, "IMAGO_HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+
+
+def prepare_run(folder: Path) -> None:
+    """What a training on ``shapes`` leaves in ``runs/shapes``, as far as the export looks at it."""
+    import torch
+
+    from imago.models import build, checkpoint
+
+    run = folder / "runs" / "shapes"
+    run.mkdir(parents=True)
+    torch.manual_seed(0)
+    spec = InputSpec("area", (64, 64), multiple=16)
+    card = ModelCard("shapes", "unet", {"classes": 3, "width": 4}, "semantic", LABELS, spec, output="logit")
+    checkpoint.save(build("unet", classes=3, width=4).eval(), card, run / "best.safetensors")
+    (run / "config.json").write_text(json.dumps({"root": str(folder), "data": [{"path": "shapes"}]}))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +100,8 @@ def prepare(folder: Path) -> dict[str, str]:
 )
 def test_commands_and_python_blocks_run(document: str, tmp_path: Path) -> None:
     environment = prepare(tmp_path)
+    if any("runs/shapes" in command for command in commands(document)):
+        prepare_run(tmp_path)
     for command in commands(document):
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True

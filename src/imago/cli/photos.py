@@ -23,7 +23,7 @@ def check_megapixels(limit: float) -> None:
 
 
 def plan_photos(paths: Sequence[str], out: Path | None, kinds: Sequence[str], overwrite: bool) -> list[PlannedImage]:
-    """Photos and outputs; ``kinds`` are keys of ``OUTPUT_SUFFIXES``. Raises what stands in the way, before anything runs."""
+    """Photos and outputs; ``kinds`` are keys of ``OUTPUT_SUFFIXES``. Raises what is in the way before anything runs."""
     from imago.files.inputs import OUTPUT_SUFFIXES, find_images, plan_outputs
 
     photos = find_images([Path(path) for path in paths])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -38,15 +37,15 @@ class Predictor:
     @overload
     def __call__(self, image: Picture) -> Prediction: ...
     @overload
-    def __call__(self, image: Sequence[Picture]) -> list[Prediction]: ...
-    def __call__(self, image: Picture | Sequence[Picture]) -> Prediction | list[Prediction]:
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+    def __call__(self, image: Picture | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
         """A path, the bytes of a file, an array (H, W, C) or (H, W), a Pillow image -> Prediction; a list -> a list.
 
         Raises ImageError, which names the file.
         """
         if isinstance(image, (list, tuple)):
             return [self._one(each) for each in image]
-        return self._one(image)  # type: ignore[arg-type]
+        return self._one(image)
 
     def _one(self, image: Picture) -> Prediction:
         return self.predict(read_image(image, channels=self.card.input.channels, max_pixels=self.max_pixels))

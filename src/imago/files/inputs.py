@@ -42,7 +42,7 @@ def find_images(paths: Sequence[Path], recursive: bool = True) -> list[InputImag
     found: dict[str, InputImage] = {}
     for path in paths:
         path = Path(path)
-        if path.is_dir():
+        if os.path.isdir(path):
             inside = sorted(_walk(path, recursive), key=lambda image: image.relative.parts)
             if not inside:
                 where = "in it or below" if recursive else "in it"

@@ -25,7 +25,7 @@ def atomic_write(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     for machines that lose power. Raises ImagoError for a full disk and for everything that cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ImagoError(f"{path}: is a folder; a file was to be written there. Choose another name")
     if not overwrite and os.path.lexists(path):
         raise exists(path)

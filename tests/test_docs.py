@@ -18,6 +18,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT, TINY_COLOURS, TINY_NAMES, draw_scene, write_tiny_dataset
+from PIL import Image
 from tiny_onnx import write_tiny
 
 from imago.core.card import ModelCard
@@ -25,8 +26,6 @@ from imago.core.labels import Labels
 from imago.core.spec import InputSpec
 
 LABELS = Labels(TINY_NAMES, TINY_COLOURS)  # those of ``shapes``
-from PIL import Image
-
 DOCUMENTS = [
     path.relative_to(ROOT).as_posix()
     for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

@@ -81,7 +81,9 @@ def _validation_photos(run: Path, channels: int) -> list[np.ndarray]:
     """A few photos of the val splits that the run's ``config.json`` names; empty where they are no longer there."""
     try:
         values = json.loads((run / "config.json").read_text("utf-8"))
-        folders = [Path(values.get("root") or ".") / entry["path"] for entry in values["data"] if entry.get("validate", True)]
+        folders = [
+            Path(values.get("root") or ".") / entry["path"] for entry in values["data"] if entry.get("validate", True)
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []  # not a run folder of this version: the caller says on what it compared instead
     paths: list[Path] = []

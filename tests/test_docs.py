@@ -35,6 +35,7 @@ SLOW = ("docs/how-to/train.md", "docs/how-to/export.md")  # torch traces a net i
 SKETCHES = ("docs/architecture.md",)  # its Python is a picture of the joints, not a program
 NOT_RUN = {  # beginnings of commands, and why
     "pip install": "changes the environment",
+    "pytest": "would run itself",
     "git clone": "needs a network",
     "cd ": "the next commands run where this one leads already",
     "python -m venv": "changes the environment",
@@ -52,7 +53,10 @@ def commands(document: str) -> list[str]:
     found = []
     for block in blocks(document, "console"):
         joined = block.replace("\\\n", " ")
-        found += [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
+        # "pip install . && imago ..." is what newcomers type; here it is installed already.
+        found += [
+            re.sub(r"^pip install \S+ && ", "", line[2:]) for line in joined.splitlines() if line.startswith("$ ")
+        ]
     return [command for command in found if not command.startswith(tuple(NOT_RUN))]
 
 

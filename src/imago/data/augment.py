@@ -242,14 +242,16 @@ def make_backdrop(frame_hw: tuple[int, int], channels: int, others: list[Pair], 
                     backdrop = cv2.GaussianBlur(backdrop, (0, 0), rng.uniform(1, 8))
                 return backdrop.reshape(*frame_hw, channels)
     corners = rng.uniform(0, 255, (1, 1, channels)) + rng.uniform(-1, 1, (2, 2, channels)) * rng.uniform(5, 70)
-    wall = cv2.resize(np.clip(corners, 0, 255).astype(np.float32), frame_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    wall: np.ndarray = cv2.resize(
+        np.clip(corners, 0, 255).astype(np.float32), frame_hw[::-1], interpolation=cv2.INTER_LINEAR
+    )
     wall = wall.reshape(*frame_hw, channels)
     if rng.random() < 0.3:  # a table: the lower part in another colour
         line = int(frame_hw[0] * rng.uniform(0.4, 0.9))
         wall[line:] = np.clip(wall[line:] + rng.uniform(-80, 80, (1, 1, channels)), 0, 255)
     if rng.random() < 0.5:
-        grain = rng.standard_normal((frame_hw[0] // 4 + 1, frame_hw[1] // 4 + 1, 1)).astype(np.float32)
-        grain = cv2.resize(grain, frame_hw[::-1], interpolation=cv2.INTER_CUBIC)
+        coarse = rng.standard_normal((frame_hw[0] // 4 + 1, frame_hw[1] // 4 + 1, 1)).astype(np.float32)
+        grain = cv2.resize(coarse, frame_hw[::-1], interpolation=cv2.INTER_CUBIC)
         wall = wall + grain.reshape(*frame_hw, 1) * rng.uniform(2, 12)
     return np.clip(wall, 0, 255).astype(np.uint8)
 
@@ -310,11 +312,11 @@ def _light(image: np.ndarray, how: Augmentation, rng: np.random.Generator) -> np
     if how.colour:
         s = how.colour
         contrast, brightness = rng.uniform(1 - s, 1 + s), rng.uniform(-s, s) * 100
-        matrix = np.eye(channels)
+        matrix: np.ndarray = np.eye(channels)
         if channels == 3:
             saturation = rng.uniform(1 - s, 1 + s)
             matrix = saturation * matrix + (1 - saturation) * np.array([[0.299, 0.587, 0.114]])
-        shift = 128 * (1 - contrast) + brightness + rng.uniform(-s, s, channels) * 40
+        shift = np.asarray(128 * (1 - contrast) + brightness + rng.uniform(-s, s, channels) * 40)
         curve = (255 * (np.arange(256) / 255) ** math.exp(rng.uniform(-s, s))).astype(np.uint8)
         if channels <= 4:  # OpenCV's limit
             image = cv2.transform(image, np.column_stack([matrix * contrast, shift]))
@@ -339,4 +341,4 @@ def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     done, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"JPEG encoding of a {image.shape} image failed")
-    return cv2.imdecode(packed, cv2.IMREAD_UNCHANGED).reshape(image.shape)
+    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_UNCHANGED)).reshape(image.shape)

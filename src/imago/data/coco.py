@@ -15,7 +15,8 @@ import numpy as np
 
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, binary_labels
-from imago.data.dataset import Dataset, Sample, is_validation
+from imago.data.dataset import Dataset, Sample
+from imago.data.splits import divide
 
 LARGE = 0.03  # an object of this share of the photo or more is the subject; smaller ones are ignored
 
@@ -76,7 +77,7 @@ def unpack_runs(text: str | bytes) -> list[int]:
     return runs
 
 
-def open_coco(root: Path, licences: tuple[int, ...] = (), large: float = LARGE) -> Dataset:
+def open_coco(root: Path, licences: tuple[int, ...] = (), large: float = LARGE, channels: int = 3) -> Dataset:
     """The photos of ``annotations/instances_*.json`` as subject or background.
 
     ``licences``: take only photos whose licence id is one of these (all if empty). Photos without an object are kept
@@ -89,19 +90,21 @@ def open_coco(root: Path, licences: tuple[int, ...] = (), large: float = LARGE) 
     for path in files:
         try:
             content = json.loads(path.read_text("utf-8"))
-            samples = _samples(root, path, content, licences, large)
+            samples = _samples(root, path, content, licences, large, channels)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: not COCO's annotation format ({error!r})") from error
         splits["val" if "val" in path.stem else "train"] = samples
+    if "train" not in splits:
+        raise DataError(f"{files[0]}: holds photos for validation alone; give instances_train*.json beside it")
     if "val" not in splits:
-        train = splits["train"]
-        splits["val"] = tuple(s for s in train if is_validation(s.name)) or train[-1:]
-        splits["train"] = tuple(s for s in train if s not in splits["val"])
+        by_name = {sample.name: sample for sample in splits["train"]}
+        train, val = divide(list(by_name))
+        splits = {"train": tuple(by_name[n] for n in train), "val": tuple(by_name[n] for n in val)}
     return Dataset(root, binary_labels(), splits, (f"objects of {large:.0%} of the photo or more are the subject",))
 
 
 def _samples(
-    root: Path, path: Path, content: dict[str, Any], licences: tuple[int, ...], large: float
+    root: Path, path: Path, content: dict[str, Any], licences: tuple[int, ...], large: float, channels: int
 ) -> tuple[Sample, ...]:
     objects: dict[int, list[Any]] = {}
     for thing in content["annotations"]:
@@ -121,7 +124,7 @@ def _samples(
             faults.append(f"{path}: photo {photo['file_name']} is missing")
             continue
         reader = SubjectReader((photo["height"], photo["width"]), things, large)
-        samples.append(Sample(Path(photo["file_name"]).stem, image_path, reader))
+        samples.append(Sample(Path(photo["file_name"]).stem, image_path, reader, channels=channels))
     if faults:
         raise DataError(f"{root}: {len(faults)} faults in the data set", tuple(faults))
     return tuple(samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +11,24 @@ from PIL import Image, UnidentifiedImageError
 from imago.core.errors import ImageError
 
 Codes = dict[tuple[int, int, int], int]  # RGB 0..255 -> value
+UNKNOWN = 254  # the value of what no class has; so there are at most 254 classes
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's ways
 
 
 def read_mask(path: Path, codes: Codes | None = None) -> np.ndarray:
-    """uint8 (H, W) as stored: palette indices, grey values, or through ``codes`` where the file is RGB.
+    """uint8 (H, W): palette indices or grey values as stored, or colours through ``codes``.
 
-    Pixels of an RGB mask whose colour is not in ``codes`` become 254, which no class has. Raises ImageError.
+    Pixels of an RGB mask whose colour is not in ``codes`` become UNKNOWN. With ``codes``, a palette or grey file is
+    taken by its colours if all of them are known (some programs store RGB masks of few colours so), else as stored.
+    Raises ImageError.
     """
     try:
         with Image.open(path) as image:
             image.load()
-            if image.mode in ("P", "L"):
-                return np.array(image)
-            if image.mode == "1":
-                return np.array(image).astype(np.uint8)
+            if image.mode in ("P", "L", "1"):
+                stored = np.array(image).astype(np.uint8)
+                by_colour = None if codes is None else _decode(np.array(image.convert("RGB")), codes)
+                return stored if by_colour is None or (by_colour == UNKNOWN).any() else by_colour
             if image.mode.startswith("I"):
                 wide = np.array(image)
                 if wide.min() < 0 or wide.max() > 255:
@@ -36,7 +41,7 @@ def read_mask(path: Path, codes: Codes | None = None) -> np.ndarray:
             colours = np.array(image.convert("RGB"))
     except FileNotFoundError as error:
         raise ImageError(f"{path}: mask is missing") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise ImageError(f"{path}: mask cannot be read ({error})") from error
     grey = (colours[:, :, 0] == colours[:, :, 1]).all() and (colours[:, :, 1] == colours[:, :, 2]).all()
     if codes is None:
@@ -53,30 +58,36 @@ def _packed(colours: np.ndarray) -> np.ndarray:
 
 def _decode(colours: np.ndarray, codes: Codes) -> np.ndarray:
     packed = _packed(colours)
-    labels = np.full(packed.shape, 254, np.uint8)
+    labels = np.full(packed.shape, UNKNOWN, np.uint8)
     for (red, green, blue), value in codes.items():
         labels[packed == (red << 16 | green << 8 | blue)] = value
     return labels
 
 
 def colours_in(path: Path) -> set[tuple[int, int, int]] | None:
-    """The colours of an RGB mask that is not grey; None for palette and grey masks. Raises ImageError."""
+    """The colours of an RGB mask; None for palette and grey masks. Raises ImageError."""
     try:
         with Image.open(path) as image:
             if image.mode not in ("RGB", "RGBA"):
                 return None
             colours = np.array(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise ImageError(f"{path}: mask cannot be read ({error})") from error
-    found = np.unique(_packed(colours))
-    result = {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in found}
-    return None if all(r == g == b for r, g, b in result) else result
+    return {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in np.unique(_packed(colours))}
+
+
+def is_coloured(colours: Iterable[tuple[int, int, int]]) -> bool:
+    """Whether any of the colours is not grey."""
+    return any(not red == green == blue for red, green, blue in colours)
 
 
 def palette_in(path: Path, count: int) -> tuple[tuple[int, int, int], ...]:
-    """The first ``count`` palette colours of a palette PNG; empty where there is none."""
-    with Image.open(path) as image:
-        flat = image.getpalette() if image.mode == "P" else None
+    """The first ``count`` palette colours of a palette PNG; empty where there is none (or no image)."""
+    try:
+        with Image.open(path) as image:
+            flat = image.getpalette() if image.mode == "P" else None
+    except UNREADABLE:
+        return ()  # colours are only for drawing; the check of the data names the file
     if not flat or len(flat) < 3 * count:
         return ()
     return tuple((flat[3 * i], flat[3 * i + 1], flat[3 * i + 2]) for i in range(count))

@@ -17,7 +17,9 @@ from imago.inference.alpha import AlphaMap, ArrayAlpha
 from imago.inference.prediction import Prediction
 
 NAMES = Labels(("background", "hair", "skin"))
-PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+PIXELS = np.full((40, 60, 3), (40, 90, 160), np.uint8)
+PIXELS[8:32, 12:48] = (200, 60, 30)  # the subject, where LOW has it
+PIXELS += np.random.default_rng(0).integers(0, 16, PIXELS.shape, np.uint8)
 PHOTO = Photo(PIXELS, name="some/fox.jpg", notes=("first frame",))
 LOW = np.zeros((10, 15), np.float32)
 LOW[2:8, 3:12] = 1

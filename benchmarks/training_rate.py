@@ -11,22 +11,20 @@ starts are used up before the clock does, and the workers of one turn are gone b
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from report import machine, say, table, verdict
 
 if TYPE_CHECKING:
-    from imago.training.config import TrainConfig
-    from imago.training.train import Run
+    from imago.training.run import Run
 
 LIMIT = 0.95
-NETS = {
+NETS: dict[str, dict[str, Any]] = {
     "u2netp": {"model": "u2netp", "size": 320},
     "unet:resnet34_slim": {"model": "unet", "encoder": "resnet34_slim", "size": 256},
 }
@@ -45,6 +43,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--precision", default="auto", help="auto, 32, bf16 or 16")
+    parser.add_argument("--size", type=int, help="another side of the frames, for a trial (default: the net's)")
     parser.add_argument("--data", type=Path, help="a folder of photos and masks, two classes (default: 32 drawn ones)")
     parser.add_argument("--group", default="", help="a grouping of its labels: background=null; subject=rest")
     options = parser.parse_args()
@@ -56,10 +55,10 @@ def main() -> None:
         for net in options.nets:
             run = build_run(options, net, data.resolve(), folder / "runs" / net.replace(":", "-"))
             ours, bare = rates(run, options.steps, options.rounds, net)
-            device = f"{run.fabric.device}, {run.fabric._precision.precision}"
+            device = f"{run.fabric.device}, {run.fabric.strategy.precision.precision}"
             rows.append(
                 [
-                    f"{net} at {NETS[net]['size']}", device, str(options.batch), f"{ours:.3f}", f"{bare:.3f}",
+                    f"{net} at {run.config.size}", device, str(options.batch), f"{ours:.3f}", f"{bare:.3f}",
                     f"{ours / bare:.3f}", f"{LIMIT}", verdict(ours / bare >= LIMIT),
                 ]
             )  # fmt: skip
@@ -88,19 +87,12 @@ def build_run(options: argparse.Namespace, net: str, data: Path, out: Path) -> R
     from imago.training.config import DataSource, TrainConfig
     from imago.training.train import build
 
+    settings = NETS[net] | ({"size": options.size} if options.size else {})
     config = TrainConfig(
         data=(DataSource(str(data), group=options.group),), out=str(out), batch=options.batch, epochs=1_000,
-        workers=options.workers, device=options.device, precision=options.precision, shapes=False, **NETS[net],
+        workers=options.workers, device=options.device, precision=options.precision, shapes=False, **settings,
     )  # fmt: skip
-    run = build(config, data.parent, resume=False, say=say)
-    ready = run.loader.num_workers * (run.loader.prefetch_factor or 0) + 1  # batches that may wait at the start
-    return dataclasses.replace(run, config=with_photos(config, run, ready + options.steps))
-
-
-def with_photos(config: TrainConfig, run: Run, steps: int) -> TrainConfig:
-    """The plan of ``run`` made as long as one turn."""
-    run.plan.steps = steps
-    return dataclasses.replace(config, epoch_photos=steps * config.batch)
+    return build(config, data.parent, resume=False, say=say)
 
 
 def rates(run: Run, steps: int, rounds: int, title: str) -> tuple[float, float]:
@@ -116,25 +108,26 @@ def rates(run: Run, steps: int, rounds: int, title: str) -> tuple[float, float]:
 
 
 def imago_turn(run: Run, steps: int) -> float:
-    """Seconds of the last ``steps`` steps of an epoch, fetched and taken as ``fit`` does."""
-    from imago.training.train import Clock, take_step, training_share
+    """Seconds of the last ``steps`` steps of an epoch, by Imago's own loop; the display is told of each step."""
+    from imago.training.interrupt import Interrupt
+    from imago.training.loop import run_steps
+    from imago.training.progress import Display
+    from imago.training.run import Clock
 
-    run.net.train()
-    run.progress.step_in_epoch = 0
-    clock = Clock(0.0)
-    before = run.plan.steps - steps
-    start = 0.0
-    for index, batch in enumerate(run.loader):
-        if index == before:
-            wait_for_device(run)
-            start = time.perf_counter()
-        loss = take_step(run, batch, training_share(run, clock))
-        run.display.step(run.progress, run.plan.steps, loss, training_share(run, clock), clock.seconds)
-    wait_for_device(run)
-    spent = time.perf_counter() - start
+    class Stopwatch(Display):
+        def step(self, *values: Any) -> None:
+            super().step(*values)
+            moments.append(time.perf_counter())
+
+    moments: list[float] = []
+    run.display = Stopwatch(True)
+    ready = run.loader.num_workers * (run.loader.prefetch_factor or 0)  # batches that the workers may have waiting
+    run.plan.steps = ready + 1 + steps
+    with Interrupt() as interrupt:
+        run_steps(run, Clock(run), interrupt)
     run.progress.epoch += 1
-    run.plan.epoch = run.progress.epoch
-    return spent
+    run.progress.step_in_epoch = 0
+    return moments[-1] - moments[-1 - steps]
 
 
 def bare_loop(run: Run) -> Callable[[int], float]:
@@ -156,7 +149,7 @@ def bare_loop(run: Run) -> Callable[[int], float]:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         images = images.contiguous(memory_format=torch.channels_last)
     optimiser = build_optimiser(net, run.config)
-    precision = str(run.fabric._precision.precision)
+    precision = str(run.fabric.strategy.precision.precision)
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     net.train()

@@ -16,8 +16,12 @@ from imago.training.config import DataSource, TrainConfig, read_recipe
 @click.command("train")
 @click.argument("data", nargs=-1)
 @click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file of settings; options given here win.")
-@click.option("--root", type=click.Path(path_type=Path), default=None, help="Folder that DATA is seen from.  [default: .]")
-@click.option("--group", default="", metavar="MAPPING", help='Groups of labels: "background=null; person=rest", or a .toml file.')
+@click.option(
+    "--root", type=click.Path(path_type=Path), default=None, help="Folder that DATA is seen from.  [default: .]"
+)
+@click.option(
+    "--group", default="", metavar="MAPPING", help='Groups of labels: "background=null; person=rest", or a .toml file.'
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, with its own settings.")
 @options_from(TrainConfig)
 @options_from(Augmentation)

@@ -34,6 +34,10 @@ class DataSource:
         if self.weight <= 0:
             raise ValueError(f"{self.path}: weight must be above 0; got {self.weight}")
 
+    def name(self, root: Path) -> str:
+        """The folder's own name, as scores are listed."""
+        return (root / self.path).resolve().name
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -49,7 +53,7 @@ class TrainConfig:
 
     size: int = setting(320, "Side of the network's frame in pixels (or of a square of equal area).")
     start_size: int = setting(0, "Side at the start; grows to --size over the first three quarters. 0: no growing.")
-    rule: SizeRule = setting("area", "How a photo is brought to the frame.")
+    rule: SizeRule = setting("area", "How a photo is brought to the frame.")  # noqa: RUF009
     shapes: bool = setting(True, "With rule area: upright and lying frames too, not only squares.")
     multiple: int = setting(32, "Sides of the frame are multiples of this.")
     channels: int = setting(3, "Channels of the photos.")
@@ -59,14 +63,18 @@ class TrainConfig:
     epoch_photos: int = setting(0, "Training pictures in an epoch; 0: as many as there are photos.")
     batch: int = setting(8, "Photos in a step, on each device.")
     accumulate: int = setting(1, "Steps whose gradients are summed before the weights move.")
-    loss: str = setting("auto", "Sum of ce, bce, dice, focal, jaccard, lovasz, such as bce+0.5*dice; auto: bce+dice, ce+dice.")
+    loss: str = setting(
+        "auto", "Sum of ce, bce, dice, focal, jaccard, lovasz, such as bce+0.5*dice; auto: bce+dice, ce+dice."
+    )
     class_weights: Literal["none", "median"] = setting("none", "median: median frequency balancing of the classes.")
 
     optimiser: Literal["adamw", "adam", "sgd"] = setting("adamw", "Optimiser.")
     lr: float = setting(1e-3, "Largest learning rate.")
     weight_decay: float = setting(1e-2, "Weight decay (not on biases and norms).")
     momentum: float = setting(0.9, "Momentum of SGD.")
-    schedule: Literal["cosine", "poly", "constant"] = setting("cosine", "Course of the learning rate after the warm-up.")
+    schedule: Literal["cosine", "poly", "constant"] = setting(
+        "cosine", "Course of the learning rate after the warm-up."
+    )
     warmup: float = setting(0.03, "Share of the training in which the learning rate rises.")
     clip: float = setting(1.0, "Largest norm of the gradient; 0: no clipping.")
     ema: float = setting(0.998, "Decay of the moving average of the weights, a step; 0: none.")
@@ -108,6 +116,11 @@ class TrainConfig:
             raise ValueError(f"ema and warmup lie from 0 up to 1; got {self.ema} and {self.warmup}")
         if self.encoder and self.model != "unet":
             raise ValueError(f"--encoder goes with --model unet; {self.model} has its own")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum lies from 0 up to 1; got {self.momentum}")
+        for name in ("devices", "validate_photos", "start_size", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
 
     def side_at(self, share: float) -> int:
         """Side of the frames when ``share`` (0..1) of the training is done."""
@@ -149,13 +162,9 @@ class TrainConfig:
         if unknown:
             raise DataError(f"{source}: unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         try:
-            data = tuple(
-                DataSource(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
-                for entry in values.pop("data", ())
-            )
+            data = tuple(DataSource(**_tuples(entry)) for entry in values.pop("data", ()))
             augment = Augmentation(**values.pop("augment", {}))
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            config = cls(data=data, augment=augment, **values)
+            config = cls(data=data, augment=augment, **_tuples(values))
             for entry in data:
                 replace(augment, **entry.augment)  # a wrong name or value is found now, not an hour later
         except (TypeError, ValueError) as error:
@@ -163,11 +172,22 @@ class TrainConfig:
         return config
 
 
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """TOML and JSON know lists alone."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
 def read_recipe(path: Path) -> TrainConfig:
     """A recipe: the fields of TrainConfig as TOML, ``[augment]`` and one ``[[data]]`` for each folder."""
     try:
-        return TrainConfig.from_values(tomllib.loads(path.read_text("utf-8")), str(path))
+        config = TrainConfig.from_values(tomllib.loads(path.read_text("utf-8")), str(path))
     except OSError as error:
         raise DataError(f"{path}: the recipe cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a TOML file ({error})") from error
+    # A grouping is looked for beside the recipe that names it.
+    return replace(config, data=tuple(replace(d, group=_beside(path, d.group)) for d in config.data))
+
+
+def _beside(recipe: Path, group: str) -> str:
+    return str(recipe.parent / group) if group.endswith(".toml") and (recipe.parent / group).is_file() else group

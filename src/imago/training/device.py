@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
 from imago.core.errors import ImagoError
 from imago.training.config import TrainConfig
@@ -41,7 +43,8 @@ def choose_precision(asked: str, device: str) -> str:
             raise ImagoError("precision 16 needs a GPU; on the CPU use bf16, 32 or auto")
         return asked
     if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "16"
+        # Older devices only act as if: that is slower than float32.
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "16"
     return "bf16" if device == "cpu" and cpu_has_bf16() else "32"
 
 
@@ -52,7 +55,27 @@ def channels_last_is_faster(device: str) -> bool:
 
 def build_fabric(config: TrainConfig, device: str, precision: str) -> Fabric:
     """Fabric over all processes that torchrun started, or over the devices asked for."""
-    devices: int | str = config.devices or ("auto" if device != "cpu" else int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "0"))  # set by torchrun
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // local if local else config.nodes
+    devices: int | str = config.devices or local or (1 if device == "cpu" else "auto")
+    several = nodes > 1 or (isinstance(devices, int) and devices > 1) or (devices == "auto" and visible(device) > 1)
     return Fabric(
-        accelerator=device, devices=devices, num_nodes=config.nodes, precision=PRECISIONS[precision]  # type: ignore[arg-type]
+        accelerator=device,
+        devices=devices,
+        num_nodes=nodes,
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+        # While the first process checks the data or validates, the others wait, however long that takes.
+        strategy=DDPStrategy(timeout=timedelta(days=7)) if several else "auto",
     )
+
+
+def visible(device: str) -> int:
+    return torch.cuda.device_count() if device == "cuda" else 1
+
+
+def worker_count(config: TrainConfig) -> int:
+    """Processes that prepare pictures, for each process that trains: one core is left to that."""
+    if config.workers >= 0:
+        return config.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))

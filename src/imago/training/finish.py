@@ -19,6 +19,7 @@ from imago.inference.predictor import Predictor
 from imago.inference.torch_engine import TorchEngine
 from imago.models import checkpoint
 from imago.training.config import TrainConfig
+from imago.training.device import choose_device
 from imago.training.report import Example, ReportData, write_report
 from imago.training.sources import RunData
 
@@ -30,16 +31,14 @@ def finish(
     config: TrainConfig, folder: Path, data: RunData, history: Sequence[dict[str, Any]], say: Callable[[str], None]
 ) -> None:
     """Writes scores.json, report.html and, where asked for, model.onnx; puts the scores into the checkpoint's card."""
-    predictor = Predictor(TorchEngine(folder / BEST))
+    predictor = Predictor(TorchEngine(folder / BEST, choose_device(config.device)))
     evaluations: dict[str, Evaluation] = {}
     scores: dict[str, float] = {}
     for name, samples in data.val.items():
         evaluations[name] = evaluate(predictor, samples)
         scores |= {f"{name}/{score}": round(value, 4) for score, value in evaluations[name].scores.items()}
         say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
-    whole = (
-        next(iter(evaluations.values())) if len(evaluations) == 1 else evaluate(predictor, named_samples(data.val))
-    )
+    whole = next(iter(evaluations.values())) if len(evaluations) == 1 else evaluate(predictor, named_samples(data.val))
     (folder / "scores.json").write_text(
         json.dumps({name: e.to_json() for name, e in evaluations.items()}, indent=1), "utf-8"
     )

@@ -11,7 +11,7 @@ from imago.training.config import TrainConfig
 
 
 def build_optimiser(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Weight decay on matrices and kernels only: on biases and norms it does harm (He et al. 2019, arXiv:1812.01187)."""
+    """Weight decay on matrices and kernels only: on biases and norms it harms (He et al. 2019, arXiv:1812.01187)."""
     decay = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]

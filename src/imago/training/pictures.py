@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -56,6 +56,10 @@ class PhotoCache:
                     left -= self.images[sample.image_path].nbytes
                 self.labels[s, i] = sample.label()
                 left -= self.labels[s, i].nbytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Workers that are not forked (macOS, Windows) decode for themselves: gigabytes are not sent to each."""
+        return {"sources": self.sources, "images": {}, "labels": {}}
 
     def get(self, source: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image uint8 (H, W, C) and label uint8 (H, W)."""

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imago.core.errors import ImagoError
+
 if TYPE_CHECKING:
-    from imago.training.train import Progress
+    from imago.training.run import Progress
 
 
 class Display:
     """Loss, score and time left. Plain text on standard error; TensorBoard where asked for."""
 
-    def __init__(self, enabled: bool, tensorboard: Path | None = None) -> None:
+    def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
         self.moving = enabled and sys.stderr.isatty()
         self.writer: Any = None
         self.smooth: float | None = None
-        if enabled and tensorboard is not None:
-            from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(tensorboard))
+    def log_to(self, folder: Path, step: int) -> None:
+        """TensorBoard from here on. What a killed run logged after ``step`` is forgotten."""
+        if not self.enabled:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise ImagoError("--tensorboard needs the package tensorboard; run: pip install tensorboard") from error
+        self.writer = SummaryWriter(str(folder), purge_step=step or None)
 
     def say(self, text: str) -> None:
         if self.enabled:
@@ -41,9 +50,14 @@ class Display:
         )
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
-    def validation(self, done: int, total: int) -> None:
+    def count(self, what: str, done: int, total: int) -> None:
         if self.moving:
-            print(f"\r\x1b[Kvalidation {done}/{total}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{what} {done}/{total}", end="", file=sys.stderr, flush=True)
+
+    def checking(self, done: int, total: int) -> None:
+        self.count("checking the data", done, total)
+        if done == total and self.moving:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def epoch(self, row: dict[str, Any]) -> None:
         parts = [f"epoch {row['epoch']}", f"loss {row['train_loss']:.4f}"]
@@ -66,7 +80,7 @@ class Display:
 
 
 def clock_text(seconds: float) -> str:
-    if not seconds == seconds:
+    if math.isnan(seconds):
         return "?"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

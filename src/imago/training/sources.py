@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imago.core.errors import DataError
+from imago.core.errors import DataError, ImageError
 from imago.core.labels import Labels
+from imago.data.check import check_samples
 from imago.data.coco import open_coco
-from imago.data.dataset import Dataset, Sample, open_dataset
+from imago.data.dataset import Dataset, Sample, survey
 from imago.data.grouping import parse_grouping
 from imago.training.config import DataSource, TrainConfig
 from imago.training.pictures import Source
@@ -29,26 +31,37 @@ class RunData:
         return [sample for samples in self.val.values() for sample in samples]
 
 
-def open_sources(config: TrainConfig, root: Path) -> RunData:
-    """Opens every folder. Raises DataError, with the faults of all folders at once."""
+def open_sources(config: TrainConfig, root: Path, checking: Callable[[int, int], None] | None = None) -> RunData:
+    """Opens every folder. Raises DataError, with the faults of all folders at once.
+
+    Where ``checking`` is given every photo and mask is looked at too, and it is told how many are done of how many.
+    """
     datasets: list[Dataset] = []
     faults: list[str] = []
     for entry in config.data:
         try:
-            datasets.append(_open(entry, root, config.channels))
-        except DataError as error:
-            faults += list(error.faults) or [str(error)]
+            dataset, found = _open(entry, root, config.channels)
+            datasets.append(dataset)
+            faults += found
+        except (DataError, ImageError) as error:
+            faults += list(getattr(error, "faults", ())) or [str(error)]
+    if checking is not None:
+        faults += _look(datasets, checking)
     if faults:
-        raise DataError(f"{len(faults)} faults in the data", tuple(faults))
+        faults = list(dict.fromkeys(faults))
+        told = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+        raise DataError(f"{told} in the data; nothing was trained", tuple(faults))
     if not datasets:
         raise DataError("no data: name a folder with images/ and masks/, or a recipe with [[data]]")
     labels = datasets[0].labels
     for entry, dataset in zip(config.data, datasets, strict=True):
-        if len(dataset.labels) != len(labels):
+        if dataset.labels.names != labels.names:
             raise DataError(
                 f"{entry.path} has {len(dataset.labels)} classes ({', '.join(dataset.labels.names)}) but "
                 f"{config.data[0].path} has {len(labels)} ({', '.join(labels.names)}); group both to the same ones"
             )
+        if not dataset.splits["train"]:
+            raise DataError(f"{entry.path}: no photo to train on; put names into train.txt")
     train = tuple(
         Source(dataset.split("train"), entry.weight, replace(config.augment, **entry.augment))
         for entry, dataset in zip(config.data, datasets, strict=True)
@@ -56,8 +69,9 @@ def open_sources(config: TrainConfig, root: Path) -> RunData:
     val: dict[str, tuple[Sample, ...]] = {}
     for entry, dataset in zip(config.data, datasets, strict=True):
         if entry.validate and dataset.splits.get("val"):
-            name = Path(entry.path).name
-            val[name if name not in val else entry.path] = dataset.split("val")
+            name = entry.name(root)
+            count = sum(other == name or other.startswith(f"{name} (") for other in val)
+            val[f"{name} ({count + 1})" if count else name] = dataset.split("val")
     if not val:
         raise DataError("no validation photos: give val.txt to a folder, or leave validate = true on one")
     notes = tuple(
@@ -66,8 +80,24 @@ def open_sources(config: TrainConfig, root: Path) -> RunData:
     return RunData(labels, train, val, tuple(datasets), notes)
 
 
-def _open(entry: DataSource, root: Path, channels: int) -> Dataset:
+def _open(entry: DataSource, root: Path, channels: int) -> tuple[Dataset, tuple[str, ...]]:
     path = root / entry.path
     if entry.licences:
-        return open_coco(path, entry.licences)
-    return open_dataset(path, parse_grouping(entry.group) if entry.group else None, channels)
+        return open_coco(path, entry.licences, channels=channels), ()
+    return survey(path, parse_grouping(entry.group) if entry.group else None, channels)
+
+
+def _look(datasets: Sequence[Dataset], checking: Callable[[int, int], None]) -> list[str]:
+    """Faults of the pixels. Folders of the same classes are looked at together: what one lacks another may have."""
+    alike: dict[tuple[str, ...], list[Dataset]] = {}
+    for dataset in datasets:
+        alike.setdefault(dataset.labels.names, []).append(dataset)
+    total = sum(len(dataset.split("all")) for dataset in datasets)
+    faults: list[str] = []
+    before = 0
+    for group in alike.values():
+        samples = [sample for dataset in group for sample in dataset.split("all")]
+        found = check_samples(samples, group[0].labels, lambda done, _: checking(before + done, total))  # noqa: B023
+        faults += [f"{', '.join(str(d.root) for d in group)}: {f}" if f.startswith("no pixel") else f for f in found]
+        before += len(samples)
+    return faults

@@ -34,9 +34,21 @@ def save_state(
                 scalars[f"{index}.{name}"] = value
     # Copies: safetensors refuses tensors that share memory, and channels-last ones.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    for left in path.parent.glob(f".{path.name}.*.part"):  # of a run that was killed while it wrote
+        left.unlink(missing_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     save_file(tensors, beside, {KEY: json.dumps({"notes": notes, "scalars": scalars})})
     os.replace(beside, path)
+
+
+def _lay_out_alike(state: dict[int, dict[str, Any]], optimiser: torch.optim.Optimizer) -> None:
+    """Gives each tensor the memory layout of its weight (channels last), as it had before it was saved: other code
+    would run over it else, whose last bits may differ."""
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    for index, values in state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == weights[index].shape:
+                values[name] = torch.empty_like(weights[index], dtype=value.dtype).copy_(value)
 
 
 def load_state(
@@ -60,7 +72,8 @@ def load_state(
         for key, value in [*parts["optimiser"].items(), *head["scalars"].items()]:
             index, _, name = key.partition(".")
             state.setdefault(int(index), {})[name] = value
+        _lay_out_alike(state, optimiser)
         optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: the run cannot be resumed from it ({error}); start anew without --resume") from error
     return head["notes"]

@@ -57,7 +57,7 @@ class Validation:
 def validate(
     engine: NetEngine, folders: dict[str, tuple[Sample, ...]], progress: Callable[[int, int], None] | None = None
 ) -> Validation:
-    """Scores every folder; the score of the run is the mean over folders, so that a large one does not drown a small."""
+    """Scores every folder; the run's score is the mean over folders, so that a large one does not drown a small."""
     engine.net.eval()
     losses: list[float] = []
     by_folder: dict[str, float] = {}

@@ -1,0 +1,213 @@
+"""The loop: epochs of steps, each epoch validated and saved, until the budget is spent or the score stands still."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imago.core.errors import ImagoError
+from imago.data.dataset import Sample
+from imago.models import checkpoint
+from imago.models.base import Target
+from imago.training.config import TrainConfig
+from imago.training.device import channels_last_is_faster
+from imago.training.interrupt import Interrupt, Stopped
+from imago.training.optim import rate_factor
+from imago.training.pictures import frames_of
+from imago.training.run import BEST, LAST, STATE, Clock, Run
+from imago.training.state import save_state
+from imago.training.validate import NetEngine, Validation, validate
+
+
+def fit(run: Run) -> None:
+    """Trains until the run is done. Ctrl-C saves the state first; then Stopped, a KeyboardInterrupt, is raised."""
+    clock = Clock(run)
+    try:
+        with Interrupt() as interrupt:
+            if run.progress.step == 0 and run.fabric.is_global_zero:
+                look(run, {name: samples[:2] for name, samples in run.data.val.items()}, interrupt)
+                # What would break after an hour breaks now.
+            while not run.progress.done:
+                run_steps(run, clock, interrupt)
+                close_epoch(run, clock, interrupt)
+                save_resume(run, clock)
+    except Stopped:
+        save_resume(run, clock)
+        run.display.say(f"stopped after step {run.progress.step}; go on with: imago train --resume --out {run.folder}")
+        raise
+    finally:
+        run.display.close()
+
+
+def run_steps(run: Run, clock: Clock, interrupt: Interrupt) -> None:
+    """The steps of the epoch under way that are still to be done."""
+    config, progress = run.config, run.progress
+    if clock.over and progress.step_in_epoch:
+        return  # resumed when the time was up: what is left is to close the epoch
+    run.net.train()
+    if not progress.step_in_epoch:
+        progress.side_px = config.side_at(clock.share)
+    run.plan.epoch, run.plan.start = progress.epoch, progress.step_in_epoch
+    run.plan.frames = frames_of(config.input_spec(run.net.multiple, progress.side_px), config.shapes)
+    # The loader's own draws are fixed too; the pictures do not depend on them.
+    torch.manual_seed(config.seed * 1_000_003 + progress.epoch)
+    for batch in run.loader:
+        loss, moved = take_step(run, batch, clock.share)
+        clock.tick()
+        run.display.step(progress, run.plan.steps, loss, clock.share, clock.seconds)
+        if moved:  # between two moves there are gradients, which are not saved
+            if clock.save_is_due():
+                save_resume(run, clock)
+            interrupt.check()
+        if clock.over:
+            break
+
+
+def take_step(run: Run, batch: Sequence[torch.Tensor], share: float) -> tuple[float, bool]:
+    """One forward and backward pass; the weights move at every ``accumulate``-th. The loss, and whether they moved."""
+    config, progress = run.config, run.progress
+    images, labels, weights = (run.fabric.to_device(part) for part in batch)
+    if channels_last_is_faster(images.device.type):
+        images = images.contiguous(memory_format=torch.channels_last)
+    moves = (progress.step_in_epoch + 1) % config.accumulate == 0 or progress.step_in_epoch + 1 == run.plan.steps
+    # Dropout and the like draw from a seed of their own for each step, so that a resumed run draws the same.
+    torch.manual_seed((config.seed * 7_919 + progress.step * run.fabric.world_size + run.fabric.global_rank) % 2**63)
+    with run.fabric.no_backward_sync(run.module, enabled=not moves):  # type: ignore[arg-type]
+        terms = run.module.loss(images, Target(labels, weights))  # type: ignore[operator]
+        loss = sum(terms.values(), torch.zeros((), device=images.device))
+        run.fabric.backward(loss / config.accumulate)
+    value = float(loss.detach())
+    refuse_non_finite("loss", value, progress.step, config)
+    if moves:
+        progress.lr = config.lr * rate_factor(share, config)
+        for group in run.optimiser.param_groups:
+            group["lr"] = progress.lr
+        if config.clip:
+            norm = run.fabric.clip_gradients(run.module, run.optimiser, max_norm=config.clip, error_if_nonfinite=False)
+            if not scales_gradients(run):  # else the scaler passes over such a step and tries a smaller scale
+                refuse_non_finite("gradient's norm", float(norm), progress.step, config)  # type: ignore[arg-type]
+        run.optimiser.step()
+        run.optimiser.zero_grad(set_to_none=True)
+        if run.average:
+            run.average.update(run.net, progress.step)
+    progress.step += 1
+    progress.step_in_epoch += 1
+    progress.loss_sum += value
+    return value, moves
+
+
+def refuse_non_finite(what: str, value: float, step: int, config: TrainConfig) -> None:
+    if not math.isfinite(value):
+        raise ImagoError(
+            f"the {what} became {value} at step {step}; lower --lr (now {config.lr}) or use --precision 32"
+        )
+
+
+def scales_gradients(run: Run) -> bool:
+    return run.fabric.strategy.precision.precision == "16-mixed"
+
+
+def look(run: Run, folders: Mapping[str, Sequence[Sample]], interrupt: Interrupt) -> Validation:
+    """Validates the averaged weights (the net's own where there is no average)."""
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(run.fabric.strategy.precision.precision))
+    engine = NetEngine(run.net, run.card, run.fabric.device, dtype)
+
+    def shown(done: int, total: int) -> None:
+        run.display.count("validation", done, total)
+        interrupt.check()
+
+    with averaged(run):
+        try:
+            return validate(engine, {name: tuple(samples) for name, samples in folders.items()}, shown)
+        finally:
+            run.net.train()
+
+
+@contextmanager
+def averaged(run: Run) -> Any:
+    """Inside, the net has the averaged weights; afterwards its own again."""
+    if run.average is None:
+        yield
+        return
+    kept = {name: value.clone() for name, value in run.net.state_dict().items()}
+    run.net.load_state_dict(run.average.values)
+    try:
+        yield
+    finally:
+        run.net.load_state_dict(kept)
+
+
+def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
+    """Validation, metrics.csv, checkpoints; decides whether the run is done. The progress moves after the validation,
+    so that a run stopped in the midst of it does it again."""
+    config, progress = run.config, run.progress
+    clock.tick()
+    epoch = progress.epoch + 1
+    row: dict[str, Any] = {
+        "epoch": epoch,
+        "step": progress.step,
+        "seconds": round(clock.seconds, 1),
+        "lr": progress.lr,
+        "train_loss": progress.loss_sum / max(1, progress.step_in_epoch),
+    }
+    done = epoch >= config.epochs or clock.over
+    validated = done or epoch % config.validate_every == 0
+    if validated:
+        if run.fabric.is_global_zero:
+            # The same photos each time, so that the best is the best.
+            most = config.validate_photos or None
+            seen = look(run, {name: samples[:most] for name, samples in run.data.val.items()}, interrupt)
+            row |= {"val_loss": seen.loss, "score": seen.score if math.isfinite(seen.score) else 0.0}
+            row |= {f"score/{name}": value for name, value in seen.by_folder.items()}
+        # Every process needs the score for the early stop.
+        row["score"] = run.fabric.broadcast(row.get("score", 0.0))
+        better = row["score"] > progress.best
+        if better:
+            progress.best, progress.best_epoch = row["score"], epoch
+        if run.fabric.is_global_zero:
+            save_models(run, row["score"], better)
+        clock.tick()  # the time may have run out meanwhile: no epoch is begun then
+    progress.epoch, progress.step_in_epoch, progress.loss_sum = epoch, 0, 0.0
+    progress.history.append(row)
+    progress.done = done or (validated and clock.over)
+    if run.fabric.is_global_zero:
+        write_metrics(run.folder / "metrics.csv", progress.history)
+        run.display.epoch(row)
+    if validated and not progress.done and config.patience and epoch - progress.best_epoch >= config.patience:
+        run.display.say(f"no better score for {epoch - progress.best_epoch} epochs; stopped")
+        progress.done = True
+
+
+def save_models(run: Run, score: float, better: bool) -> None:
+    """last.safetensors, and best.safetensors where the score is the best so far: the averaged weights."""
+    card = run.card.with_(scores={"val": score})
+    with averaged(run):
+        checkpoint.save(run.net, card, run.folder / LAST)
+        if better:
+            checkpoint.save(run.net, card, run.folder / BEST)
+
+
+def save_resume(run: Run, clock: Clock) -> None:
+    """The first process writes; the others go on, and wait for it at the next gradient at the latest."""
+    if run.fabric.is_global_zero:
+        notes = {**vars(run.progress), "precision": run.fabric.strategy.precision.state_dict()}
+        save_state(run.folder / STATE, run.net, run.optimiser, run.average, notes)
+    clock.saved = time.monotonic()
+
+
+def write_metrics(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with beside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(history)
+    os.replace(beside, path)

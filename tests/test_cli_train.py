@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 from imago.cli.main import run
 from imago.files.modelfile import read_onnx_card
 
-SETTINGS = (  # noqa: SIM905: reads as it is typed
-    "--model unet --option width=4 --size 32 --multiple 16 --batch 2 --workers 0 --precision 32 --device cpu "
-    "--epochs 2 --save-minutes 0"
-).split()
+SETTINGS = [
+    "--model", "unet", "--option", "width=4", "--size", "32", "--multiple", "16", "--batch", "2", "--workers", "0",
+    "--precision", "32", "--device", "cpu", "--epochs", "2", "--save-minutes", "0",
+]  # fmt: skip
 GROUP = "background=background; subject=rest"
 
 
@@ -40,7 +40,7 @@ def environment() -> dict[str, str]:
 
 
 def imago(*words: str) -> list[str]:
-    return [sys.executable, "-m", "imago.cli.main", *words]
+    return [str(Path(sys.executable).with_name("imago")), *words]
 
 
 def assert_same_weights(one: Path, other: Path) -> None:
@@ -185,7 +185,7 @@ def test_ctrl_c(data: Path, tmp_path: Path) -> None:
 def test_two_processes_under_torchrun(data: Path, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "imago.cli.main", *arguments(data, tmp_path / "run", "--no-export", "--batch", "1"),
+        "--no-python", *imago(*arguments(data, tmp_path / "run", "--no-export", "--batch", "1", "--minutes", "30")),
     ]  # fmt: skip
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

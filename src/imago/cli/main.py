@@ -108,7 +108,3 @@ def main() -> None:
 def _terminate(number: int, frame: object) -> None:
     """A polite kill takes the same way out as Ctrl-C, so that no half-written file is left."""
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":  # torchrun starts a module, not a command: torchrun -m imago.cli.main train ...
-    main()

@@ -85,7 +85,9 @@ class TrainConfig:
     cache_gb: float = setting(4.0, "Memory for decoded photos.")
     device: str = setting("auto", "auto, cpu, cuda or mps.")
     devices: int = setting(0, "Devices on each node; 0: all there are.")
-    nodes: int = setting(1, "Nodes (start with torchrun).")
+    nodes: int = setting(
+        1, "Nodes; several processes start with: torchrun --no-python --nproc-per-node N imago train ..."
+    )
 
     patience: int = setting(0, "Epochs without a better score before it stops; 0: never.")
     validate_every: int = setting(1, "Epochs between validations.")

@@ -88,6 +88,12 @@ def test_saving_replaces_whole_and_leaves_nothing_beside(net: SegmentationNet, t
     assert read_safetensors_card(path).name == "trial"
 
 
+def test_others_may_read_the_file(net: SegmentationNet, tmp_path: Path) -> None:
+    save(net, card(), tmp_path / "net.safetensors")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "net.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_folder_in_the_way(net: SegmentationNet, tmp_path: Path) -> None:
     (tmp_path / "last.safetensors").mkdir()
     with pytest.raises(ModelError, match=r"last\.safetensors: the checkpoint could not be written"):

@@ -94,4 +94,6 @@ class ModelCard:
                 precision=values.get("precision", "float32"),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{source}: the model card inside is damaged ({error!r}); export the model again") from error
+            raise ModelError(
+                f"{source}: the model card inside is damaged ({error!r}); export the model again"
+            ) from error

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as packed
 from torch import Tensor
 
 from imago.core.card import METADATA_KEY, ModelCard
@@ -30,8 +31,9 @@ def save(net: SegmentationNet, card: ModelCard, path: Path, *, half: bool = Fals
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata={METADATA_KEY: card.to_json()})
-        with part.open("rb+") as stream:
+        with part.open("wb") as stream:  # not save_file, whose files only their owner may read
+            stream.write(packed(tensors, metadata={METADATA_KEY: card.to_json()}))
+            stream.flush()
             os.fsync(stream.fileno())  # else a power cut after the rename could leave an empty file
         os.replace(part, path)
     except (OSError, SafetensorError) as error:

@@ -52,6 +52,7 @@ class TrainConfig:
     head: Literal["auto", "sigmoid", "softmax"] = setting("auto", "auto: sigmoid for two classes, softmax for more.")
 
     size: int = setting(320, "Side of the network's frame in pixels (or of a square of equal area).")
+    use_size: int = setting(0, "Side that the finished model is used at; 0: --size. Larger: finer outlines, slower.")
     start_size: int = setting(0, "Side at the start; grows to --size over the first three quarters. 0: no growing.")
     rule: SizeRule = setting("area", "How a photo is brought to the frame.")  # noqa: RUF009
     shapes: bool = setting(True, "With rule area: upright and lying frames too, not only squares.")
@@ -108,6 +109,8 @@ class TrainConfig:
         for name in ("minutes", "epoch_photos", "weight_decay", "clip", "patience", "save_minutes", "cache_gb"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
+        if self.use_size and (self.use_size < 16 or self.rule == "squash"):
+            raise ValueError(f"use_size is at least 16 and needs a rule other than squash; got {self.use_size}")
         if self.start_size and not 16 <= self.start_size <= self.size:
             raise ValueError(f"start_size lies from 16 to size ({self.size}); got {self.start_size}")
         if self.start_size and self.rule == "squash":
@@ -131,11 +134,11 @@ class TrainConfig:
         return round(self.start_size + (self.size - self.start_size) * min(1.0, share / 0.75))
 
     def input_spec(self, multiple: int, side_px: int = 0) -> InputSpec:
-        """What the trained model will want to be fed; ``side_px`` 0 is ``size``."""
+        """What the trained model will want to be fed; ``side_px`` 0 is ``use_size``, or ``size``."""
         mean = IMAGENET_MEAN if self.channels == 3 else (0.5,) * self.channels
         std = IMAGENET_STD if self.channels == 3 else (0.25,) * self.channels
         step = max(self.multiple, multiple)
-        side_px = side_px or self.size
+        side_px = side_px or self.use_size or self.size
         side = max(step, round(side_px / step) * step) if self.rule != "squash" else side_px
         return InputSpec(self.rule, (side, side), step, self.channels, mean, std)
 

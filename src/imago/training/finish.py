@@ -31,6 +31,10 @@ def finish(
     config: TrainConfig, folder: Path, data: RunData, history: Sequence[dict[str, Any]], say: Callable[[str], None]
 ) -> None:
     """Writes scores.json, report.html and, where asked for, model.onnx; puts the scores into the checkpoint's card."""
+    net, card = checkpoint.load(folder / BEST)
+    # A finished run may be finished anew with another --use-size in its config.json: the card follows, and the scores.
+    card = card.with_(input=config.input_spec(net.multiple))
+    checkpoint.save(net, card, folder / BEST)
     predictor = Predictor(TorchEngine(folder / BEST, choose_device(config.device)))
     evaluations: dict[str, Evaluation] = {}
     scores: dict[str, float] = {}
@@ -42,7 +46,6 @@ def finish(
     (folder / "scores.json").write_text(
         json.dumps({name: e.to_json() for name, e in evaluations.items()}, indent=1), "utf-8"
     )
-    net, card = checkpoint.load(folder / BEST)
     checkpoint.save(net, card.with_(scores=scores), folder / BEST)
     by_name = {sample.name: sample for sample in named_samples(data.val)}
     write_report(

@@ -23,6 +23,7 @@ from imago.files.images import Photo, read_image
 from imago.files.png import Mode
 from imago.inference.alpha import STRIP_ROWS, AlphaMap, AlphaRows, small_size, stretch_rows
 
+COLOUR_SIDE = 512  # pixels of the longer side of the copy that colours are averaged on; the means are smooth anyway
 _BARELY = 1 / 510  # below it an alpha is 0 in 8 bits
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right; pixels, the last two outside
@@ -90,7 +91,12 @@ class Cutout:
 
     @cached_property
     def _means(self) -> tuple[np.ndarray, np.ndarray]:
-        return edge_colours(*self.small)
+        small, share = self.small
+        ratio = COLOUR_SIDE / max(share.shape)
+        if ratio >= 1:
+            return edge_colours(small, share)
+        size_wh = tuple(max(1, round(side * ratio)) for side in share.shape[::-1])
+        return edge_colours(*(cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA) for plane in (small, share)))
 
     @cached_property
     def _backdrop(self) -> np.ndarray:

@@ -303,6 +303,15 @@ def test_one_validation_photo_and_ignored_ones(tmp_path: Path) -> None:
         assert (Path(config.out) / "report.html").is_file()
 
 
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("32", torch.float32)])
+def test_a_step_uses_the_arithmetic_asked_for(root: Path, tmp_path: Path, precision: Any, dtype: torch.dtype) -> None:
+    run = build(tiny(tmp_path / "run", precision=precision), root, False, silent)
+    seen: list[torch.dtype] = []
+    run.net.head.register_forward_hook(lambda module, images, output: seen.append(output.dtype))  # type: ignore[union-attr, operator]
+    loop.take_step(run, next(iter(run.loader)), 0.5)
+    assert seen == [dtype]
+
+
 def test_a_run_starts_from_another_models_weights(root: Path, tmp_path: Path) -> None:
     fitted(tiny(tmp_path / "first", epochs=1), root)
     said: list[str] = []

@@ -81,7 +81,9 @@ def take_step(run: Run, batch: Sequence[torch.Tensor], share: float) -> tuple[fl
     # Dropout and the like draw from a seed of their own for each step, so that a resumed run draws the same.
     torch.manual_seed((config.seed * 7_919 + progress.step * run.fabric.world_size + run.fabric.global_rank) % 2**63)
     with run.fabric.no_backward_sync(run.module, enabled=not moves):  # type: ignore[arg-type]
-        terms = run.module.loss(images, Target(labels, weights))  # type: ignore[operator]
+        # Fabric enters the precision for marked methods only where it wraps the net (DDP); on one device it would not.
+        with run.fabric.autocast():
+            terms = run.module.loss(images, Target(labels, weights))  # type: ignore[operator]
         loss = sum(terms.values(), torch.zeros((), device=images.device))
         run.fabric.backward(loss / config.accumulate)
     value = float(loss.detach())

@@ -23,7 +23,9 @@ def main(photo: Path) -> None:
         result.cutout(background="#f2c14e", crop=True),
         clothes(photo).overlay(),
     ]
-    tiles = [tile.resize((round(tile.width * HEIGHT / tile.height), HEIGHT), Image.Resampling.LANCZOS) for tile in tiles]
+    tiles = [
+        tile.resize((round(tile.width * HEIGHT / tile.height), HEIGHT), Image.Resampling.LANCZOS) for tile in tiles
+    ]
     sheet = Image.new("RGB", (sum(tile.width for tile in tiles) + 8 * (len(tiles) - 1), HEIGHT), "white")
     left = 0
     for tile in tiles:

@@ -22,6 +22,7 @@ from imago.inference.label_map import enlarge_labels
 from imago.inference.load import load
 from imago.inference.onnx_engine import OnnxEngine
 from imago.inference.predictor import Predictor
+from imago.inference.specks import drop_specks
 from imago.models.find import find_model
 
 # --- the label map ----------------------------------------------------------------------------------------------------
@@ -159,3 +160,48 @@ def test_safetensors_without_torch_says_what_to_install(tmp_path: Path, monkeypa
 def test_plain_spec_is_what_the_tests_say() -> None:
     image = np.array([[[0, 128, 255]]], np.uint8)
     np.testing.assert_allclose(PLAIN.fit(image)[0].ravel(), [0, 128 / 255, 1], atol=1e-6)
+
+
+# --- the mirror image, and specks -------------------------------------------------------------------------------------
+
+
+class LeftIsBrighter:
+    """An engine that sees more on the left than there is: 0.8 there, 0.2 on the right."""
+
+    def __init__(self, mirror: bool) -> None:
+        self.card = tiny_card().with_(mirror=mirror)
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        scores = np.full((1, 1, *batch.shape[2:]), 0.2, np.float32)
+        scores[..., : batch.shape[3] // 2] = 0.8
+        return scores
+
+
+@pytest.mark.parametrize(("mirror", "left", "right"), [(False, 0.8, 0.2), (True, 0.5, 0.5)])
+def test_the_mean_over_photo_and_mirror_image(mirror: bool, left: float, right: float) -> None:
+    predictor = Predictor(LeftIsBrighter(mirror))
+    scores = predictor._scores(np.zeros((3, 4, 6), np.float32))
+    np.testing.assert_allclose(scores[0], np.repeat([[left] * 3 + [right] * 3], 4, axis=0), atol=1e-6)
+
+
+def test_specks_go_with_their_soft_edge_and_the_rest_stays() -> None:
+    mask = np.zeros((40, 40), np.float32)
+    mask[5:25, 5:25] = 0.9  # 400 pixels
+    mask[4, 5:25] = 0.3  # its soft edge
+    mask[30:33, 30:33] = 0.8  # 9 pixels, with a soft edge
+    mask[29, 30:33] = 0.4
+    mask[32:37, 5:10] = 0.7  # 25 pixels
+    before = mask.copy()
+    kept = drop_specks(mask, 0.05)  # below 20 pixels
+    np.testing.assert_array_equal(mask, before)
+    assert not kept[27:36, 27:36].any()
+    np.testing.assert_array_equal(kept[:27], before[:27])
+    np.testing.assert_array_equal(kept[:, :20], before[:, :20])
+    assert drop_specks(mask, 0.0) is mask
+    np.testing.assert_array_equal(drop_specks(np.zeros((5, 5), np.float32), 0.05), 0)
+
+
+@pytest.mark.parametrize("specks", [-0.1, 1.0])
+def test_an_impossible_share_of_specks(specks: float) -> None:
+    with pytest.raises(ModelError, match="share below 1"):
+        tiny_card().with_(specks=specks)

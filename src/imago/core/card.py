@@ -29,6 +29,8 @@ class ModelCard:
     input: InputSpec
     output: Output = "probability"
     stretch: bool = False  # spread the answer to 0..1 by its own least and largest value (official U2-Net)
+    mirror: bool = False  # the answer is the mean over the photo and its mirror image
+    specks: float = 0.0  # binary: separate parts below this share of the largest one are left out
     scores: dict[str, float] = field(default_factory=dict)  # "people/iou": 0.94 and the like
     data: tuple[str, ...] = ()  # what it was trained on, with licences
     licence: str = "unknown"
@@ -41,6 +43,8 @@ class ModelCard:
             raise ModelError(f"model {self.name!r}: task {self.task!r} is not known; choose binary or semantic")
         if self.task == "binary" and len(self.labels) != 2:
             raise ModelError(f"model {self.name!r}: a binary model has two labels; got {len(self.labels)}")
+        if not 0 <= self.specks < 1 or (self.specks and self.task != "binary"):
+            raise ModelError(f"model {self.name!r}: specks is a share below 1, of a binary model; got {self.specks}")
 
     def with_(self, **changes: Any) -> ModelCard:
         return replace(self, **changes)
@@ -57,6 +61,8 @@ class ModelCard:
                 "input": self.input.to_json(),
                 "output": self.output,
                 "stretch": self.stretch,
+                "mirror": self.mirror,
+                "specks": self.specks,
                 "scores": self.scores,
                 "data": list(self.data),
                 "licence": self.licence,
@@ -86,6 +92,8 @@ class ModelCard:
                 input=InputSpec.from_json(values["input"]),
                 output=values.get("output", "probability"),
                 stretch=bool(values.get("stretch", False)),
+                mirror=bool(values.get("mirror", False)),
+                specks=float(values.get("specks", 0.0)),
                 scores={str(k): float(v) for k, v in values.get("scores", {}).items()},
                 data=tuple(values.get("data", ())),
                 licence=values.get("licence", "unknown"),

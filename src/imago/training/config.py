@@ -97,6 +97,10 @@ class TrainConfig:
     tensorboard: bool = setting(False, "Write TensorBoard logs too.")
     export: bool = setting(True, "Export the best weights to ONNX at the end.")
     half: bool = setting(True, "Store the exported weights as float16.")
+    mirror: bool = setting(
+        False, "The finished model answers with the mean over photo and mirror image: twice the time."
+    )
+    specks: float = setting(0.0, "Two classes: leave out separate parts below this share of the largest one.")
     name: str = setting("", "Name of the model; empty: the run's folder.")
     licence: str = setting("unknown", "Licence of the weights.")
     note: str = setting("", "A remark for the model card.")
@@ -121,6 +125,8 @@ class TrainConfig:
             raise ValueError(f"ema and warmup lie from 0 up to 1; got {self.ema} and {self.warmup}")
         if self.encoder and self.model != "unet":
             raise ValueError(f"--encoder goes with --model unet; {self.model} has its own")
+        if not 0 <= self.specks < 1:
+            raise ValueError(f"specks is a share below 1; got {self.specks}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum lies from 0 up to 1; got {self.momentum}")
         for name in ("devices", "validate_photos", "start_size", "seed"):

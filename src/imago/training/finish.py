@@ -32,8 +32,8 @@ def finish(
 ) -> None:
     """Writes scores.json, report.html and, where asked for, model.onnx; puts the scores into the checkpoint's card."""
     net, card = checkpoint.load(folder / BEST)
-    # A finished run may be finished anew with another --use-size in its config.json: the card follows, and the scores.
-    card = card.with_(input=config.input_spec(net.multiple))
+    # A finished run may be finished anew with another use_size, mirror or specks in its config.json.
+    card = card.with_(input=config.input_spec(net.multiple), mirror=config.mirror, specks=config.specks)
     checkpoint.save(net, card, folder / BEST)
     predictor = Predictor(TorchEngine(folder / BEST, choose_device(config.device)))
     evaluations: dict[str, Evaluation] = {}

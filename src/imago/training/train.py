@@ -175,6 +175,8 @@ def build_card(config: TrainConfig, net: SegmentationNet, labels: Labels, folder
         labels=labels,
         input=config.input_spec(net.multiple),
         output="logit",
+        mirror=config.mirror,
+        specks=config.specks,
         data=tuple(f"{d.name(root)}: {d.about}" if d.about else d.name(root) for d in config.data),
         licence=config.licence,
         note=config.note,

@@ -238,3 +238,15 @@ def test_the_guide_gains_on_real_photos(data_root: Path) -> None:
 def _iou(alpha: np.ndarray, mask: np.ndarray) -> float:
     found, true = alpha >= 0.5, mask > 0
     return float((found & true).sum() / (found | true).sum())
+
+
+def test_strips_of_many_soft_pixels_come_out_like_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    pixels = cv2.resize(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
+    alpha = cv2.resize(rng.random((6, 8), np.float32), (160, 120), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    made = []
+    for many in (0.0, 1.0):
+        monkeypatch.setattr("imago.inference.cutout.MANY", many)
+        made.append(compose(read_image(pixels), ArrayAlpha(alpha)).array().astype(int))
+    assert np.abs(made[0] - made[1]).max() <= 1
+    assert (made[0][..., :3] != np.dstack([pixels])[..., :3]).any()

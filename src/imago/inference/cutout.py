@@ -24,6 +24,7 @@ from imago.files.png import Mode
 from imago.inference.alpha import STRIP_ROWS, AlphaMap, AlphaRows, small_size, stretch_rows
 
 COLOUR_SIDE = 512  # pixels of the longer side of the copy that colours are averaged on; the means are smooth anyway
+MANY = 0.2  # share of soft pixels in a strip above which all of its pixels are worked on
 _BARELY = 1 / 510  # below it an alpha is 0 in 8 bits
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right; pixels, the last two outside
@@ -75,10 +76,15 @@ class Cutout:
         """uint8 (rows, W, 3): the photo, with the background taken out of soft pixels."""
         _, left, _, right = self._kept
         pixels = self.photo.pixels[start:end, left:right]
-        rows, columns = np.nonzero((alpha > _BARELY) & (alpha < 1 - _BARELY))
-        if not len(rows):
+        soft = (alpha > _BARELY) & (alpha < 1 - _BARELY)
+        count = np.count_nonzero(soft)
+        if not count:
             return pixels
         subject, behind = self._means
+        if count > MANY * soft.size:  # whole rows at once: a pixel costs a fifth of one that is picked out
+            near, far = (stretch_rows(means, start, end, self.photo.size_hw)[:, left:right] for means in self._means)
+            return _unmixed(pixels, near, far, alpha, soft)
+        rows, columns = np.nonzero(soft)
         height, width = self.photo.size_hw
         y = (rows + (start + 0.5)) * (subject.shape[0] / height) - 0.5
         x = (columns + (left + 0.5)) * (subject.shape[1] / width) - 0.5
@@ -253,6 +259,18 @@ def subject_box(share: np.ndarray, size_hw: tuple[int, int], margin: float) -> B
         min(size_hw[0], int(np.ceil(bottom * down + room))),
         min(size_hw[1], int(np.ceil(right * across + room))),
     )
+
+
+def _unmixed(pixels: np.ndarray, near: np.ndarray, far: np.ndarray, alpha: np.ndarray, soft: np.ndarray) -> np.ndarray:
+    """uint8 (rows, W, 3): ``near + alpha * (pixels - far - alpha * (near - far))`` where ``soft``, else ``pixels``."""
+    share = cv2.merge([alpha, alpha, alpha])
+    pure = cv2.multiply(cv2.subtract(near, far), share)
+    cv2.subtract(cv2.subtract(pixels, far, dtype=cv2.CV_32F), pure, dst=pure)
+    cv2.multiply(pure, share, dst=pure)
+    cv2.add(pure, near, dst=pure)
+    out = cv2.add(pure, 0, dtype=cv2.CV_8U)  # rounds, and stops at 0 and 255
+    cv2.copyTo(np.ascontiguousarray(pixels), (~soft).astype(np.uint8), out)
+    return out
 
 
 def _sample(plane: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,8 +56,11 @@ def test_image_and_mask_stay_together(
     assert set(np.unique(out_label)) <= set(np.unique(label))
     assert np.array_equal(image, kept[0])
     assert np.array_equal(label, kept[1])
-    if min(*photo_hw, *frame_hw) >= 48:  # below that, outlines are a large part of all pixels
-        assert agreement(out, out_label) > 0.97
+    if min(*photo_hw, *frame_hw) >= 48:
+        # Along outlines colours are mixed; how much of the frame that is hangs on the shapes. Elsewhere both must agree.
+        window = np.ones((5, 5), np.uint8)
+        inside = cv2.dilate(out_label, window) == cv2.erode(out_label, window)
+        assert agreement(out[inside][:, None], out_label[inside][:, None]) > 0.99
 
 
 @pytest.mark.parametrize("field", ["flip", "rotate_deg", "stretch", "close_up", "focus"])

@@ -57,7 +57,7 @@ def test_image_and_mask_stay_together(
     assert np.array_equal(image, kept[0])
     assert np.array_equal(label, kept[1])
     if min(*photo_hw, *frame_hw) >= 48:
-        # Along outlines colours are mixed; how much of the frame that is hangs on the shapes. Elsewhere both must agree.
+        # Along outlines colours are mixed, more or less by the shapes. Elsewhere both must agree.
         window = np.ones((5, 5), np.uint8)
         inside = cv2.dilate(out_label, window) == cv2.erode(out_label, window)
         assert agreement(out[inside][:, None], out_label[inside][:, None]) > 0.99

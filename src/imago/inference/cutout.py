@@ -267,8 +267,7 @@ def _unmixed(pixels: np.ndarray, near: np.ndarray, far: np.ndarray, alpha: np.nd
     pure = cv2.multiply(cv2.subtract(near, far), share)
     cv2.subtract(cv2.subtract(pixels, far, dtype=cv2.CV_32F), pure, dst=pure)
     cv2.multiply(pure, share, dst=pure)
-    cv2.add(pure, near, dst=pure)
-    out = cv2.add(pure, 0, dtype=cv2.CV_8U)  # rounds, and stops at 0 and 255
+    out = cv2.add(pure, near, dtype=cv2.CV_8U)  # rounds, and stops at 0 and 255
     cv2.copyTo(np.ascontiguousarray(pixels), (~soft).astype(np.uint8), out)
     return out
 

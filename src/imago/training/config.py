@@ -27,6 +27,8 @@ class DataSource:
     weight: float = 1.0  # share of the training pictures, relative to the other folders
     licences: tuple[int, ...] = ()  # COCO only: take photos of these licence ids; empty: all
     validate: bool = True  # use its validation photos
+    lend: bool = True  # other pictures may take backgrounds and second subjects from it; false where the subject is not
+    # all of what a cut-out should show (bags alone: the one who carries them would be a background)
     augment: dict[str, Any] = field(default_factory=dict)  # fields of Augmentation that differ for this folder
     about: str = ""  # for the model card: name and licence of the data
 

@@ -37,6 +37,7 @@ class Source:
     samples: tuple[Sample, ...]
     weight: float
     augment: Augmentation
+    lend: bool = True  # pictures may take backgrounds and second subjects from it
 
 
 class PhotoCache:
@@ -74,12 +75,14 @@ class Pictures(Dataset):
     def __init__(self, cache: PhotoCache, spec: InputSpec) -> None:
         self.cache = cache
         self.spec = spec
+        self.lenders = [index for index, source in enumerate(cache.sources) if source.lend]
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng(key.seed)
         source = self.cache.sources[key.source]
         image, label = self.cache.get(key.source, key.sample)
-        others = [self._other(rng) for _ in range(3)] if source.augment.background or source.augment.second else None
+        borrows = self.lenders and (source.augment.background or source.augment.second)
+        others = [self._other(rng) for _ in range(3)] if borrows else None
         image, label, weight = augment(image, label, key.frame_hw, source.augment, rng, others)
         return (
             torch.from_numpy(self.spec.normalise(image)),
@@ -88,9 +91,8 @@ class Pictures(Dataset):
         )
 
     def _other(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        sources = self.cache.sources
-        source = int(rng.integers(len(sources)))
-        return self.cache.get(source, int(rng.integers(len(sources[source].samples))))
+        source = self.lenders[int(rng.integers(len(self.lenders)))]
+        return self.cache.get(source, int(rng.integers(len(self.cache.sources[source].samples))))
 
 
 class BatchPlan(Sampler[list[Key]]):

@@ -63,7 +63,7 @@ def open_sources(config: TrainConfig, root: Path, checking: Callable[[int, int],
         if not dataset.splits["train"]:
             raise DataError(f"{entry.path}: no photo to train on; put names into train.txt")
     train = tuple(
-        Source(dataset.split("train"), entry.weight, replace(config.augment, **entry.augment))
+        Source(dataset.split("train"), entry.weight, replace(config.augment, **entry.augment), entry.lend)
         for entry, dataset in zip(config.data, datasets, strict=True)
     )
     val: dict[str, tuple[Sample, ...]] = {}

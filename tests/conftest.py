@@ -92,3 +92,11 @@ def photo_path(tmp_path: Path, photo: np.ndarray) -> Path:
     path = tmp_path / "photo.jpg"
     Image.fromarray(photo).save(path, quality=92)
     return path
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data set "tiny": 8 images of 32 x 40, 6 of them to train on."""
+    folder = tmp_path_factory.mktemp("data")
+    write_tiny_dataset(folder / "tiny", count=8, size_hw=(32, 40))
+    return folder

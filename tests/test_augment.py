@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imago.core.labels import IGNORE
-from imago.data.augment import NO_AUGMENTATION, Augmentation, augment, border_weights, cut_window, make_backdrop
+from imago.data.augment import augment, border_weights
+from imago.data.augmentation import NO_AUGMENTATION, Augmentation
+from imago.data.backdrop import make_backdrop
+from imago.data.window import cut_window
 
 MOVES = Augmentation(
     flip=0.5, zoom_min=0.4, zoom_max=1.6, focus=0.5, close_up=0.3, stretch=0.3, rotate_deg=25,

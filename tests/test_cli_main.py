@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import io
 import os
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from imago import __version__
 from imago.cli import main
@@ -246,3 +249,16 @@ def test_fields_without_an_option_form_are_the_programmer_s_error() -> None:
 
     with pytest.raises(TypeError, match="'table'"):
         options_from(Odd)(lambda: None)
+
+
+def test_as_a_module_with_a_damaged_tiff(tmp_path: Path) -> None:
+    """``python -m imago`` is the same command; Pillow's own warning of such a file stays unsaid, ours names it."""
+    whole = io.BytesIO()
+    Image.fromarray(np.zeros((80, 90, 3), np.uint8)).save(whole, "TIFF", compression="tiff_lzw")
+    (tmp_path / "cut.tif").write_bytes(whole.getvalue()[:-30])
+    words = [sys.executable, "-m", "imago", "cutout", "cut.tif"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    problem, summary = done.stderr.splitlines()
+    assert problem.startswith("imago: cut.tif: TIFF header is damaged")
+    assert summary.startswith("0 of 1 images done")

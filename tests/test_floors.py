@@ -104,8 +104,8 @@ def packages(extra: str | None = None) -> set[str]:
 
 def imports_that_go_up(house: House) -> Iterator[str]:
     for module in house:
-        if module == "imago":
-            continue  # the front door: names only, each imported when asked for
+        if module in ("imago", "imago.__main__"):
+            continue  # the front doors: names only, each imported when asked for; and the command line's
         for found in imports_of(house, module):
             elsewhere = found.name.startswith("imago.") and room(found.name) != room(module)
             if elsewhere and floor(found.name) >= floor(module):
@@ -164,6 +164,8 @@ def things_that_happen_on_import(house: House) -> Iterator[str]:
                         yield from statements([v for v in value if isinstance(v, ast.stmt)])
 
     for module, text in house.items():
+        if module == "imago.__main__":
+            continue  # it is run, not imported
         for statement in statements(ast.parse(text).body):
             if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
                 yield f"{module}:{statement.lineno} calls {ast.unparse(statement.value.func)} on import"

@@ -1,4 +1,4 @@
-"""The training room: a killed run comes to the same weights, to the last bit; budgets, early stop, faults in words."""
+"""The training room: a killed run comes to the same weights, to the last bit; budgets, early stop, files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
-import pickle
 import signal
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +16,17 @@ import torch
 from conftest import write_tiny_dataset
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_run import BINARY, silent, tiny
 
-from imago.core.errors import DataError, ImagoError
+from imago.core.errors import ImagoError
 from imago.core.labels import IGNORE
-from imago.data.augment import Augmentation
 from imago.models import checkpoint
 from imago.training import loop
-from imago.training.config import DataSource, TrainConfig, read_recipe
-from imago.training.device import choose_device, choose_precision, worker_count
+from imago.training.config import DataSource, TrainConfig
 from imago.training.interrupt import Stopped
 from imago.training.loop import fit
-from imago.training.optim import MovingAverage, build_optimiser, rate_factor
-from imago.training.pictures import BatchPlan, PhotoCache, Pictures, Source, class_frequencies, frames_of
-from imago.training.run import Clock, Progress, Run
-from imago.training.sources import open_sources
-from imago.training.state import load_state, save_state
+from imago.training.run import Clock, Run
 from imago.training.train import build, train
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data set "tiny": 8 images of 32 x 40, 6 of them to train on."""
-    folder = tmp_path_factory.mktemp("data")
-    write_tiny_dataset(folder / "tiny", count=8, size_hw=(32, 40))
-    return folder
-
-
-BINARY = "background=background; subject=rest"
-
-
-def tiny(out: Path, **changes: Any) -> TrainConfig:
-    """Three steps an epoch, two epochs, a net of 4 channels."""
-    values: dict[str, Any] = {
-        "data": (DataSource("tiny", group=BINARY),), "out": str(out), "model": "unet", "option": ("width=4",),
-        "size": 32, "multiple": 16, "epochs": 2, "batch": 2, "workers": 0, "precision": "32", "device": "cpu",
-        "save_minutes": 0.0, "export": False, "lr": 0.01,
-    }  # fmt: skip
-    return TrainConfig(**{**values, **changes})
-
-
-def silent(text: str) -> None:
-    pass
 
 
 def fitted(config: TrainConfig, root: Path, resume: bool = False) -> Run:
@@ -118,6 +86,8 @@ def killed(config: TrainConfig, root: Path, deaths: int, moment: str = "after") 
 
 
 # Savings: 1, 2, 3 after the steps of the first epoch (the third before its validation), 4 after its end, 5 to 8.
+
+
 @pytest.mark.parametrize(
     ("deaths", "moment", "changes"),
     [
@@ -332,229 +302,3 @@ def test_side_outputs_learn_too(root: Path, tmp_path: Path) -> None:
     run = fitted(config, root)
     assert run.progress.step == 2
     assert all(torch.isfinite(value).all() for value in load_file(tmp_path / "run" / "last.safetensors").values())
-
-
-# Data
-
-
-def test_faults_of_all_folders_at_once(tmp_path: Path) -> None:
-    one, two = (write_tiny_dataset(tmp_path / name, count=4, size_hw=(16, 16)) for name in ("one", "two"))
-    (one / "masks" / "scene00.png").unlink()
-    Image.fromarray(np.full((16, 16), 9, np.uint8)).save(two / "masks" / "scene01.png")
-    config = tiny(tmp_path / "run", data=(DataSource("one"), DataSource("two"), DataSource("three")))
-    with pytest.raises(DataError, match="3 faults in the data; nothing was trained") as caught:
-        build(config, tmp_path, False, silent)
-    for words in ("no mask masks/scene00.png", "scene01.png: holds the values 9", "three: no such folder"):
-        assert sum(words in fault for fault in caught.value.faults) == 1
-    assert not (tmp_path / "run" / "config.json").exists()
-
-
-def test_folders_must_agree_on_their_classes(root: Path, tmp_path: Path) -> None:
-    data = (DataSource("tiny", group=BINARY), DataSource("tiny", group="background=background; thing=rest"))
-    with pytest.raises(DataError, match=r"2 classes \(background, thing\) but tiny has 2 \(background, subject\)"):
-        open_sources(tiny(tmp_path, data=data), root)
-    twice = (DataSource("tiny", group=BINARY), DataSource("tiny", group=BINARY))
-    assert list(open_sources(tiny(tmp_path, data=twice), root).val) == ["tiny", "tiny (2)"]
-    with pytest.raises(DataError, match="no validation photos"):
-        open_sources(tiny(tmp_path, data=(DataSource("tiny", group=BINARY, validate=False),)), root)
-
-
-def sources(root: Path, weights: tuple[float, ...] = (1.0,)) -> list[Source]:
-    data = tuple(DataSource("tiny", group=BINARY, weight=weight) for weight in weights)
-    return list(open_sources(tiny(root, data=data), root).train)
-
-
-def test_pictures_do_not_depend_on_how_they_are_shared_out(root: Path) -> None:
-    """Two processes see, step by step, what one with the double batch sees; a resumed epoch goes on where it was."""
-    given = sources(root, (3.0, 1.0))
-    whole = list(BatchPlan(given, [(32, 32), (16, 48)], 4, 24, seed=5))
-    halves = [list(BatchPlan(given, [(32, 32), (16, 48)], 2, 24, 5, rank, 2)) for rank in (0, 1)]
-    assert whole == [a + b for a, b in zip(*halves, strict=True)]
-    resumed = BatchPlan(given, [(32, 32), (16, 48)], 4, 24, seed=5)
-    resumed.start = 4
-    assert list(resumed) == whole[4:]
-    assert len(resumed) == 2
-    assert all(len({key.frame_hw for key in batch}) == 1 for batch in whole)
-    resumed.start, resumed.epoch = 0, 1
-    assert list(resumed) != whole
-
-
-def test_folders_are_drawn_by_weight_and_photos_in_rounds(root: Path) -> None:
-    keys = [key for batch in BatchPlan(sources(root, (3.0, 1.0)), [(16, 16)], 4, 1200, 0) for key in batch]
-    share = np.mean([key.source == 0 for key in keys])
-    assert 0.7 < share < 0.8
-    first = [key.sample for key in keys if key.source == 0]
-    assert all(set(first[i : i + 6]) == set(range(6)) for i in range(0, 600, 6))
-
-
-def test_pictures_can_be_sent_to_other_processes(root: Path, tmp_path: Path) -> None:
-    """macOS and Windows start workers anew: they get the list of photos, not the gigabytes, and make the same ones."""
-    given = sources(root)
-    pictures = Pictures(PhotoCache(given, 1.0), tiny(tmp_path).input_spec(16))
-    assert len(pictures.cache.images) == 6
-    packed = pickle.dumps(pictures)
-    assert len(packed) < 20_000
-    key = next(iter(BatchPlan(given, [(32, 32)], 1, 0, 0)))[0]
-    assert all(torch.equal(a, b) for a, b in zip(pictures[key], pickle.loads(packed)[key], strict=True))
-
-
-def test_a_small_cache_gives_the_same_photos(root: Path) -> None:
-    given = sources(root)
-    whole, none = PhotoCache(given, 1.0), PhotoCache(given, 0.0)
-    assert not none.images
-    for index in range(6):
-        assert all(np.array_equal(a, b) for a, b in zip(whole.get(0, index), none.get(0, index), strict=True))
-
-
-def test_class_frequencies(root: Path) -> None:
-    samples = list(sources(root)[0].samples)
-    share = np.mean([sample.label() == 1 for sample in samples])
-    assert class_frequencies(samples, 3) == pytest.approx([1 - share, share, 0])
-
-
-@pytest.mark.parametrize(
-    ("changes", "frames"),
-    [
-        ({"size": 64}, [(64, 64), (80, 48), (48, 80)]),
-        ({"size": 64, "shapes": False}, [(64, 64)]),
-        ({"size": 60, "rule": "squash"}, [(60, 60)]),
-        ({"size": 64, "rule": "letterbox"}, [(64, 64)]),
-    ],
-)
-def test_frames(tmp_path: Path, changes: dict[str, Any], frames: list[tuple[int, int]]) -> None:
-    config = tiny(tmp_path, **changes)
-    assert sorted(frames_of(config.input_spec(16), config.shapes)) == sorted(frames)
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"batch": 0}, "batch must be 1 or more; got 0"),
-        ({"minutes": -1.0}, "minutes must not be negative"),
-        ({"seed": -1}, "seed must not be negative"),
-        ({"start_size": 99}, r"start_size lies from 16 to size \(32\)"),
-        ({"start_size": 16, "rule": "squash"}, "does not go with rule squash"),
-        ({"lr": 0.0}, "lr must be above 0"),
-        ({"ema": 1.0}, "ema and warmup"),
-        ({"momentum": 1.5}, "momentum lies from 0 up to 1"),
-        ({"encoder": "resnet18", "model": "u2net"}, "--encoder goes with --model unet"),
-    ],
-)
-def test_impossible_settings(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        tiny(tmp_path, **changes)
-
-
-def test_settings_survive_the_file(tmp_path: Path) -> None:
-    config = tiny(
-        tmp_path, augment=Augmentation(flip=0.1), data=(DataSource("a", licences=(1, 2), augment={"blur": 0.5}),)
-    )
-    assert TrainConfig.from_values(json.loads(config.to_json()), "x") == config
-    assert all(field.metadata.get("help") for field in fields(TrainConfig) if field.metadata.get("cli", True))
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("sizes = 3", "unknown settings sizes; known are"),
-        ("[augment]\nblurr = 1", "blurr"),
-        ('[[data]]\npath = "x"\naugment = { flip = 7 }', "flip lies from 0 to 1; got 7"),
-        ('[[data]]\npath = "x"\nweight = 0', "weight must be above 0"),
-        ("size =", "not a TOML file"),
-    ],
-)
-def test_faulty_recipes(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "r.toml").write_text(text)
-    with pytest.raises(DataError, match=words):
-        read_recipe(tmp_path / "r.toml")
-
-
-def test_recipes_of_this_repository_can_be_read() -> None:
-    for path in (Path(__file__).parents[1] / "recipes").glob("*.toml"):
-        assert read_recipe(path).data
-
-
-def test_a_grouping_lies_beside_its_recipe(tmp_path: Path) -> None:
-    (tmp_path / "g.toml").write_text("[groups]\na = ['x']\nb = ['rest']\n")
-    (tmp_path / "r.toml").write_text('[[data]]\npath = "x"\ngroup = "g.toml"')
-    assert read_recipe(tmp_path / "r.toml").data[0].group == str(tmp_path / "g.toml")
-
-
-@pytest.mark.parametrize(
-    ("schedule", "progress", "factor"),
-    [
-        ("cosine", 0.05, 0.5), ("cosine", 0.1, 1.0), ("cosine", 0.55, 0.505), ("cosine", 1.0, 0.01),
-        ("poly", 0.55, 0.5**0.9), ("poly", 1.0, 1e-3), ("constant", 0.9, 1.0), ("constant", 7.0, 1.0),
-    ],
-)  # fmt: skip
-def test_course_of_the_learning_rate(tmp_path: Path, schedule: Any, progress: float, factor: float) -> None:
-    assert rate_factor(progress, tiny(tmp_path, schedule=schedule, warmup=0.1)) == pytest.approx(factor)
-
-
-def test_no_decay_on_biases_and_norms(tmp_path: Path) -> None:
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    groups = build_optimiser(net, tiny(tmp_path, weight_decay=0.1)).param_groups
-    assert [(len(g["params"]), g["weight_decay"]) for g in groups] == [(1, 0.1), (3, 0.0)]
-
-
-def test_moving_average_by_hand() -> None:
-    net = torch.nn.Linear(1, 1, bias=False)
-    average = MovingAverage(net, 0.5)
-    start = net.weight.item()
-    net.weight.data.fill_(2.0)
-    average.update(net, 0)  # decay (1 + 0) / (10 + 0)
-    assert average.values["weight"].item() == pytest.approx(0.1 * start + 0.9 * 2)
-    average.update(net, 1000)
-    assert average.values["weight"].item() == pytest.approx(0.5 * (0.1 * start + 0.9 * 2) + 0.5 * 2)
-
-
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_the_state_of_the_optimiser_comes_back(tmp_path: Path, name: Any) -> None:
-    def made() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-        torch.manual_seed(3)
-        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).to(
-            memory_format=torch.channels_last
-        )
-        return net, build_optimiser(net, tiny(tmp_path, optimiser=name))
-
-    def step(net: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        net(torch.ones(2, 3, 8, 8)).square().sum().backward()
-        optimiser.step()
-        optimiser.zero_grad()
-
-    net, optimiser = made()
-    for _ in range(3):
-        step(net, optimiser)
-    save_state(tmp_path / "s.safetensors", net, optimiser, None, {"step": 3})
-    other, its = made()
-    assert load_state(tmp_path / "s.safetensors", other, its, None) == {"step": 3}
-    for both in ((net, optimiser), (other, its)):
-        step(*both)
-    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values(), strict=True))
-    for mine, theirs in zip(optimiser.state_dict()["state"].values(), its.state_dict()["state"].values(), strict=True):
-        for key, value in mine.items():
-            assert torch.equal(value, theirs[key])
-            assert value.stride() == theirs[key].stride()
-
-
-def test_devices_in_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert choose_device("cpu") == "cpu"
-    assert choose_precision("32", "cpu") == "32"
-    with pytest.raises(ImagoError, match="precision 16 needs a GPU"):
-        choose_precision("16", "cpu")
-    with pytest.raises(ImagoError, match="device 'tpu' is not known"):
-        choose_device("tpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(ImagoError, match="torch sees no CUDA device"):
-            choose_device("cuda")
-    assert worker_count(tiny(tmp_path, workers=5)) == 5
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS and Windows
-    assert 1 <= worker_count(tiny(tmp_path, workers=-1)) <= 8
-
-
-def test_progress_is_plain_json() -> None:
-    progress = Progress(epoch=2, history=[{"epoch": 1, "score": 0.5}])
-    assert Progress(**json.loads(json.dumps(vars(progress)))) == progress

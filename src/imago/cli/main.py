@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 import click
@@ -102,6 +103,8 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _terminate)
+    # Pillow warns of damaged files in its own words, with a line of its code; ours names the file and says what to do.
+    warnings.filterwarnings("ignore", module="PIL")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -15,14 +15,30 @@ if TYPE_CHECKING:
 FEW = 3  # photos up to which no bar is worth its while
 
 
-class Meter:
+class _Shown:
+    """A bar that is there between ``with`` and its end, where somebody sees it."""
+
+    _bar: Progress | None = None
+
+    def _show(self, bar: Progress, total: int, **fields: str) -> None:
+        self._bar = bar
+        bar.start()
+        self._task = bar.add_task("", total=total, **fields)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class Meter(_Shown):
     """Counts photos. Use as a context manager; ``say`` writes a line that a bar does not tear."""
 
     def __init__(self, total: int, unit: str = "images") -> None:
         self.total = total
         self.unit = unit
         self.start_s = time.monotonic()
-        self._bar: Progress | None = None
 
     @property
     def seconds(self) -> float:
@@ -30,16 +46,8 @@ class Meter:
 
     def __enter__(self) -> Meter:
         if self.total > FEW and sys.stderr.isatty():
-            self._bar = _rich_bar(self.unit)
-            self._bar.start()
-            self._task = self._bar.add_task("", total=self.total, rate="")
+            self._show(_rich_bar(), self.total, rate="")
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def advance(self) -> None:
         if self._bar is not None:
@@ -53,12 +61,11 @@ class Meter:
             click.echo(line, err=True)
 
 
-class ByteMeter:
+class ByteMeter(_Shown):
     """A download: a bar on a terminal, nothing in a pipe."""
 
     def __init__(self, name: str, size: int) -> None:
         self.name, self.size = name, size
-        self._bar: Progress | None = None
 
     def __enter__(self) -> ByteMeter:
         if sys.stderr.isatty():
@@ -66,23 +73,15 @@ class ByteMeter:
             from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
             columns = (self.name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True))
-            self._bar.start()
-            self._task = self._bar.add_task("", total=self.size)
+            self._show(Progress(*columns, console=Console(stderr=True)), self.size)
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def update(self, done: int, total: int) -> None:
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total)
 
 
-def _rich_bar(unit: str) -> Progress:
+def _rich_bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

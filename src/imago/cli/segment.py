@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -12,6 +12,7 @@ import click
 
 from imago.cli.options import build, options_from
 from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process
+from imago.core.setting import setting
 from imago.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -26,23 +27,15 @@ USUAL = ("mask", "overlay")
 class SegmentSettings:
     """What ``imago segment`` is told."""
 
-    paths: tuple[str, ...] = field(metadata={"argument": True, "metavar": "PATH..."})
-    model: str = field(default=DEFAULT_MODEL, metadata={"help": "A name (see imago models) or a model file."})
-    out: Path | None = field(
-        default=None,
-        metadata={"short": "-o", "metavar": "DIR", "help": "Folder to write to.  [default: beside each photo]"},
+    paths: tuple[str, ...] = setting(argument=True, metavar="PATH...")
+    model: str = setting(DEFAULT_MODEL, "A name (see imago models) or a model file.")
+    out: Path | None = setting(None, "Folder to write to.  [default: beside each photo]", short="-o", metavar="DIR")
+    save: tuple[str, ...] = setting(
+        (), f"What to write.  [default: {','.join(USUAL)}; nothing with --json]", choices=KINDS, commas=True
     )
-    save: tuple[str, ...] = field(
-        default=(),
-        metadata={
-            "choices": KINDS,
-            "commas": True,
-            "help": f"What to write.  [default: {','.join(USUAL)}; nothing with --json]",
-        },
-    )
-    json: bool = field(default=False, metadata={"help": "Areas as JSON on standard output, one line a photo."})
-    overwrite: bool = field(default=False, metadata={"help": "Replace files that are there already."})
-    max_megapixels: float = field(default=MAX_MEGAPIXELS, metadata={"help": "Refuse photos with more than this."})
+    json: bool = setting(False, "Areas as JSON on standard output, one line a photo.")
+    overwrite: bool = setting(False, "Replace files that are there already.")
+    max_megapixels: float = setting(MAX_MEGAPIXELS, "Refuse photos with more than this.")
 
     def __post_init__(self) -> None:
         check_megapixels(self.max_megapixels)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from imago.cli.options import build, given, options_from
-from imago.data.augment import Augmentation
+from imago.data.augmentation import Augmentation
 from imago.training.config import DataSource, TrainConfig, read_recipe
 
 

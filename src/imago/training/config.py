@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imago.core.errors import DataError
+from imago.core.setting import setting
 from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
-from imago.data.augment import Augmentation
-
-
-def setting(default: Any, help: str, **extra: Any) -> Any:
-    """A field with its remark, which is also its help text on the command line."""
-    return field(default=default, metadata={"help": help, **extra})
+from imago.data.augmentation import Augmentation
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class TrainConfig:
     size: int = setting(320, "Side of the network's frame in pixels (or of a square of equal area).")
     use_size: int = setting(0, "Side that the finished model is used at; 0: --size. Larger: finer outlines, slower.")
     start_size: int = setting(0, "Side at the start; grows to --size over the first three quarters. 0: no growing.")
-    rule: SizeRule = setting("area", "How a photo is brought to the frame.")  # noqa: RUF009
+    rule: SizeRule = setting("area", "How a photo is brought to the frame.")
     shapes: bool = setting(True, "With rule area: upright and lying frames too, not only squares.")
     multiple: int = setting(32, "Sides of the frame are multiples of this.")
     channels: int = setting(3, "Channels of the photos.")

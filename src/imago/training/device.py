@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -59,6 +60,8 @@ def build_fabric(config: TrainConfig, device: str, precision: str) -> Fabric:
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // local if local else config.nodes
     devices: int | str = config.devices or local or (1 if device == "cpu" else "auto")
     several = nodes > 1 or (isinstance(devices, int) and devices > 1) or (devices == "auto" and visible(device) > 1)
+    # The run's own line says the precision; Fabric's would stand on standard error, as if something were amiss.
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     return Fabric(
         accelerator=device,
         devices=devices,

@@ -17,7 +17,8 @@ from torch.utils.data import Dataset, Sampler
 
 from imago.core.labels import IGNORE
 from imago.core.spec import InputSpec
-from imago.data.augment import Augmentation, augment
+from imago.data.augment import augment
+from imago.data.augmentation import Augmentation
 from imago.data.dataset import Sample
 
 

@@ -1,0 +1,62 @@
+"""How far training photos are changed: the settings of augmentation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from imago.core.setting import setting
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far the training photos are changed. Everything at 0 leaves only the resize to the frame."""
+
+    flip: float = setting(0.5, "Share of photos mirrored left to right.")
+    zoom_min: float = setting(0.7, "Window's side relative to the photo's; below 1 zooms in.")
+    zoom_max: float = setting(1.25, "Above 1 shows the photo smaller, with its border repeated.")
+    focus: float = setting(0.5, "Share of windows that are laid around a point of the subject (any class but 0).")
+    close_up: float = setting(
+        0.0, "Share of windows that zoom in on a part of the subject, down to a fifth of the photo."
+    )
+    stretch: float = setting(0.15, "Largest change of aspect, as a share.")
+    rotate_deg: float = setting(10.0, "Largest turn to either side, in degrees.")
+    colour: float = setting(0.3, "Strength of brightness, contrast, saturation and tint, 0 to 1.")
+    grey: float = setting(0.05, "Share of photos without colour.")
+    blur: float = setting(0.15, "Share of photos blurred.")
+    grain: float = setting(0.15, "Share of photos with noise.")
+    jpeg: float = setting(0.2, "Share of photos with JPEG artefacts.")
+    background: float = setting(
+        0.0, "Share of photos whose background is replaced (cut-out models: class 0 is background)."
+    )
+    second: float = setting(0.0, "Share of photos that get another photo's subject pasted in.")
+    border_px: float = setting(
+        0.0, "Width of the band along outlines that counts --border-weight, in pixels of the frame."
+    )
+    border_weight: float = setting(1.0, "What a pixel along an outline counts (below 1 where outlines are sloppy).")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.zoom_min <= self.zoom_max:
+            raise ValueError(f"zoom must satisfy 0 < zoom_min <= zoom_max; got {self.zoom_min} and {self.zoom_max}")
+        if self.zoom_max > 10:
+            raise ValueError(f"zoom_max is at most 10 (the photo a tenth of the window); got {self.zoom_max}")
+        for name in SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} lies from 0 to 1; got {getattr(self, name)}")
+        if not 0 <= self.rotate_deg <= 180:
+            raise ValueError(f"rotate_deg lies from 0 to 180; got {self.rotate_deg}")
+        for name in ("border_px", "border_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
+
+
+SHARES = ("flip", "focus", "close_up", "stretch", "colour", "grey", "blur", "grain", "jpeg", "background", "second")
+CLOSEST = 1 / 5  # the closest close-up's side relative to the photo's
+
+NO_AUGMENTATION = Augmentation(
+    flip=0, zoom_min=1, zoom_max=1, focus=0, stretch=0, rotate_deg=0, colour=0, grey=0, blur=0, grain=0, jpeg=0
+)
+
+Pair = tuple[np.ndarray, np.ndarray]  # image uint8 (H, W, C), label uint8 (H, W)

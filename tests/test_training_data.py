@@ -1,0 +1,130 @@
+"""What a run learns from: folders and their faults, which picture comes when, frames."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_tiny_dataset
+from PIL import Image
+from tiny_run import BINARY, silent, tiny
+
+from imago.core.errors import DataError
+from imago.data.augmentation import Augmentation
+from imago.training.config import DataSource
+from imago.training.pictures import BatchPlan, PhotoCache, Pictures, Source, class_frequencies, frames_of
+from imago.training.sources import open_sources
+from imago.training.train import build
+
+
+def test_faults_of_all_folders_at_once(tmp_path: Path) -> None:
+    one, two = (write_tiny_dataset(tmp_path / name, count=4, size_hw=(16, 16)) for name in ("one", "two"))
+    (one / "masks" / "scene00.png").unlink()
+    Image.fromarray(np.full((16, 16), 9, np.uint8)).save(two / "masks" / "scene01.png")
+    config = tiny(tmp_path / "run", data=(DataSource("one"), DataSource("two"), DataSource("three")))
+    with pytest.raises(DataError, match="3 faults in the data; nothing was trained") as caught:
+        build(config, tmp_path, False, silent)
+    for words in ("no mask masks/scene00.png", "scene01.png: holds the values 9", "three: no such folder"):
+        assert sum(words in fault for fault in caught.value.faults) == 1
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_folders_must_agree_on_their_classes(root: Path, tmp_path: Path) -> None:
+    data = (DataSource("tiny", group=BINARY), DataSource("tiny", group="background=background; thing=rest"))
+    with pytest.raises(DataError, match=r"2 classes \(background, thing\) but tiny has 2 \(background, subject\)"):
+        open_sources(tiny(tmp_path, data=data), root)
+    twice = (DataSource("tiny", group=BINARY), DataSource("tiny", group=BINARY))
+    assert list(open_sources(tiny(tmp_path, data=twice), root).val) == ["tiny", "tiny (2)"]
+    with pytest.raises(DataError, match="no validation photos"):
+        open_sources(tiny(tmp_path, data=(DataSource("tiny", group=BINARY, validate=False),)), root)
+
+
+def sources(root: Path, weights: tuple[float, ...] = (1.0,)) -> list[Source]:
+    data = tuple(DataSource("tiny", group=BINARY, weight=weight) for weight in weights)
+    return list(open_sources(tiny(root, data=data), root).train)
+
+
+def test_pictures_do_not_depend_on_how_they_are_shared_out(root: Path) -> None:
+    """Two processes see, step by step, what one with the double batch sees; a resumed epoch goes on where it was."""
+    given = sources(root, (3.0, 1.0))
+    whole = list(BatchPlan(given, [(32, 32), (16, 48)], 4, 24, seed=5))
+    halves = [list(BatchPlan(given, [(32, 32), (16, 48)], 2, 24, 5, rank, 2)) for rank in (0, 1)]
+    assert whole == [a + b for a, b in zip(*halves, strict=True)]
+    resumed = BatchPlan(given, [(32, 32), (16, 48)], 4, 24, seed=5)
+    resumed.start = 4
+    assert list(resumed) == whole[4:]
+    assert len(resumed) == 2
+    assert all(len({key.frame_hw for key in batch}) == 1 for batch in whole)
+    resumed.start, resumed.epoch = 0, 1
+    assert list(resumed) != whole
+
+
+def test_folders_are_drawn_by_weight_and_photos_in_rounds(root: Path) -> None:
+    keys = [key for batch in BatchPlan(sources(root, (3.0, 1.0)), [(16, 16)], 4, 1200, 0) for key in batch]
+    share = np.mean([key.source == 0 for key in keys])
+    assert 0.7 < share < 0.8
+    first = [key.sample for key in keys if key.source == 0]
+    assert all(set(first[i : i + 6]) == set(range(6)) for i in range(0, 600, 6))
+
+
+def test_pictures_can_be_sent_to_other_processes(root: Path, tmp_path: Path) -> None:
+    """macOS and Windows start workers anew: they get the list of photos, not the gigabytes, and make the same ones."""
+    given = sources(root)
+    pictures = Pictures(PhotoCache(given, 1.0), tiny(tmp_path).input_spec(16))
+    assert len(pictures.cache.images) == 6
+    packed = pickle.dumps(pictures)
+    assert len(packed) < 20_000
+    key = next(iter(BatchPlan(given, [(32, 32)], 1, 0, 0)))[0]
+    assert all(torch.equal(a, b) for a, b in zip(pictures[key], pickle.loads(packed)[key], strict=True))
+
+
+def test_a_small_cache_gives_the_same_photos(root: Path) -> None:
+    given = sources(root)
+    whole, none = PhotoCache(given, 1.0), PhotoCache(given, 0.0)
+    assert not none.images
+    for index in range(6):
+        assert all(np.array_equal(a, b) for a, b in zip(whole.get(0, index), none.get(0, index), strict=True))
+
+
+def test_class_frequencies(root: Path) -> None:
+    samples = list(sources(root)[0].samples)
+    share = np.mean([sample.label() == 1 for sample in samples])
+    assert class_frequencies(samples, 3) == pytest.approx([1 - share, share, 0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "frames"),
+    [
+        ({"size": 64}, [(64, 64), (80, 48), (48, 80)]),
+        ({"size": 64, "shapes": False}, [(64, 64)]),
+        ({"size": 60, "rule": "squash"}, [(60, 60)]),
+        ({"size": 64, "rule": "letterbox"}, [(64, 64)]),
+    ],
+)
+def test_frames(tmp_path: Path, changes: dict[str, Any], frames: list[tuple[int, int]]) -> None:
+    config = tiny(tmp_path, **changes)
+    assert sorted(frames_of(config.input_spec(16), config.shapes)) == sorted(frames)
+
+
+def test_a_folder_that_does_not_lend(root: Path, tmp_path: Path) -> None:
+    """Backgrounds and second subjects come from folders that lend; where none does, none are put in."""
+    borrows = Augmentation(background=1.0, second=1.0)
+    lending, keeping = (replace(sources(root)[0], augment=borrows, lend=lend) for lend in (True, False))
+    spec = tiny(tmp_path).input_spec(16)
+    both = Pictures(PhotoCache([keeping, lending], 1.0), spec)
+    asked: list[int] = []
+    get = both.cache.get
+    both.cache.get = lambda source, index: (asked.append(source), get(source, index))[1]  # type: ignore[method-assign]
+    keys = [key for batch in BatchPlan([keeping, lending], [(32, 32)], 1, 40, 0) for key in batch]
+    for key in keys:
+        both[key]
+    assert asked.count(1) == 3 * len(keys) + sum(key.source for key in keys)
+    alone = Pictures(PhotoCache([keeping], 1.0), spec)
+    assert sources(root)[0].lend
+    assert alone.lenders == []
+    alone[keys[0]._replace(source=0)]

@@ -248,19 +248,23 @@ BUILDERS: dict[str, Builder] = {
 }
 
 
+def options_of(architecture: str) -> tuple[str, ...]:
+    """The names of what ``build`` takes for it. Raises ModelError for a name that there is not."""
+    if architecture not in BUILDERS:
+        raise ModelError(f"architecture {architecture!r} is not known; choose from {', '.join(BUILDERS)}")
+    return tuple(inspect.signature(BUILDERS[architecture]).parameters)
+
+
 def build(architecture: str, **options: Any) -> SegmentationNet:
     """A new net with fresh weights. ``options``: ``classes`` (1 is binary), ``in_channels`` and what the net has.
 
     Raises ModelError for a name or option that there is not, and for a value that the net cannot have.
     """
-    if architecture not in BUILDERS:
-        raise ModelError(f"architecture {architecture!r} is not known; choose from {', '.join(BUILDERS)}")
-    builder = BUILDERS[architecture]
-    known = inspect.signature(builder).parameters
+    known = options_of(architecture)
     for name in options:
         if name not in known:
             raise ModelError(f"architecture {architecture!r} has no option {name!r}; it takes {', '.join(known)}")
     try:
-        return builder(**options)
+        return BUILDERS[architecture](**options)
     except (TypeError, ValueError) as error:
         raise ModelError(f"architecture {architecture!r}: {error}") from error

@@ -9,6 +9,8 @@ is a step of its own.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,6 +33,7 @@ class MultiScale(SegmentationNet):
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales are factors above 0, at least one; got {scales}")
         self.scales = scales
+        self.least = math.ceil(1 / min(scales))
         self.side_weights = (1.0,) * (1 if len(scales) == 1 else 1 + len(scales))
 
     def scores(self, images: Tensor) -> Tensor:

@@ -327,7 +327,7 @@ class _First(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [FORMS[name] for name in ("unet", "unet-context", "u2netp")])
+@every_form
 def test_sizes_stay_free_in_onnx(form: Form, tmp_path: Path) -> None:
     """Height and width of the example must not be frozen into the file."""
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -65,9 +65,11 @@ class TrainConfig:
     batch: int = setting(8, "Photos in a step, on each device.")
     accumulate: int = setting(1, "Steps whose gradients are summed before the weights move.")
     loss: str = setting(
-        "auto", "Sum of ce, bce, dice, focal, jaccard, lovasz, such as bce+0.5*dice; auto: bce+dice, ce+dice."
+        "auto", "Sum of ce, bce, dice, focal, ohem, jaccard, lovasz, such as bce+0.5*dice; auto: bce+dice, ce+dice."
     )
-    class_weights: Literal["none", "median"] = setting("none", "median: median frequency balancing of the classes.")
+    class_weights: Literal["none", "median", "log"] = setting(
+        "none", "median: median frequency balancing of the classes (SegNet); log: 1 / ln(1.02 + share) (ENet)."
+    )
 
     optimiser: Literal["adamw", "adam", "sgd"] = setting("adamw", "Optimiser.")
     lr: float = setting(1e-3, "Largest learning rate.")

@@ -15,7 +15,7 @@ from conftest import write_tiny_dataset
 from tiny_onnx import write_tiny
 
 from imago.comparison.contestants import Contestant, parse_contestants
-from imago.comparison.cost import LEAST_RUNS, count_operations, run_times
+from imago.comparison.cost import LEAST_RUNS, operations, run_times
 from imago.core.errors import ImagoError
 from imago.draw.charts import scatter_chart
 from imago.metrics.bootstrap import paired_difference
@@ -77,7 +77,7 @@ def test_pairs_see_what_single_intervals_do_not() -> None:
 def test_operations_by_hand(tmp_path: Path) -> None:
     """The tiny file is one 1 x 1 convolution from 3 channels to 2."""
     pytest.importorskip("onnx")
-    weights, multiply_adds = count_operations(
+    weights, multiply_adds = operations(
         write_tiny(tmp_path / "m.onnx", classes=2), np.zeros((1, 3, 10, 12), np.float32)
     )
     assert weights == 3 * 2

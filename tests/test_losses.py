@@ -239,7 +239,7 @@ def test_any_batch_gives_a_finite_loss(case: tuple[str, int], scale: float, shar
     [
         ("ce", {"classes": 1}, "use bce"),
         ("dice+bce", {"classes": 3}, "this one has 3; use ce"),
-        ("tversky", {"classes": 1}, "'tversky' is no term; choose from ce, bce, dice, focal, jaccard, lovasz"),
+        ("tversky", {"classes": 1}, "'tversky' is no term; choose from ce, bce, dice, focal, ohem, jaccard, lovasz"),
         ("bce+", {"classes": 1}, "'' is no term"),
         ("", {"classes": 1}, "is no term"),
         ("bce+0*dice", {"classes": 1}, "the factor of dice must be a number above 0; got '0'"),

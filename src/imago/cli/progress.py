@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +20,7 @@ class _Shown:
 
     _bar: Progress | None = None
 
-    def _show(self, bar: Progress, total: int, **fields: str) -> None:
+    def _show(self, bar: Progress, total: int, **fields: Any) -> None:
         self._bar = bar
         bar.start()
         self._task = bar.add_task("", total=total, **fields)

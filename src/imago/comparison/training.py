@@ -10,7 +10,7 @@ import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imago.comparison.contestants import Contestant
 from imago.core.errors import ImagoError
@@ -26,7 +26,7 @@ FAILURE = "failure.txt"
 def settle(config: TrainConfig, root: Path, out: Path) -> None:
     """Writes the common settings, or holds them against those that the folder was begun with."""
     values = {name: value for name, value in json.loads(config.to_json()).items() if name not in ("model", "encoder")}
-    now = {"root": str(root.resolve()), "settings": {**values, "out": "", "name": ""}}
+    now: dict[str, Any] = {"root": str(root.resolve()), "settings": {**values, "out": "", "name": ""}}
     path = out / SETTINGS
     if path.is_file():
         before = json.loads(path.read_text("utf-8"))

@@ -46,7 +46,7 @@ class DenseCRF:
         """Weight and (N, d) points, divided by their deviations, of the two potentials."""
         height, width = image.shape[:2]
         unit = max(height, width) / 500
-        place = np.stack(np.mgrid[:height, :width], axis=-1).reshape(-1, 2) / unit
+        place = np.indices((height, width)).reshape(2, -1).T / unit
         colour = image.reshape(height * width, -1).astype(np.float64) / self.alike_colour
         alike = np.concatenate([place / self.alike_px, colour], axis=1)
         return [(self.near_weight, place / self.near_px), (self.alike_weight, alike)]
@@ -60,12 +60,12 @@ class DenseCRF:
             if weight:
                 lattice = Lattice(points)
                 norm = 1 / np.sqrt(lattice.filter(np.ones((len(points), 1), np.float32)) + 1e-20)
-                potentials.append((np.float32(weight), lattice, norm))
+                potentials.append((weight * norm, norm, lattice))
         belief = _softmax(evidence)
         for _ in range(self.iterations):
             total = evidence.copy()
-            for weight, lattice, norm in potentials:
-                total += weight * norm * lattice.filter(norm * belief)
+            for strength, norm, lattice in potentials:
+                total += strength * lattice.filter(norm * belief)
             belief = _softmax(total)
         return np.ascontiguousarray(belief.T.reshape(classes, height, width))
 

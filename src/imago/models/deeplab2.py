@@ -53,6 +53,13 @@ class MultiScale(SegmentationNet):
         return tuple(each) if len(each) == 1 else (torch.stack(each).amax(dim=0), *each)
 
 
+def wide_score(in_channels: int, classes: int, rate: int) -> nn.Conv2d:
+    conv = nn.Conv2d(in_channels, classes, 3, padding=rate, dilation=rate)
+    nn.init.normal_(conv.weight, std=0.01)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
+
+
 class DeepLabV2(MultiScale):
     """On a dilated encoder (ResNet-101 in the paper)."""
 
@@ -65,12 +72,7 @@ class DeepLabV2(MultiScale):
                 f"DeepLab v2 wants an encoder that ends at stride 8, by dilation; it ends at {encoder.strides[-1]}"
             )
         self.encoder = encoder
-        self.branches = nn.ModuleList(
-            nn.Conv2d(encoder.channels[-1], classes, 3, padding=rate, dilation=rate) for rate in RATES
-        )
-        for branch in self.branches:
-            nn.init.normal_(branch.weight, std=0.01)
-            nn.init.zeros_(branch.bias)
+        self.branches = nn.ModuleList(wide_score(encoder.channels[-1], classes, rate) for rate in RATES)
 
     def scores(self, images: Tensor) -> Tensor:
         x = self.encoder(images)[-1]

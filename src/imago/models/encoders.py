@@ -93,7 +93,7 @@ def _from_timm(name: str, in_channels: int, pretrained: bool, output_stride: int
     base, extra = NARROW.get(name, (name, {}))
     if pretrained and extra:
         raise ModelError(f"encoder {name!r} has no published weights; use {base!r} or pretrained=False")
-    dilated = {"output_stride": output_stride} if output_stride != 32 else {}
+    dilated: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
     try:
         network = timm.create_model(
             base, features_only=True, in_chans=in_channels, pretrained=pretrained, **extra, **dilated

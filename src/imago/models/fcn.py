@@ -17,6 +17,8 @@ stride 8, one head, and an auxiliary head on the map before the last.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -97,7 +99,9 @@ class FCN(SegmentationNet):
 
     def load_imagenet(self) -> None:
         """The 13 convolutions, and fc6 and fc7 from the fully connected layers (paper, section 4.1)."""
-        published = vgg.load_imagenet(self.stages, any(isinstance(m, nn.BatchNorm2d) for m in self.stages.modules()))
+        published: Any = vgg.load_imagenet(
+            self.stages, any(isinstance(m, nn.BatchNorm2d) for m in self.stages.modules())
+        )
         self.fc6.load_state_dict(published.pre_logits.fc1.state_dict())
         self.fc7.load_state_dict(published.pre_logits.fc2.state_dict())
 

@@ -42,7 +42,7 @@ class SegNet(SegmentationNet):
         self.encoder = vgg.vgg16_stages(in_channels, width, norm=True)
         self.decoder = nn.ModuleList()  # coarse to fine
         for depth, inside, after in zip(reversed(vgg.DEPTHS), channels[::-1], [*channels[-2::-1], 0], strict=True):
-            layers = [conv_norm(inside, inside) for _ in range(depth - 1)]
+            layers: list[nn.Module] = [conv_norm(inside, inside) for _ in range(depth - 1)]
             layers.append(conv_norm(inside, after) if after else nn.Conv2d(inside, classes, 3, padding=1))
             self.decoder.append(nn.Sequential(*layers))
 

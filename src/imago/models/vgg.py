@@ -7,6 +7,8 @@ with 2, 2, 3, 3, 3 convolutions; a stage does not change the size.
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 from torch import nn
 
@@ -42,7 +44,7 @@ def load_imagenet(stages: nn.ModuleList, norm: bool) -> nn.Module:
 
     Needs a network the first time. Raises RuntimeError where the weights cannot be fetched or do not fit.
     """
-    published = timm.create_model("vgg16_bn" if norm else "vgg16", pretrained=True)
+    published: Any = timm.create_model("vgg16_bn" if norm else "vgg16", pretrained=True)
     theirs = [m for m in published.features.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
     mine = [m for m in stages.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
     for own, other in zip(mine, theirs, strict=True):

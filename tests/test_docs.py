@@ -31,7 +31,7 @@ DOCUMENTS = [
     for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     if "models" not in path.relative_to(ROOT).parts[:2]  # model cards name the commands of long trainings
 ]
-SLOW = ("docs/how-to/train.md", "docs/how-to/export.md")  # torch traces a net in 4 s or more
+SLOW = ("docs/how-to/train.md", "docs/how-to/export.md", "docs/how-to/compare.md")  # torch traces a net in 4 s or more
 SKETCHES = ("docs/architecture.md",)  # its Python is a picture of the joints, not a program
 NOT_RUN = {  # beginnings of commands, and why
     "pip install": "changes the environment",
@@ -42,7 +42,7 @@ NOT_RUN = {  # beginnings of commands, and why
     "imago models download": "needs a network; tests/test_download.py has a server of its own",
 }
 CLI = ROOT / "docs" / "reference" / "cli.md"
-COMMANDS = ("cutout", "segment", "models", "models show", "models download", "train", "evaluate", "export")
+COMMANDS = ("cutout", "segment", "models", "models show", "models download", "train", "compare", "evaluate", "export")
 
 
 def blocks(document: str, language: str) -> list[str]:

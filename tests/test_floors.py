@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("inference",),
     ("evaluation", "export"),
     ("training",),
+    ("comparison",),
     ("cli",),
 )
 # Where torch lives. All else is the base install.

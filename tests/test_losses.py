@@ -15,8 +15,8 @@ from imago import losses
 from imago.core.errors import ImagoError
 from imago.losses import Target
 
-MULTI = ["ce", "dice", "focal", "jaccard", "lovasz", "ce+dice", "focal+0.5*lovasz"]
-BINARY = ["bce", "dice", "focal", "jaccard", "lovasz", "bce+dice", "bce+0.5*jaccard"]
+MULTI = ["ce", "dice", "focal", "ohem", "jaccard", "lovasz", "ce+dice", "focal+0.5*lovasz"]
+BINARY = ["bce", "dice", "focal", "ohem", "jaccard", "lovasz", "bce+dice", "bce+0.5*jaccard"]
 CASES = [(formula, 4) for formula in MULTI] + [(formula, 1) for formula in BINARY]
 
 
@@ -47,6 +47,8 @@ LOG3 = math.log(3)  # sigmoid(log 3) = 3/4, sigmoid(-log 3) = 1/4
         ("bce", (LOG3, -LOG3), (1, 1), (math.log(4 / 3) + math.log(4)) / 2),
         ("bce", (LOG3, 99.0), (1, 255), math.log(4 / 3)),  # the second pixel is ignored
         ("focal", (LOG3,), (1,), (1 / 4) ** 2 * math.log(4 / 3)),
+        ("ohem", (LOG3, -LOG3), (1, 1), math.log(4)),  # 3/4 is sure enough
+        ("ohem", (LOG3, 2 * LOG3, LOG3), (1, 1, 255), math.log(4 / 3)),  # none is hard: the hardest one is taken
         # areas: both 3/4, predicted 3/4 + 1/4, truth 1; one pixel of smoothing
         ("dice", (LOG3, -LOG3), (1, 0), 1 - (2 * 0.75 + 1) / (1 + 1 + 1)),
         ("jaccard", (LOG3, -LOG3), (1, 0), 1 - (0.75 + 1) / (1 + 1 - 0.75 + 1)),
@@ -237,7 +239,7 @@ def test_any_batch_gives_a_finite_loss(case: tuple[str, int], scale: float, shar
     [
         ("ce", {"classes": 1}, "use bce"),
         ("dice+bce", {"classes": 3}, "this one has 3; use ce"),
-        ("tversky", {"classes": 1}, "'tversky' is no term; choose from ce, bce, dice, focal, jaccard, lovasz"),
+        ("tversky", {"classes": 1}, "'tversky' is no term; choose from ce, bce, dice, focal, ohem, jaccard, lovasz"),
         ("bce+", {"classes": 1}, "'' is no term"),
         ("", {"classes": 1}, "is no term"),
         ("bce+0*dice", {"classes": 1}, "the factor of dice must be a number above 0; got '0'"),

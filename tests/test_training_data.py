@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from PIL import Image
 from tiny_run import BINARY, silent, tiny
 
 from imago.core.errors import DataError
+from imago.core.labels import Labels
 from imago.data.augmentation import Augmentation
 from imago.training.config import DataSource
-from imago.training.pictures import BatchPlan, PhotoCache, Pictures, Source, class_frequencies, frames_of
+from imago.training.pictures import BatchPlan, PhotoCache, Pictures, Source, class_shares, frames_of
 from imago.training.sources import open_sources
-from imago.training.train import build
+from imago.training.train import build, class_weights
 
 
 def test_faults_of_all_folders_at_once(tmp_path: Path) -> None:
@@ -91,10 +93,15 @@ def test_a_small_cache_gives_the_same_photos(root: Path) -> None:
         assert all(np.array_equal(a, b) for a, b in zip(whole.get(0, index), none.get(0, index), strict=True))
 
 
-def test_class_frequencies(root: Path) -> None:
+def test_class_shares(root: Path) -> None:
     samples = list(sources(root)[0].samples)
     share = np.mean([sample.label() == 1 for sample in samples])
-    assert class_frequencies(samples, 3) == pytest.approx([1 - share, share, 0])
+    shares, frequencies = class_shares(samples, 3)
+    assert frequencies == pytest.approx([1 - share, share, 0])
+    assert shares == pytest.approx([1 - share, share, 0])
+    weights = class_weights("log", samples, Labels(("a", "b", "c")))
+    assert weights == pytest.approx([1 / math.log(2.02 - share), 1 / math.log(1.02 + share), 0])
+    assert class_weights("median", samples, Labels(("a", "b", "c")))[2] == 0
 
 
 @pytest.mark.parametrize(

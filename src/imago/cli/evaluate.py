@@ -21,6 +21,7 @@ import click
 @click.option("--json", "json_out", metavar="FILE", help="Write all scores as JSON; - for standard output.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
 @click.option("--boundary/--no-boundary", default=True, help="Also the boundary F-score.  [default: on]")
+@click.option("--crf", is_flag=True, help="Refine each answer with a dense CRF first.")
 @click.option("--overwrite", is_flag=True, help="Replace the JSON file if it is there already.")
 def evaluate_command(
     model: str,
@@ -30,6 +31,7 @@ def evaluate_command(
     json_out: str | None,
     limit: int | None,
     boundary: bool,
+    crf: bool,
     overwrite: bool,
 ) -> None:
     """Measure MODEL (a name, an .onnx or a .safetensors file) on the annotated photos in DATA.
@@ -48,6 +50,10 @@ def evaluate_command(
     if target is not None and target.exists() and not overwrite:
         raise exists(target)  # before the work, not after it
     predictor = load(model)
+    if crf:
+        from imago.inference.crf import DenseCRF
+
+        predictor.crf = DenseCRF()
     card = predictor.card
     dataset = open_dataset(data, parse_grouping(group) if group else None, channels=card.input.channels)
     if len(dataset.labels) != len(card.labels):

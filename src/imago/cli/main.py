@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "segment": ("imago.cli.segment:segment_command", "Label every pixel: masks, overlays, areas."),
     "models": ("imago.cli.models:models_command", "List, show and download models."),
     "train": ("imago.cli.train:train_command", "Train a model on annotated images."),
+    "compare": ("imago.cli.compare:compare_command", "Train and measure several models side by side."),
     "evaluate": ("imago.cli.evaluate:evaluate_command", "Measure a model on annotated images."),
     "export": ("imago.cli.export:export_command", "Turn a training run into one model file."),
 }

@@ -60,16 +60,17 @@ class SizeHW(click.ParamType):
         return int(parts[0]), int(parts[-1])
 
 
-def options_from(settings: type) -> Callable[[Command], Command]:
+def options_from(settings: type, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
     """A decorator that gives a click command one option a field of the dataclass ``settings``, in their order.
 
-    The command is called with the fields' names as keywords; ``build`` makes the object.
+    The command is called with the fields' names as keywords; ``build`` makes the object. ``without``: fields that this
+    command has no option for.
     """
     hints = typing.get_type_hints(settings)
 
     def decorate(command: Command) -> Command:
         for field in reversed(dataclasses.fields(settings)):
-            if field.metadata.get("cli", True):
+            if field.metadata.get("cli", True) and field.name not in without:
                 command = _parameter(field, hints[field.name])(command)
         return command
 

@@ -34,6 +34,7 @@ class SegmentSettings:
         (), f"What to write.  [default: {','.join(USUAL)}; nothing with --json]", choices=KINDS, commas=True
     )
     json: bool = setting(False, "Areas as JSON on standard output, one line a photo.")
+    crf: bool = setting(False, "Refine outlines with a dense CRF: some seconds a photo.")
     overwrite: bool = setting(False, "Replace files that are there already.")
     max_megapixels: float = setting(MAX_MEGAPIXELS, "Refuse photos with more than this.")
 
@@ -74,7 +75,12 @@ def segment_command(**values: Any) -> int:
             lines[planned.image.path] = json.dumps(prediction.to_json(), ensure_ascii=False)
         return ()
 
-    code = process(load_for(settings.model, len(plan)), plan, write, int(settings.max_megapixels * MEGA))
+    predictor = load_for(settings.model, len(plan))
+    if settings.crf:
+        from imago.inference.crf import DenseCRF
+
+        predictor.crf = DenseCRF()
+    code = process(predictor, plan, write, int(settings.max_megapixels * MEGA))
     for planned in plan:
         if planned.image.path in lines:
             click.echo(lines[planned.image.path])

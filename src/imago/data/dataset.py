@@ -1,14 +1,15 @@
 """A data set on disk: photos, masks, classes, splits. Opening one reads names; pixels are read when asked for.
 
-Layout "folder": ``images/NAME.jpg``, ``masks/NAME.png``; beside them, where they are, ``classes.txt`` (line n is the
-class of value n - 1; ``name R G B`` for masks of RGB colour codes) and ``train.txt``, ``val.txt`` (a name a line).
-Without ``classes.txt`` the classes are found by looking; without split files every tenth photo by the hash of its
-name becomes validation, the same ones each time. A folder with ``annotations/instances_*.json`` is COCO's layout.
+Where the files lie is told by layouts.py: ``images/NAME.jpg`` and ``masks/NAME.png``, and others. Beside them, where
+they are, ``classes.txt`` (line n is the class of value n - 1; ``name R G B`` for masks of RGB colour codes) and
+``train.txt``, ``val.txt`` (a name a line). Without ``classes.txt`` the classes are found by looking; without split
+files every tenth photo by the hash of its name becomes validation, the same ones each time. A folder with
+``annotations/instances_*.json`` is COCO's layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +19,10 @@ from imago.core.errors import DataError
 from imago.core.labels import Labels
 from imago.data.classes import find_classes
 from imago.data.grouping import Grouping
+from imago.data.layouts import find_layout
 from imago.data.masks import Codes, read_mask
 from imago.data.splits import find_splits
-from imago.files.images import SUFFIXES, read_image
-
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+from imago.files.images import read_image
 
 
 @dataclass(frozen=True)
@@ -97,30 +97,19 @@ def survey(root: Path, grouping: Grouping | None = None, channels: int = 3) -> t
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of data; expected images/ and masks/ in it")
-    if (root / "annotations").is_dir() and not (root / "masks").is_dir():
+    if any((root / "annotations").glob("*.json")) and not (root / "masks").is_dir():
         from imago.data.coco import open_coco
 
         if grouping is not None:
             raise DataError(f"{root}: COCO's objects are the subject or not; there are no labels to group")
         return open_coco(root, channels=channels), ()
-    images, masks = root / "images", root / "masks"
-    if not images.is_dir() or not masks.is_dir():
-        raise DataError(f"{root}: expected the folders images/ and masks/ (or annotations/ with COCO's JSON)")
-    photos, photo_faults = _by_stem(images, SUFFIXES)
-    label_files, label_faults = _by_stem(masks, MASK_SUFFIXES)
-    if not photos:
-        raise DataError(f"{images}: holds no photos (looked for {', '.join(sorted(SUFFIXES))})")
-    if not label_files:
-        raise DataError(f"{masks}: holds no masks (looked for {', '.join(MASK_SUFFIXES)})")
-    faults = [*photo_faults, *label_faults]
-    faults += [f"{photos[name]}: no mask masks/{name}.png" for name in sorted(photos.keys() - label_files.keys())]
-    faults += [f"{label_files[name]}: no photo images/{name}.*" for name in sorted(label_files.keys() - photos.keys())]
-
-    classes = find_classes(root, [label_files[name] for name in sorted(label_files)])
+    found = find_layout(root)
+    photos, label_files = found.photos, found.masks
+    classes = found.classes or find_classes(root, [label_files[name] for name in sorted(label_files)])
     if grouping is not None:
         classes = classes.grouped(grouping)
     names = sorted(photos.keys() & label_files.keys())
-    found = find_splits(root, names, photos.keys() | label_files.keys())
+    divided = found.splits or find_splits(root, names, photos.keys() | label_files.keys())
     samples = {
         name: Sample(
             name,
@@ -131,20 +120,6 @@ def survey(root: Path, grouping: Grouping | None = None, channels: int = 3) -> t
         )
         for name in names
     }
-    splits = {split: tuple(samples[name] for name in members) for split, members in found.members.items()}
-    notes = ((classes.note,) if classes.note else ()) + found.notes
-    return Dataset(root, classes.labels, splits, notes), (*faults, *found.faults)
-
-
-def _by_stem(folder: Path, suffixes: Iterable[str]) -> tuple[dict[str, Path], list[str]]:
-    """Name without suffix (sub-folders kept, with /) -> path; and the fault of two files of one name."""
-    found: dict[str, Path] = {}
-    faults = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file():
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in found:
-                faults.append(f"{path}: same name as {found[name].name}; one photo, one mask")
-            else:
-                found[name] = path
-    return found, faults
+    splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
+    notes = ((classes.note,) if classes.note else ()) + divided.notes
+    return Dataset(root, classes.labels, splits, notes), (*found.faults, *divided.faults)

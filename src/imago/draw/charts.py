@@ -12,7 +12,10 @@ from html import escape
 import numpy as np
 
 # Mid-tones that can be told apart on white and on near-black, also by most colour-blind eyes.
-LINE_COLOURS = ("#3b82f6", "#f08c2e", "#22a06b", "#b65fcf", "#d6475b", "#7a869a")
+LINE_COLOURS = (
+    "#3b82f6", "#f08c2e", "#22a06b", "#b65fcf", "#d6475b", "#7a869a",
+    "#12a5b8", "#a3842c", "#e377b3", "#6b7f2a", "#8b6f5c", "#5d5fd0",
+)  # fmt: skip
 
 _WIDTH, _HEIGHT = 460, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 36
@@ -21,9 +24,16 @@ Point = tuple[float, float]
 
 
 def line_chart(
-    series: Mapping[str, Sequence[Point]], title: str, x_label: str = "", y_range: tuple[float, float] | None = None
+    series: Mapping[str, Sequence[Point]],
+    title: str,
+    x_label: str = "",
+    y_range: tuple[float, float] | None = None,
+    keys: bool = True,
 ) -> str:
-    """An ``<svg>`` with one line a name; points are (x, y), those that are not finite break the line."""
+    """An ``<svg>`` with one line a name; points are (x, y), those that are not finite break the line.
+
+    ``keys``: the names stand beside the title; there is room for a few.
+    """
     points = [point for line in series.values() for point in line if _finite(point)]
     x_low, x_high = _span([x for x, _ in points])
     y_low, y_high = y_range if y_range is not None else _span([y for _, y in points])
@@ -68,7 +78,8 @@ def line_chart(
                     f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" '
                     'stroke-linejoin="round" stroke-linecap="round"/>'
                 )
-    parts.append(_keys(series))
+    if keys:
+        parts.append(_keys(series))
     parts.append("</svg>")
     return "".join(parts)
 
@@ -161,3 +172,65 @@ def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
 
 def _number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def scatter_chart(
+    points: Mapping[str, Point], title: str, x_label: str, y_label: str, front: Sequence[str] = ()
+) -> str:
+    """An ``<svg>`` with one named dot a point; those of ``front``, from left to right, are joined by a stepped line."""
+    shown = {name: point for name, point in points.items() if _finite(point)}
+    x_low, x_high = _roomy([x for x, _ in shown.values()])
+    y_low, y_high = _roomy([y for _, y in shown.values()])
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
+        up = (y - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
+        return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - up, 1)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
+        f'<text x="{_LEFT}" y="16" font-size="13" font-weight="600">{escape(title)}</text>',
+        f'<text x="{_LEFT}" y="{_TOP - 4}" opacity=".7">{escape(y_label)}</text>',
+    ]
+    for tick in _ticks(y_low, y_high):
+        _, y = place(x_low, tick)
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="currentColor" stroke-opacity=".15"/>'
+            f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" opacity=".7">{_number(tick)}</text>'
+        )
+    for tick in _ticks(x_low, x_high):
+        x, _ = place(tick, y_low)
+        parts.append(
+            f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle" opacity=".7">{_number(tick)}</text>'
+        )
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle" opacity=".7">{escape(x_label)}</text>')
+    corners: list[str] = []
+    for name in front:
+        x, y = place(*shown[name])
+        if corners:
+            corners.append(f"{x},{corners[-1].split(',')[1]}")
+        corners.append(f"{x},{y}")
+    if len(corners) > 1:
+        parts.append(
+            f'<polyline points="{" ".join(corners)}" fill="none" stroke="{LINE_COLOURS[0]}" stroke-opacity=".5" '
+            'stroke-width="2" stroke-dasharray="4 3"/>'
+        )
+    for name, point in shown.items():
+        x, y = place(*point)
+        colour = LINE_COLOURS[0] if name in front else LINE_COLOURS[-1]
+        left = x > _WIDTH * 0.7
+        parts.append(
+            f'<circle cx="{x}" cy="{y}" r="4.5" fill="{colour}"/><text x="{x - 8 if left else x + 8}" y="{y - 6}" '
+            f'text-anchor="{"end" if left else "start"}">{escape(name)}</text>'
+        )
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def _roomy(values: Sequence[float]) -> tuple[float, float]:
+    """The span with some room on both sides, so that no dot lies on the frame."""
+    low, high = _span(values)
+    room = 0.08 * (high - low)
+    return low - room, high + room

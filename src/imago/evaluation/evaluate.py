@@ -157,6 +157,8 @@ class _Tally:
             classes=self._classes(counts),
             images=self._rows(per_image),
             matrix=self.total.matrix,
+            names=tuple(self.names),
+            counts=counts,
             curve=self._curve(),
         )
 

@@ -63,6 +63,8 @@ class Evaluation:
     classes: tuple[ClassScores, ...]
     images: tuple[ImageScores, ...]  # the worst first; images without a score last
     matrix: np.ndarray = field(repr=False, compare=False)  # int64 (K, K) pixels [truth, predicted]
+    names: tuple[str, ...] = field(default=(), repr=False)  # of the images in the order of ``counts``
+    counts: np.ndarray | None = field(default=None, repr=False, compare=False)  # int64 (N, 3, K), see ConfusionMatrix
     curve: dict[str, list[float]] | None = field(
         default=None, repr=False
     )  # binary: threshold, precision, recall, f_beta

@@ -10,6 +10,7 @@ import numpy as np
 from imago.core.card import ModelCard
 from imago.files.images import MAX_PIXELS, Photo, read_image
 from imago.inference.alpha import AlphaMap
+from imago.inference.crf import DenseCRF
 from imago.inference.engine import Engine
 from imago.inference.label_map import enlarge_labels
 from imago.inference.prediction import Prediction
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 class Predictor:
     """A model that is ready: ``model("photo.jpg")`` -> Prediction. May be called from several threads at once.
 
-    ``max_pixels``: photos with more are refused before they are decoded.
+    ``max_pixels``: photos with more are refused before they are decoded. ``crf``: refines every answer.
     """
 
-    def __init__(self, engine: Engine, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, engine: Engine, max_pixels: int = MAX_PIXELS, crf: DenseCRF | None = None) -> None:
         self.engine = engine
         self.max_pixels = max_pixels
+        self.crf = crf
 
     @property
     def card(self) -> ModelCard:
@@ -56,6 +58,10 @@ class Predictor:
         spec = self.card.input
         prepared, fit = spec.fit(photo.pixels)  # (C, h, w)
         scores = spec.crop(self._scores(prepared), fit)  # (K, h', w'), the padding cut off
+        if self.crf is not None:
+            both = np.stack([1 - scores[0], scores[0]]) if self.card.task == "binary" else scores
+            refined = self.crf.refine(both, photo.pixels)
+            scores = refined[1:] if self.card.task == "binary" else refined
         if self.card.task == "binary":
             mask = drop_specks(scores[0], self.card.specks)
             return Prediction(photo, self.card.labels, alpha_map=AlphaMap(mask, photo.pixels))

@@ -15,7 +15,7 @@ from imago.core.errors import ImagoError
 from imago.core.labels import IGNORE
 from imago.losses.lovasz import lovasz
 from imago.losses.overlap import dice, jaccard
-from imago.losses.pixelwise import cross_entropy, focal
+from imago.losses.pixelwise import cross_entropy, focal, ohem
 from imago.losses.target import Criterion, Pixels, Target
 
 __all__ = ["TERMS", "Criterion", "LossSum", "Target", "build", "parse"]
@@ -27,10 +27,11 @@ TERMS: dict[str, Term] = {
     "bce": cross_entropy,
     "dice": dice,
     "focal": focal,
+    "ohem": ohem,
     "jaccard": jaccard,
     "lovasz": lovasz,
 }
-TAKES_CLASS_WEIGHTS = ("ce", "bce", "focal")
+TAKES_CLASS_WEIGHTS = ("ce", "bce", "focal", "ohem")
 
 
 class LossSum:
@@ -75,7 +76,7 @@ def build(formula: str, *, classes: int, ignore: int = IGNORE, class_weights: Se
     """A criterion from a sum of terms, such as ``"ce"``, ``"bce+dice"``, ``"focal+0.5*lovasz"``.
 
     ``classes`` is the number of output channels K of the net; 1 is binary (sigmoid; labels 0 and 1).
-    ``class_weights``: one a class (two for a binary net: background, foreground); heard by ce, bce and focal.
+    ``class_weights``: one a class (two for a binary net: background, foreground); heard by ce, bce, focal and ohem.
     Raises ImagoError for a formula that does not fit the net.
     """
     parts = parse(formula)

@@ -5,6 +5,8 @@ A pixel's weight is its own weight times the weight of its class, as in ``torch.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +14,8 @@ from torch import Tensor
 from imago.losses.target import Pixels, weighted_mean
 
 FOCUS = 2.0  # gamma of the focal loss; the paper's best
+SURE = 0.7  # OHEM: pixels whose true class has at least this probability are easy
+HARD_SHARE = 1 / 16  # OHEM: at least this share of the counted pixels is kept
 
 
 def _weights(pixels: Pixels, class_weights: Tensor | None) -> Tensor:
@@ -28,6 +32,21 @@ def _entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, pixels: Pixels, class_weights: Tensor | None) -> Tensor:
     """Softmax (more than one channel) or sigmoid (one channel) cross-entropy."""
     return weighted_mean(_entropy(logits, pixels.labels), _weights(pixels, class_weights))
+
+
+def ohem(logits: Tensor, pixels: Pixels, class_weights: Tensor | None) -> Tensor:
+    """Cross-entropy over the hard pixels alone (online hard example mining, Shrivastava et al. 2016, arXiv:1604.03540).
+
+    Hard is a pixel whose true class has a probability below ``SURE``; where those are fewer than ``HARD_SHARE`` of the
+    counted pixels, the hardest up to that share are taken.
+    """
+    entropy = _entropy(logits, pixels.labels)
+    counted = pixels.weights > 0
+    ranked = torch.where(counted, entropy.detach(), -1.0).flatten().sort(descending=True).values
+    keep = (HARD_SHARE * counted.sum()).long().clamp_min(1)
+    least = torch.minimum(ranked[keep - 1], ranked.new_tensor(-math.log(SURE)))
+    hard = counted & (entropy.detach() >= least)
+    return weighted_mean(entropy, torch.where(hard, _weights(pixels, class_weights), 0.0))
 
 
 def focal(logits: Tensor, pixels: Pixels, class_weights: Tensor | None) -> Tensor:

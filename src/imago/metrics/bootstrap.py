@@ -68,6 +68,63 @@ def interval_of(
     mean = float(function(stack.sum(axis=0)[None])[0])
     if count == 1:
         return Interval(mean, math.nan, math.nan, confidence)
+    scores = _resampled(function, stack, resamples, seed)
+    scores = scores[~np.isnan(scores)]
+    if scores.size == 0:
+        return Interval(mean, math.nan, math.nan, confidence)
+    low, high = np.quantile(scores, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high), confidence)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better the first of two models is, over the same draws of images for both."""
+
+    mean: float
+    low: float
+    high: float
+    p: float  # two-sided: how often a difference of the other sign, or none, is drawn, twice; at least 1 / resamples
+
+    @property
+    def real(self) -> bool:
+        """0 lies outside the 95 % interval."""
+        return self.low > 0 or self.high < 0
+
+
+def paired_difference(
+    function: Callable[[np.ndarray], np.ndarray],
+    first: np.ndarray,
+    second: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """``function`` as in ``interval_of``, of ``first`` less that of ``second``, both (N, ...) of the same images.
+
+    Each draw takes the same images for both, so what makes an image hard for all models cancels (paired bootstrap).
+    """
+    if np.shape(first) != np.shape(second):
+        raise ValueError(f"a paired test needs the same images and classes; got {np.shape(first)}, {np.shape(second)}")
+    stack = np.stack([first, second], axis=1).astype(np.float64)
+
+    def difference(sums: np.ndarray) -> np.ndarray:
+        return function(sums[:, 0]) - function(sums[:, 1])
+
+    mean = float(difference(stack.sum(axis=0)[None])[0])
+    draws = _resampled(difference, stack, resamples, seed) if len(stack) > 1 else np.empty(0)
+    draws = draws[~np.isnan(draws)]
+    if draws.size == 0:
+        return Difference(mean, math.nan, math.nan, math.nan)
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    other_sign = min(float(np.mean(draws <= 0)), float(np.mean(draws >= 0)))
+    return Difference(mean, float(low), float(high), min(1.0, max(2 * other_sign, 1 / draws.size)))
+
+
+def _resampled(
+    function: Callable[[np.ndarray], np.ndarray], stack: np.ndarray, resamples: int, seed: int
+) -> np.ndarray:
+    """float (resamples,): ``function`` of the sums over as many images, drawn anew each time."""
+    count = len(stack)
     flat = stack.reshape(count, -1)
     random = np.random.default_rng(seed)
     rows = max(1, min(resamples, _CHUNK // max(count, flat.shape[1])))
@@ -78,9 +135,4 @@ def interval_of(
         times = np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count)
         sums = times.astype(np.float64) @ flat
         answers.append(function(sums.reshape(draws, *stack.shape[1:])))
-    scores = np.concatenate(answers)
-    scores = scores[~np.isnan(scores)]
-    if scores.size == 0:
-        return Interval(mean, math.nan, math.nan, confidence)
-    low, high = np.quantile(scores, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(mean, float(low), float(high), confidence)
+    return np.concatenate(answers)

@@ -14,24 +14,30 @@ from imago.core.errors import ModelError
 if TYPE_CHECKING:
     from imago.models.base import SegmentationNet
 
+Builder = Callable[..., "SegmentationNet"]
+
 
 def _unet(
     classes: int = 1,
     in_channels: int = 3,
-    width: int = 64,
-    norm: bool = True,
     encoder: str = "",
     pretrained: bool = False,
-    widths: Sequence[int] = (256, 128, 64, 32),
+    width: int = 64,
+    norm: bool = True,
+    widths: Sequence[int] = (256, 128, 64, 32, 16),
     context: int = 0,
+    narrow: bool = False,
+    attention: bool = False,
 ) -> SegmentationNet:
-    """``encoder`` empty: the network of the paper, ``width`` and ``norm`` count; else ``widths`` and ``context``."""
+    """``encoder`` empty: the network of the paper, ``width`` and ``norm`` count; else those from ``widths`` on."""
     from imago.models.encoders import build_encoder
     from imago.models.unet import EncoderUNet, UNet
 
     if not encoder:
-        return UNet(classes, in_channels, width, norm)
-    return EncoderUNet(build_encoder(encoder, in_channels, pretrained), classes, in_channels, tuple(widths), context)
+        _refuse_pretrained(pretrained, "unet without an encoder")
+        return UNet(classes, in_channels, width, norm, attention)
+    maps = build_encoder(encoder, in_channels, pretrained)
+    return EncoderUNet(maps, classes, in_channels, tuple(widths), context, narrow, attention)
 
 
 def _u2net(classes: int = 1, in_channels: int = 3, width: int = 64) -> SegmentationNet:
@@ -48,11 +54,205 @@ def _u2netp(classes: int = 1, in_channels: int = 3, width: int = 64) -> Segmenta
     return u2netp(classes, in_channels, width)
 
 
-BUILDERS: dict[str, Callable[..., SegmentationNet]] = {
+def _fcn_at(stride: int) -> Builder:
+    def build_fcn(
+        classes: int = 1,
+        in_channels: int = 3,
+        encoder: str = "vgg16",
+        pretrained: bool = False,
+        width: int = 64,
+        fc_width: int = 4096,
+    ) -> SegmentationNet:
+        """``encoder`` vgg16 (the paper's) or vgg16_bn: ``width`` and ``fc_width`` count; or any other."""
+        from imago.models.encoders import build_encoder
+        from imago.models.fcn import FCN, EncoderFCN
+
+        if encoder not in VGG:
+            return EncoderFCN(build_encoder(encoder, in_channels, pretrained), classes, in_channels, stride)
+        return _filled(FCN(classes, in_channels, stride, width, fc_width, VGG[encoder]), pretrained)
+
+    return build_fcn
+
+
+def _fcn(
+    classes: int = 1,
+    in_channels: int = 3,
+    encoder: str = "resnet50",
+    pretrained: bool = False,
+    output_stride: int = 8,
+    aux: bool = True,
+) -> SegmentationNet:
+    """torchvision's form on a dilated ResNet."""
+    from imago.models.encoders import build_encoder
+    from imago.models.fcn import ResFCN
+
+    return ResFCN(build_encoder(encoder, in_channels, pretrained, output_stride), classes, in_channels, aux)
+
+
+def _segnet(classes: int = 1, in_channels: int = 3, pretrained: bool = False, width: int = 64) -> SegmentationNet:
+    from imago.models.segnet import SegNet
+
+    return _filled(SegNet(classes, in_channels, width), pretrained)
+
+
+def _segnet_basic(classes: int = 1, in_channels: int = 3, width: int = 64) -> SegmentationNet:
+    from imago.models.segnet import SegNetBasic
+
+    return SegNetBasic(classes, in_channels, width)
+
+
+def _enet(classes: int = 1, in_channels: int = 3, width: int = 16) -> SegmentationNet:
+    from imago.models.enet import ENet
+
+    return ENet(classes, in_channels, width)
+
+
+def _deeplabv1(
+    classes: int = 1,
+    in_channels: int = 3,
+    encoder: str = "vgg16",
+    pretrained: bool = False,
+    width: int = 64,
+    fc_width: int = 1024,
+) -> SegmentationNet:
+    """``encoder``: vgg16 (the paper's) or vgg16_bn."""
+    from imago.models.deeplab1 import DeepLabV1
+
+    return _filled(DeepLabV1(classes, in_channels, width, fc_width, _vgg_norm(encoder, "deeplabv1")), pretrained)
+
+
+def _deeplabv2(
+    classes: int = 1,
+    in_channels: int = 3,
+    encoder: str = "resnet101",
+    pretrained: bool = False,
+    width: int = 64,
+    fc_width: int = 1024,
+    scales: Sequence[float] = (1.0, 0.75, 0.5),
+) -> SegmentationNet:
+    """``encoder`` vgg16 or vgg16_bn: ``width`` and ``fc_width`` count; else one that can be dilated to stride 8."""
+    from imago.models.deeplab2 import DeepLabV2, DeepLabV2VGG
+    from imago.models.encoders import build_encoder
+
+    if encoder in VGG:
+        net = DeepLabV2VGG(classes, in_channels, width, fc_width, VGG[encoder], tuple(scales))
+        return _filled(net, pretrained)
+    return DeepLabV2(build_encoder(encoder, in_channels, pretrained, 8), classes, in_channels, tuple(scales))
+
+
+def _deeplabv3(
+    classes: int = 1,
+    in_channels: int = 3,
+    encoder: str = "resnet50",
+    pretrained: bool = False,
+    output_stride: int = 8,
+    width: int = 256,
+    multi_grid: Sequence[int] = (),
+    rates: Sequence[int] = (),
+    aux: bool = True,
+) -> SegmentationNet:
+    """``rates`` empty: the paper's for ``output_stride``."""
+    from imago.models.deeplab3 import DeepLabV3
+    from imago.models.encoders import build_encoder
+
+    maps = build_encoder(encoder, in_channels, pretrained, output_stride, multi_grid)
+    return DeepLabV3(maps, classes, in_channels, width, aux, tuple(rates))
+
+
+def _deeplabv3plus(
+    classes: int = 1,
+    in_channels: int = 3,
+    encoder: str = "resnet50",
+    pretrained: bool = False,
+    output_stride: int = 16,
+    width: int = 256,
+    rates: Sequence[int] = (12, 24, 36),
+) -> SegmentationNet:
+    from imago.models.deeplab3plus import DeepLabV3Plus
+    from imago.models.encoders import build_encoder
+
+    maps = build_encoder(encoder, in_channels, pretrained, output_stride)
+    return DeepLabV3Plus(maps, classes, in_channels, width, tuple(rates))
+
+
+def _pspnet(
+    classes: int = 1,
+    in_channels: int = 3,
+    encoder: str = "resnet50",
+    pretrained: bool = False,
+    output_stride: int = 8,
+    width: int = 512,
+    aux: bool = True,
+) -> SegmentationNet:
+    from imago.models.encoders import build_encoder
+    from imago.models.pspnet import PSPNet
+
+    return PSPNet(build_encoder(encoder, in_channels, pretrained, output_stride), classes, in_channels, width, aux)
+
+
+def _lraspp(
+    classes: int = 1,
+    in_channels: int = 3,
+    encoder: str = "mobilenet_v3_large",
+    pretrained: bool = False,
+    output_stride: int = 16,
+    width: int = 128,
+) -> SegmentationNet:
+    from imago.models.encoders import build_encoder
+    from imago.models.lraspp import LRASPP
+
+    return LRASPP(build_encoder(encoder, in_channels, pretrained, output_stride), classes, in_channels, width)
+
+
+VGG = {"vgg16": False, "vgg16_bn": True}  # encoders that FCN and the first DeepLabs build themselves; with batch norm?
+
+
+def _vgg_norm(encoder: str, architecture: str) -> bool:
+    if encoder not in VGG:
+        raise ValueError(f"{architecture} is VGG-16 with holes: encoder is vgg16 or vgg16_bn; got {encoder!r}")
+    return VGG[encoder]
+
+
+def _refuse_pretrained(pretrained: bool, what: str) -> None:
+    if pretrained:
+        raise ValueError(f"there are no published ImageNet weights for {what}; use pretrained=False")
+
+
+def _filled(net: Any, pretrained: bool) -> SegmentationNet:
+    """``net``, with ImageNet weights if asked for."""
+    if pretrained:
+        try:
+            net.load_imagenet()
+        except (RuntimeError, OSError) as error:
+            raise ModelError(f"published ImageNet weights could not be fetched or do not fit: {error}") from error
+    return net
+
+
+BUILDERS: dict[str, Builder] = {
+    "fcn32s": _fcn_at(32),
+    "fcn16s": _fcn_at(16),
+    "fcn8s": _fcn_at(8),
+    "fcn": _fcn,
+    "segnet": _segnet,
+    "segnet_basic": _segnet_basic,
     "unet": _unet,
     "u2net": _u2net,
     "u2netp": _u2netp,
+    "deeplabv1": _deeplabv1,
+    "deeplabv2": _deeplabv2,
+    "deeplabv3": _deeplabv3,
+    "deeplabv3plus": _deeplabv3plus,
+    "pspnet": _pspnet,
+    "enet": _enet,
+    "lraspp": _lraspp,
 }
+
+
+def options_of(architecture: str) -> tuple[str, ...]:
+    """The names of what ``build`` takes for it. Raises ModelError for a name that there is not."""
+    if architecture not in BUILDERS:
+        raise ModelError(f"architecture {architecture!r} is not known; choose from {', '.join(BUILDERS)}")
+    return tuple(inspect.signature(BUILDERS[architecture]).parameters)
 
 
 def build(architecture: str, **options: Any) -> SegmentationNet:
@@ -60,14 +260,11 @@ def build(architecture: str, **options: Any) -> SegmentationNet:
 
     Raises ModelError for a name or option that there is not, and for a value that the net cannot have.
     """
-    if architecture not in BUILDERS:
-        raise ModelError(f"architecture {architecture!r} is not known; choose from {', '.join(BUILDERS)}")
-    builder = BUILDERS[architecture]
-    known = inspect.signature(builder).parameters
+    known = options_of(architecture)
     for name in options:
         if name not in known:
             raise ModelError(f"architecture {architecture!r} has no option {name!r}; it takes {', '.join(known)}")
     try:
-        return builder(**options)
+        return BUILDERS[architecture](**options)
     except (TypeError, ValueError) as error:
         raise ModelError(f"architecture {architecture!r}: {error}") from error

@@ -25,6 +25,7 @@ class SegmentationNet(nn.Module):
     """Base of the semantic nets. A subclass sets ``multiple``, ``side_weights`` and writes ``forward``."""
 
     multiple: int = 1  # sides of the input must be multiples of this (1: any size)
+    least: int = 1  # and at least this, pixels
     classes: int  # output channels; 1 is binary
     in_channels: int
 
@@ -47,6 +48,8 @@ class SegmentationNet(nn.Module):
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(f"images must be (N, {self.in_channels}, H, W); got {tuple(images.shape)}")
         height, width = images.shape[-2:]
+        if min(height, width) < self.least:
+            raise ValueError(f"images are {height} x {width}; this net needs at least {self.least} pixels a side")
         if height % self.multiple or width % self.multiple:
             up = [-(-side // self.multiple) * self.multiple for side in (height, width)]
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Encoders: networks of timm that answer with a pyramid of feature maps.
+"""Encoders: networks of timm (torchvision for what timm lacks) that answer with a pyramid of feature maps.
 
 An encoder gives a list of maps, from fine to coarse. Example: ``build_encoder("resnet34_slim")`` and an input
 (1, 3, 64, 64) give maps of stride 2, 4, 8, 16, 32 with 32, 32, 64, 128, 192 channels. Ask it for its facts
@@ -7,12 +7,15 @@ An encoder gives a list of maps, from fine to coarse. Example: ``build_encoder("
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import timm
+import torchvision
 from torch import Tensor, nn
 
 from imago.core.errors import ModelError
+from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD
 
 # Narrow forms for small files and CPUs: half the width or less, and three thin 3 x 3 convolutions in place of the 7 x 7
 # stem (He et al. 2019, arXiv:1812.01187, "ResNet-C"), which costs a third less on a CPU.
@@ -23,7 +26,7 @@ NARROW: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class Encoder(nn.Module):
-    """A timm network cut to its feature maps."""
+    """A network cut to its feature maps, fine to coarse."""
 
     def __init__(self, network: nn.Module, strides: tuple[int, ...], channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -31,23 +34,138 @@ class Encoder(nn.Module):
         self.strides = strides
         self.channels = channels
 
+    @property
+    def ends_pooled(self) -> bool:
+        """Nothing but a pool lies between the last two maps (VGG)."""
+        return isinstance(list(self.network.children())[-1], nn.MaxPool2d)
+
     def forward(self, images: Tensor) -> list[Tensor]:
         return self.network(images)
 
 
-def build_encoder(name: str, in_channels: int = 3, pretrained: bool = False) -> Encoder:
-    """``name`` is a key of ``NARROW`` or any timm model that has ``features_only``.
+class TappedEncoder(Encoder):
+    """A chain of modules; the maps are taken behind those numbered ``taps``."""
 
-    ``pretrained`` loads timm's published weights (needs a network, and a name that is not in ``NARROW``).
+    def __init__(
+        self, network: nn.Sequential, taps: tuple[int, ...], strides: tuple[int, ...], channels: tuple[int, ...]
+    ) -> None:
+        super().__init__(network, strides, channels)
+        self.taps = taps
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = []
+        x = images
+        for number, module in enumerate(self.network.children()):
+            x = module(x)
+            if number in self.taps:
+                maps.append(x)
+        return maps
+
+
+def build_encoder(
+    name: str, in_channels: int = 3, pretrained: bool = False, output_stride: int = 32, multi_grid: Sequence[int] = ()
+) -> Encoder:
+    """``name`` is a key of ``NARROW`` or ``TORCHVISION``, or any timm model that has ``features_only``.
+
+    ``pretrained`` loads published ImageNet weights (needs a network, and a name that is not in ``NARROW``).
+    ``output_stride`` 8 or 16: the last stages keep their size and look through holes instead. ``multi_grid``: factors
+    of those holes in the last stage's blocks (DeepLab v3). Raises ModelError.
     """
+    if output_stride not in (8, 16, 32):
+        raise ModelError(f"output_stride is 8, 16 or 32; got {output_stride}")
+    if name in TORCHVISION:
+        encoder: Encoder = TORCHVISION[name](in_channels, pretrained, output_stride)
+    else:
+        encoder = _from_timm(name, in_channels, pretrained, output_stride)
+    if encoder.strides[-1] > output_stride:
+        raise ModelError(f"encoder {name!r} ends at stride {encoder.strides[-1]}; {_DILATED}")
+    if multi_grid:
+        set_multi_grid(encoder, name, tuple(multi_grid))
+    return encoder
+
+
+_DILATED = (
+    "this net wants one that can be dilated: a ResNet, ResNeXt, Xception (xception41), EfficientNet or MobileNetV3"
+)
+
+
+def _from_timm(name: str, in_channels: int, pretrained: bool, output_stride: int) -> Encoder:
     base, extra = NARROW.get(name, (name, {}))
     if pretrained and extra:
         raise ModelError(f"encoder {name!r} has no published weights; use {base!r} or pretrained=False")
+    dilated: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
     try:
-        network = timm.create_model(base, features_only=True, in_chans=in_channels, pretrained=pretrained, **extra)
+        network = timm.create_model(
+            base, features_only=True, in_chans=in_channels, pretrained=pretrained, **extra, **dilated
+        )
     except (RuntimeError, OSError) as error:  # unknown name; published weights that cannot be fetched
         raise ModelError(
-            f"encoder {name!r} is not to be had: {error}. Names: {', '.join(NARROW)}, or one of timm.list_models()"
+            f"encoder {name!r} is not to be had: {error}. Names: {', '.join([*NARROW, *TORCHVISION])}, or one of "
+            "timm.list_models()"
         ) from error
+    except (AssertionError, TypeError) as error:  # what timm raises where a network has no holes
+        if not dilated:
+            raise
+        raise ModelError(f"encoder {name!r} cannot end at stride {output_stride}; {_DILATED}") from error
     info: Any = network.feature_info  # timm's own class, which nn.Module's types do not know
     return Encoder(network, tuple(info.reduction()), tuple(info.channels()))
+
+
+def set_multi_grid(encoder: Encoder, name: str, factors: tuple[int, ...]) -> None:
+    """Multiplies the holes of the last stage's blocks by ``factors``, one a block."""
+    stage = getattr(encoder.network, "layer4", None)
+    blocks = list(stage.children()) if isinstance(stage, nn.Module) else []
+    if len(blocks) != len(factors):
+        raise ModelError(
+            f"multi_grid wants a ResNet whose last stage has {len(factors)} blocks; {name!r} has "
+            f"{len(blocks) or 'none'}"
+        )
+    wide = max(conv.dilation[0] for block in blocks for conv in block.modules() if isinstance(conv, nn.Conv2d))
+    for block, factor in zip(blocks, factors, strict=True):
+        for conv in block.modules():
+            if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3):
+                conv.dilation = conv.padding = (wide * factor, wide * factor)
+
+
+class Recentre(nn.Module):
+    """From ImageNet's mean and spread to -1..1, which the published GoogLeNet was trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = 2 * x.new_tensor(IMAGENET_STD)[:, None, None]
+        return x * scale + (2 * x.new_tensor(IMAGENET_MEAN)[:, None, None] - 1)
+
+
+def _googlenet(in_channels: int, pretrained: bool, output_stride: int) -> Encoder:
+    """Szegedy et al. 2014 (arXiv:1409.4842), which timm lacks; without its classifiers."""
+    net = torchvision.models.googlenet(
+        weights="IMAGENET1K_V1" if pretrained else None, aux_logits=pretrained, init_weights=False
+    )
+    if in_channels != 3:
+        if pretrained:
+            raise ModelError(f"encoder 'googlenet': published weights are for 3 channels; got {in_channels}")
+        net.conv1.conv = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+    stem = nn.Sequential(Recentre(), net.conv1) if in_channels == 3 else net.conv1
+    chain = [
+        stem, net.maxpool1, net.conv2, net.conv3, net.maxpool2, net.inception3a, net.inception3b, net.maxpool3,
+        net.inception4a, net.inception4b, net.inception4c, net.inception4d, net.inception4e, net.maxpool4,
+        net.inception5a, net.inception5b,
+    ]  # fmt: skip
+    return TappedEncoder(nn.Sequential(*chain), (0, 3, 6, 12, 15), (2, 4, 8, 16, 32), (64, 192, 480, 832, 1024))
+
+
+def _mobilenet_v3_large(in_channels: int, pretrained: bool, output_stride: int) -> Encoder:
+    """Howard et al. 2019 (arXiv:1905.02244) in torchvision's form, whose segmentation weights are published. The maps
+    are those that torchvision's own nets take: the first of stride 2, 4 and 8, and the last."""
+    dilated = output_stride < 32
+    net = torchvision.models.mobilenet_v3_large(weights="IMAGENET1K_V2" if pretrained else None, dilated=dilated)
+    if in_channels != 3:
+        if pretrained:
+            raise ModelError(f"encoder 'mobilenet_v3_large': published weights are for 3 channels; got {in_channels}")
+        net.features[0][0] = nn.Conv2d(in_channels, 16, 3, stride=2, padding=1, bias=False)
+    return TappedEncoder(net.features, (0, 2, 4, 16), (2, 4, 8, 16 if dilated else 32), (16, 24, 40, 960))
+
+
+TORCHVISION: dict[str, Callable[[int, bool, int], Encoder]] = {
+    "googlenet": _googlenet,
+    "mobilenet_v3_large": _mobilenet_v3_large,
+}

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imago.models.base import SegmentationNet
+from imago.models.blocks import enlarge_to
 
 
 class Conv(nn.Module):
@@ -35,11 +36,6 @@ class Conv(nn.Module):
 def halve(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C, ceil(H/2), ceil(W/2)) by the largest of each 2 x 2."""
     return F.max_pool2d(x, 2, stride=2, ceil_mode=True)
-
-
-def enlarge_to(x: Tensor, partner: Tensor) -> Tensor:
-    """``x`` at the height and width of ``partner``."""
-    return F.interpolate(x, size=partner.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class RSU(nn.Module):

@@ -1,4 +1,5 @@
-"""U-Net (Ronneberger et al. 2015, arXiv:1505.04597), and its form with an encoder from the zoo.
+"""U-Net (Ronneberger et al. 2015, arXiv:1505.04597), with attention gates (Oktay et al. 2018, arXiv:1804.03999), and
+with an encoder from the zoo.
 
 ``UNet`` is the network of the paper's figure 1. Differs from the paper:
 - padded convolutions, so that the mask has the size of the image and nothing is cropped;
@@ -9,9 +10,11 @@ As in the paper: the initial weights are drawn from a normal distribution of spr
 form passes its signal through 23 layers without fading.
 
 ``EncoderUNet`` keeps the idea (contract, expand, join maps of equal size) and takes the contracting path from an
-``Encoder``. Where the paper has 2 x 2 transposed convolutions it has a 1 x 1 convolution and nearest-neighbour
-doubling: no checkerboard, and the narrow map is the one that grows. Its answer is made at the stride of the finest map
-and enlarged bilinearly. Its initial weights are torch's; it always has batch normalisation.
+``Encoder``. Where the paper has 2 x 2 transposed convolutions it has nearest-neighbour doubling: no checkerboard. By
+default it is the form of segmentation-models-pytorch (five steps up, the last without a partner). For small nets:
+``narrow`` puts a 1 x 1 convolution before the doubling, so that the narrow map is the one that grows; ``context`` lets
+the coarsest map see the whole photo; with fewer ``widths`` the answer is made at the stride of the finest map and
+enlarged bilinearly. Its initial weights are torch's; it always has batch normalisation.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imago.models.base import SegmentationNet
+from imago.models.blocks import enlarge_to
 from imago.models.encoders import Encoder
 
 
@@ -37,12 +41,34 @@ def double_conv(in_channels: int, out_channels: int, norm: bool = True) -> nn.Se
     return nn.Sequential(*layers)
 
 
+class AttentionGate(nn.Module):
+    """Additive attention (Oktay et al. 2018, equations 1 and 2): what of the fine map counts, asked of the coarse one.
+
+    ``skip`` (N, F, H, W) and the coarser ``x`` (N, C, H / r, W / r) -> (N, F, H, W). As in the authors' code the fine
+    map is brought to the coarse grid by an r x r convolution of stride r; the weighed map passes a 1 x 1 and a norm.
+    """
+
+    def __init__(self, skip_channels: int, channels: int, ratio: int) -> None:
+        super().__init__()
+        inner = max(1, skip_channels // 2)
+        self.of_skip = nn.Conv2d(skip_channels, inner, ratio, stride=ratio, bias=False)
+        self.of_coarse = nn.Conv2d(channels, inner, 1)
+        self.weigh = nn.Conv2d(inner, 1, 1)
+        self.out = nn.Sequential(nn.Conv2d(skip_channels, skip_channels, 1), nn.BatchNorm2d(skip_channels))
+
+    def forward(self, skip: Tensor, x: Tensor) -> Tensor:
+        weights = torch.sigmoid(self.weigh(F.relu(self.of_skip(skip) + self.of_coarse(x))))  # (N, 1, H / r, W / r)
+        return self.out(skip * enlarge_to(weights, skip))
+
+
 class UNet(SegmentationNet):
     """The network of the paper: four times down, four times up. Any ``width`` (64 in the paper)."""
 
     multiple = 16
 
-    def __init__(self, classes: int = 1, in_channels: int = 3, width: int = 64, norm: bool = True) -> None:
+    def __init__(
+        self, classes: int = 1, in_channels: int = 3, width: int = 64, norm: bool = True, attention: bool = False
+    ) -> None:
         super().__init__(classes, in_channels)
         widths = [width * 2**level for level in range(5)]  # 64, 128, 256, 512, 1024
         self.down = nn.ModuleList(
@@ -51,6 +77,7 @@ class UNet(SegmentationNet):
         self.pool = nn.MaxPool2d(2)
         coarse_to_fine = widths[::-1]
         self.grow = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in pairwise(coarse_to_fine))
+        self.gates = nn.ModuleList(AttentionGate(o, i, 2) for i, o in pairwise(coarse_to_fine)) if attention else None
         self.up = nn.ModuleList(double_conv(2 * o, o, norm) for o in coarse_to_fine[1:])
         self.head = nn.Conv2d(width, classes, 1)
         for module in self.modules():
@@ -64,23 +91,31 @@ class UNet(SegmentationNet):
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)  # (N, width * 2^level, H / 2^level, W / 2^level)
             maps.append(x)
-        for grow, block, skip in zip(self.grow, self.up, reversed(maps[:-1]), strict=True):
+        for step, (grow, block) in enumerate(zip(self.grow, self.up, strict=True)):
+            skip = maps[-2 - step]
+            if self.gates is not None:
+                skip = self.gates[step](skip, x)
             x = block(torch.cat([skip, grow(x)], dim=1))
         return (self.head(x),)  # (N, K, H, W)
 
 
 class Join(nn.Module):
-    """One step up: narrow by 1 x 1, double, join the finer map, two convolutions."""
+    """One step up: (narrow by 1 x 1,) enlarge ``ratio`` times, join the finer map if there is one, two convolutions."""
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, ratio: int) -> None:
+    def __init__(
+        self, in_channels: int, skip_channels: int, out_channels: int, ratio: int, narrow: bool, attention: bool
+    ) -> None:
         super().__init__()
         self.ratio = ratio
-        self.narrow = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.block = double_conv(out_channels + skip_channels, out_channels)
+        self.gate = AttentionGate(skip_channels, in_channels, ratio) if attention and skip_channels else None
+        self.narrow = nn.Conv2d(in_channels, out_channels, 1, bias=False) if narrow else nn.Identity()
+        self.block = double_conv((out_channels if narrow else in_channels) + skip_channels, out_channels)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        if skip is not None and self.gate is not None:
+            skip = self.gate(skip, x)
         x = F.interpolate(self.narrow(x), scale_factor=float(self.ratio), mode="nearest")
-        return self.block(torch.cat([x, skip], dim=1))
+        return self.block(x if skip is None else torch.cat([x, skip], dim=1))
 
 
 class Context(nn.Module):
@@ -109,28 +144,42 @@ class EncoderUNet(SegmentationNet):
     """``encoder`` contracts; ``widths`` are the channels of the expanding path, coarse to fine."""
 
     def __init__(
-        self, encoder: Encoder, classes: int, in_channels: int, widths: tuple[int, ...], context: int = 0
+        self,
+        encoder: Encoder,
+        classes: int,
+        in_channels: int,
+        widths: tuple[int, ...] = (256, 128, 64, 32, 16),
+        context: int = 0,
+        narrow: bool = False,
+        attention: bool = False,
     ) -> None:
         super().__init__(classes, in_channels)
-        steps = len(encoder.channels) - 1
-        if len(widths) < steps:
-            raise ValueError(f"the encoder has {steps} steps up; got {len(widths)} widths")
+        # A map of the photo's own size is left out, as segmentation-models-pytorch does: it costs much, gains little.
+        self.first = 1 if encoder.strides[0] == 1 else 0
+        strides, channels = encoder.strides[self.first :], encoder.channels[self.first :]
+        steps = len(channels) - 1
+        if not steps <= len(widths) <= steps + 1:
+            raise ValueError(f"the encoder has {steps} steps up, or {steps + 1} to full size; got {len(widths)} widths")
+        if any(coarse % fine for fine, coarse in pairwise(strides)):
+            raise ValueError(f"each stride of the encoder must be a multiple of the one before; it has {strides}")
         self.encoder = encoder
-        self.multiple = encoder.strides[-1]
-        self.context = Context(encoder.channels[-1], context) if context else nn.Identity()
-        ins = [context or encoder.channels[-1], *widths]
-        ratios = [c // f for f, c in zip(encoder.strides[:-1], encoder.strides[1:], strict=True)]
+        self.multiple = strides[-1]
+        # Behind a bare pool the coarsest map has not been looked at yet.
+        centre = double_conv(channels[-1], channels[-1]) if encoder.ends_pooled and not context else nn.Identity()
+        self.context = Context(channels[-1], context) if context else centre
+        ins = [context or channels[-1], *widths]
+        skips = [*channels[-2::-1], 0]
+        ratios = [*(coarse // fine for fine, coarse in reversed(list(pairwise(strides)))), strides[0]]
         self.up = nn.ModuleList(
-            Join(i, skip, o, ratio)
-            for i, o, skip, ratio in zip(ins, widths[:steps], encoder.channels[-2::-1], reversed(ratios), strict=False)
+            Join(i, skip, o, ratio, narrow, attention)
+            for i, o, skip, ratio in zip(ins, widths, skips, ratios, strict=False)
         )
-        self.head = nn.Conv2d(widths[steps - 1], classes, 3, padding=1)
+        self.head = nn.Conv2d(widths[-1], classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         self.check(images)
-        maps = self.encoder(images)  # strides 2, 4, 8, 16, 32 for a ResNet
+        maps = self.encoder(images)[self.first :]  # strides 2, 4, 8, 16, 32 for a ResNet
         x = self.context(maps[-1])
-        for step, skip in zip(self.up, reversed(maps[:-1]), strict=True):
-            x = step(x, skip)
-        logits = self.head(x)  # (N, K, H/2, W/2)
-        return (F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False),)
+        for step, join in enumerate(self.up):
+            x = join(x, maps[-2 - step] if step + 1 < len(maps) else None)
+        return (enlarge_to(self.head(x), images),)  # (N, K, H, W)

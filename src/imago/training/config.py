@@ -12,6 +12,7 @@ from imago.core.errors import DataError
 from imago.core.setting import setting
 from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
 from imago.data.augmentation import Augmentation
+from imago.models import BUILDERS, options_of
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class TrainConfig:
 
     data: tuple[DataSource, ...] = field(default=(), metadata={"cli": False})
     out: str = setting("runs/run", "Folder of the run.", short="-o")
-    model: str = setting("u2netp", "Architecture: unet, u2net, u2netp.")
-    encoder: str = setting("", "Encoder of the U-Net: resnet34_slim, or any timm network; empty: the net of the paper.")
+    model: str = setting("u2netp", f"Architecture, and after a colon its encoder: {', '.join(BUILDERS)}.")
+    encoder: str = setting("", "Encoder: resnet34_slim, or any timm network that fits; empty: the architecture's own.")
+    pretrained: bool = setting(False, "Start the encoder from published ImageNet weights (needs a network once).")
     option: tuple[str, ...] = setting((), "Further options of the net, as name=value (width=32).")
     init: str = setting("", "A .safetensors model to start from; what does not fit (another head) starts fresh.")
     head: Literal["auto", "sigmoid", "softmax"] = setting("auto", "auto: sigmoid for two classes, softmax for more.")
@@ -63,9 +65,11 @@ class TrainConfig:
     batch: int = setting(8, "Photos in a step, on each device.")
     accumulate: int = setting(1, "Steps whose gradients are summed before the weights move.")
     loss: str = setting(
-        "auto", "Sum of ce, bce, dice, focal, jaccard, lovasz, such as bce+0.5*dice; auto: bce+dice, ce+dice."
+        "auto", "Sum of ce, bce, dice, focal, ohem, jaccard, lovasz, such as bce+0.5*dice; auto: bce+dice, ce+dice."
     )
-    class_weights: Literal["none", "median"] = setting("none", "median: median frequency balancing of the classes.")
+    class_weights: Literal["none", "median", "log"] = setting(
+        "none", "median: median frequency balancing of the classes (SegNet); log: 1 / ln(1.02 + share) (ENet)."
+    )
 
     optimiser: Literal["adamw", "adam", "sgd"] = setting("adamw", "Optimiser.")
     lr: float = setting(1e-3, "Largest learning rate.")
@@ -105,6 +109,7 @@ class TrainConfig:
     augment: Augmentation = field(default_factory=Augmentation, metadata={"cli": False})
 
     def __post_init__(self) -> None:
+        self._split_model()
         for name in ("size", "multiple", "channels", "epochs", "batch", "accumulate", "nodes", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
@@ -121,8 +126,9 @@ class TrainConfig:
             raise ValueError(f"lr must be above 0; got {self.lr}")
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
             raise ValueError(f"ema and warmup lie from 0 up to 1; got {self.ema} and {self.warmup}")
-        if self.encoder and self.model != "unet":
-            raise ValueError(f"--encoder goes with --model unet; {self.model} has its own")
+        for name in ("encoder", "pretrained"):
+            if getattr(self, name) and name not in options_of(self.model):
+                raise ValueError(f"model {self.model!r} has no {name} to choose; leave --{name} out")
         if not 0 <= self.specks < 1:
             raise ValueError(f"specks is a share below 1; got {self.specks}")
         if not 0 <= self.momentum < 1:
@@ -137,6 +143,16 @@ class TrainConfig:
             return self.size
         return round(self.start_size + (self.size - self.start_size) * min(1.0, share / 0.75))
 
+    def _split_model(self) -> None:
+        """``pspnet:resnet50`` is model pspnet, encoder resnet50."""
+        model, colon, encoder = self.model.partition(":")
+        if not colon:
+            return
+        if self.encoder not in ("", encoder):
+            raise ValueError(f"--model {self.model} and --encoder {self.encoder} name two encoders; give one")
+        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "encoder", encoder)
+
     def input_spec(self, multiple: int, side_px: int = 0) -> InputSpec:
         """What the trained model will want to be fed; ``side_px`` 0 is ``use_size``, or ``size``."""
         mean = IMAGENET_MEAN if self.channels == 3 else (0.5,) * self.channels
@@ -149,6 +165,7 @@ class TrainConfig:
     def net_options(self) -> dict[str, Any]:
         """``option`` and ``encoder`` as keyword arguments of the builder; values are read as JSON where they can be."""
         options: dict[str, Any] = {"encoder": self.encoder} if self.encoder else {}
+        options |= {"pretrained": True} if self.pretrained else {}
         for text in self.option:
             name, equals, value = text.partition("=")
             if not equals:

@@ -6,7 +6,7 @@ the pictures that it would have seen, and the number of worker processes changes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,8 +155,9 @@ def frames_of(spec: InputSpec, shapes: bool) -> list[tuple[int, int]]:
     return list(dict.fromkeys(frames))
 
 
-def class_frequencies(samples: list[Sample], classes: int) -> np.ndarray:
-    """float64 (K,): for each class its pixels divided by all pixels of the photos in which it occurs (SegNet, 2015)."""
+def class_shares(samples: Sequence[Sample], classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """float64 (K,) twice: for each class its share of all pixels, and its pixels divided by all pixels of the photos in
+    which it occurs (the frequency of SegNet, 2015)."""
     pixels = np.zeros(classes)
     area = np.zeros(classes)
     for sample in samples:
@@ -164,4 +165,5 @@ def class_frequencies(samples: list[Sample], classes: int) -> np.ndarray:
         counts = np.bincount(label[label != IGNORE].ravel(), minlength=classes)[:classes]
         pixels += counts
         area += np.where(counts > 0, label.size, 0)
-    return np.divide(pixels, area, out=np.zeros(classes), where=area > 0)
+    frequency = np.divide(pixels, area, out=np.zeros(classes), where=area > 0)
+    return pixels / max(1.0, pixels.sum()), frequency

@@ -4,9 +4,10 @@ in ``loop``, what comes after it in ``finish``."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from imago import losses, models
 from imago.core.card import ModelCard
 from imago.core.errors import DataError, ImagoError
 from imago.core.labels import Labels
+from imago.data.dataset import Sample
 from imago.models import checkpoint
 from imago.models.base import SegmentationNet
 from imago.training.config import TrainConfig
@@ -26,7 +28,7 @@ from imago.training.device import build_fabric, channels_last_is_faster, choose_
 from imago.training.interrupt import ignore_in_worker
 from imago.training.loop import fit
 from imago.training.optim import MovingAverage, build_optimiser
-from imago.training.pictures import BatchPlan, PhotoCache, Pictures, class_frequencies, frames_of
+from imago.training.pictures import BatchPlan, PhotoCache, Pictures, class_shares, frames_of
 from imago.training.progress import Display
 from imago.training.run import BEST, LAST, STATE, Progress, Run
 from imago.training.sources import RunData, open_sources
@@ -159,11 +161,18 @@ def build_criterion(config: TrainConfig, data: RunData) -> losses.Criterion:
     binary = len(data.labels) == 2 and config.head != "softmax"
     formula = config.loss if config.loss != "auto" else ("bce+dice" if binary else "ce+dice")
     weights = None
-    if config.class_weights == "median":
-        frequency = class_frequencies([s for source in data.train for s in source.samples], len(data.labels))
-        present = sorted(f for f in frequency if f > 0)
-        weights = [present[len(present) // 2] / f if f > 0 else 0.0 for f in frequency]
+    if config.class_weights != "none":
+        weights = class_weights(config.class_weights, [s for source in data.train for s in source.samples], data.labels)
     return losses.build(formula, classes=1 if binary else len(data.labels), class_weights=weights)
+
+
+def class_weights(kind: str, samples: Sequence[Sample], labels: Labels) -> list[float]:
+    """One a class; 0 for a class that no photo shows."""
+    shares, frequency = class_shares(samples, len(labels))
+    if kind == "log":  # ENet, arXiv:1606.02147, section 5.2
+        return [1 / math.log(1.02 + share) if share > 0 else 0.0 for share in shares]
+    present = sorted(f for f in frequency if f > 0)
+    return [present[len(present) // 2] / f if f > 0 else 0.0 for f in frequency]
 
 
 def build_card(config: TrainConfig, net: SegmentationNet, labels: Labels, folder: Path, root: Path) -> ModelCard:

@@ -1,0 +1,128 @@
+"""``imago compare DATA... --models a,b,c``."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imago.cli.options import given, options_from
+from imago.cli.train import configured, missing
+from imago.data.augmentation import Augmentation
+from imago.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from imago.comparison.contestants import Contestant
+    from imago.data.dataset import Sample
+
+OWN = ("model", "encoder", "out", "name")  # fields that a comparison sets for each of its contestants
+
+
+@click.command("compare")
+@click.argument("data", nargs=-1)
+@click.option(
+    "--models",
+    required=True,
+    multiple=True,
+    metavar="A,B,...",
+    help="Architectures to train (with :ENCODER), run folders, model files, names of models.",
+)
+@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file of settings; options given here win.")
+@click.option(
+    "--root", type=click.Path(path_type=Path), default=None, help="Folder that DATA is seen from.  [default: .]"
+)
+@click.option(
+    "--group", default="", metavar="MAPPING", help='Groups of labels: "background=null; person=rest", or a .toml file.'
+)
+@click.option("--split", default="val", show_default=True, help="Photos to compare on: val, test, train, or all.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos of each folder.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True)
+@options_from(TrainConfig, without=OWN)
+@options_from(Augmentation)
+@click.pass_context
+def compare_command(
+    context: click.Context,
+    data: tuple[str, ...],
+    models: tuple[str, ...],
+    recipe: Path | None,
+    root: Path | None,
+    group: str,
+    split: str,
+    limit: int | None,
+    out: Path,
+    **values: Any,
+) -> int:
+    """Train architectures on DATA under one budget, measure them and ready models on the same photos, and say which is
+    the most accurate, the fastest, the smallest, and whether the difference is real.
+
+    Writes OUT/comparison.html, .json and .csv. Called again with the same settings it goes on where it stopped; a model
+    that fails is reported, and the others go on.
+    """
+    config = configured(data, recipe, group, given(context) - {"out"}, values)
+    root = root or Path()
+    from imago.comparison.compare import compare, write
+    from imago.comparison.contestants import parse_contestants
+    from imago.comparison.page import render
+    from imago.core.errors import ImagoError
+
+    contestants = parse_contestants(models)
+    failed: list[str] = []
+    ready: list[Contestant] = []
+    if any(contestant.file is None for contestant in contestants):
+        from imago.comparison.training import settle
+
+        settle(config, root, out)
+    for contestant in contestants:
+        if contestant.file is not None:
+            ready.append(contestant)
+            continue
+        from imago.comparison.training import train_contestant
+
+        try:
+            ready.append(replace(contestant, file=train_contestant(contestant, config, root, out, click.echo)))
+        except ModuleNotFoundError as error:
+            raise missing(error) from error
+        except ImagoError as error:
+            failed.append(str(error))
+            click.echo(f"imago: {error}", err=True)
+    samples, labels = validation(config, root, split, limit)
+    result = compare(ready, samples, labels, click.echo, failed=failed)
+    title = f"{len(result.entries)} models on {len(samples)} images"
+    notes = (budget(config),) if any(entry.history for entry in result.entries) else ()
+    for path in write(result, render(result, title, notes), out):
+        click.echo(path)
+    return 1 if result.failed else 0
+
+
+def validation(config: TrainConfig, root: Path, split: str, limit: int | None) -> tuple[tuple[Sample, ...], Any]:
+    """The photos of all folders that validate, and their labels."""
+    from imago.core.errors import DataError
+    from imago.data.dataset import open_dataset
+    from imago.data.grouping import parse_grouping
+
+    found: list[Sample] = []
+    labels = None
+    entries = [entry for entry in config.data if entry.validate]
+    for entry in entries:
+        group = parse_grouping(entry.group) if entry.group else None
+        dataset = open_dataset(root / entry.path, group, channels=config.channels)
+        if labels is not None and dataset.labels.names != labels.names:
+            raise DataError(f"{entry.path}: has other classes than the folders before it; group all to the same ones")
+        labels = labels or dataset.labels
+        for sample in dataset.split(split)[:limit]:
+            name = f"{entry.name(root)}/{sample.name}" if len(entries) > 1 else sample.name
+            found.append(replace(sample, name=name))
+    return tuple(found), labels
+
+
+def budget(config: TrainConfig) -> str:
+    """What every trained contestant was given, in a line."""
+    length = f"{config.minutes:g} minutes" if config.minutes else f"{config.epochs} epochs"
+    plain = {f.name: f.default for f in fields(TrainConfig)}
+    names = ("size", "batch", "loss", "lr", "schedule", "class_weights", "pretrained", "seed")
+    told = [f"{name} {getattr(config, name)}" for name in names if getattr(config, name) != plain[name]]
+    return f"trained for {length} each, with one seed, split and augmentation" + (
+        f"; {', '.join(told)}" if told else ""
+    )

@@ -1,0 +1,100 @@
+"""What a model costs: weights, multiply-adds, bytes, time a run on this CPU, memory."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imago.inference.load import load_engine
+
+LEAST_RUNS, MOST_RUNS = 5, 60
+ABOUT_S = 3.0  # of runs that count
+
+
+@dataclass(frozen=True)
+class Cost:
+    """nan where it is not known (weights and multiply-adds are counted in .onnx files, with the package onnx)."""
+
+    bytes: int
+    weights: float
+    multiply_adds: float  # of one photo at ``frame_hw``
+    frame_hw: tuple[int, int]  # what the net saw
+    median_ms: float
+    p95_ms: float
+    runs: int
+    peak_mb: float  # of a process that loads the model and answers for one photo; 1 MB is 1,000,000 bytes
+
+    def to_json(self) -> dict[str, Any]:
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+
+
+def measure_cost(model: Path, photo: Path, photo_hw: tuple[int, int]) -> Cost:
+    """``photo``: a typical one, of ``photo_hw`` pixels, for its size and for the memory."""
+    engine = load_engine(model)
+    frame_hw = engine.card.input.plan(photo_hw).frame_hw
+    image = np.zeros((1, engine.card.input.channels, *frame_hw), np.float32)
+    times = run_times(lambda: engine.run(image))
+    weights, multiply_adds = operations(model, image)
+    return Cost(
+        bytes=model.stat().st_size,
+        weights=weights,
+        multiply_adds=multiply_adds,
+        frame_hw=frame_hw,
+        median_ms=float(np.median(times)) * 1e3,
+        p95_ms=float(np.quantile(times, 0.95)) * 1e3,
+        runs=len(times),
+        peak_mb=peak_memory(model, photo),
+    )
+
+
+def run_times(run: Any) -> list[float]:
+    """Seconds of each run, after two that do not count."""
+    run(), run()
+    times: list[float] = []
+    while len(times) < LEAST_RUNS or (sum(times) < ABOUT_S and len(times) < MOST_RUNS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+_PEAK = """
+import sys, imago
+from pathlib import Path
+imago.load(sys.argv[1])(sys.argv[2]).label_map
+status = Path("/proc/self/status")
+if status.is_file():
+    print(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")))
+else:
+    import resource
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1))
+"""
+
+
+def peak_memory(model: Path, photo: Path) -> float:
+    """MB at most in a process of its own; nan where the system does not tell."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, str(model.resolve()), str(photo)], capture_output=True, text=True, check=False
+    )
+    try:
+        return float(done.stdout.split()[-1]) * 1024 / 1e6
+    except (IndexError, ValueError):
+        return math.nan
+
+
+def operations(model: Path, image: np.ndarray) -> tuple[float, float]:
+    """Weights and multiply-adds; nan for what is no .onnx file, and without the package onnx."""
+    if model.suffix != ".onnx":
+        return math.nan, math.nan
+    try:
+        from imago.export.operations import count_operations
+    except ModuleNotFoundError:
+        return math.nan, math.nan
+    return count_operations(model, image)

@@ -1,0 +1,191 @@
+"""The comparison as one HTML file."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+import cv2
+import numpy as np
+
+from imago.comparison.compare import Comparison, Entry
+from imago.draw.charts import LINE_COLOURS, line_chart, scatter_chart
+from imago.draw.html import bar, data_address, number_text, page, section, table
+from imago.draw.overlay import overlay
+from imago.evaluation.result import SCORE_NAMES
+from imago.inference.load import load
+
+THUMBNAIL_PX = 260
+
+
+def render(comparison: Comparison, title: str, notes: tuple[str, ...] = ()) -> str:
+    """The page. Every text from outside is escaped."""
+    histories = [entry for entry in comparison.entries if entry.history]
+    lines = [*notes, *(f"failed: {line}" for line in comparison.failed)]
+    return page(
+        title,
+        [
+            f"<header><h1>{escape(title)}</h1></header>",
+            section("Notes", "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>", bool(lines)),
+            section("Which is best", _ranking(comparison)),
+            section("Accuracy over time", _front(comparison), len(comparison.entries) > 1),
+            section("What they cost", _costs(comparison)),
+            section("All scores", _scores(comparison)),
+            section("Classes: IoU", _classes(comparison)),
+            section("Training", _curves(histories), bool(histories)),
+            section("The same images through every model", _pictures(comparison)),
+            section("Images", _images(comparison)),
+        ],
+    )
+
+
+def _ranking(comparison: Comparison) -> str:
+    best = comparison.entries[0]
+    main = "iou_image_mean" if best.evaluation.task == "binary" else "mean_iou"
+    rows = []
+    for entry in comparison.entries:
+        value, behind = entry.evaluation.summary[main], entry.to_best
+        gap = (
+            ("–", "–", "the best")
+            if behind is None
+            else (
+                f"{behind.mean:.4f} [{number_text(behind.low)}, {number_text(behind.high)}]",
+                f"{behind.p:.4f}" if math.isfinite(behind.p) else "–",
+                "really worse" if behind.real else "may be chance",
+            )
+        )
+        rows.append((entry.name, f"{value.mean:.4f}", f"{number_text(value.low)} to {number_text(value.high)}", *gap))
+    head = ("model", SCORE_NAMES[main], "95 % interval", "behind the best", "p", "")
+    return table(head, rows) + (
+        "<p>Intervals are bootstrap intervals over the images. The difference to the best is drawn in pairs, the same "
+        "images for both: it is real where its interval does not hold 0.</p>"
+    )
+
+
+def _front(comparison: Comparison) -> str:
+    points = {entry.name: (entry.cost.median_ms, entry.score) for entry in comparison.entries}
+    chart = scatter_chart(points, "Accuracy over latency", "median time of a run, ms", "score", front=comparison.front)
+    told = "<p>The dashed line joins those that no other one beats in both.</p>"
+    return f'<div class="charts"><div>{chart}</div></div>{told}'
+
+
+def _costs(comparison: Comparison) -> str:
+    rows = [
+        (
+            entry.name,
+            _scaled(entry.cost.weights, 1e6, "M"),
+            _scaled(entry.cost.multiply_adds, 1e9, "G"),
+            f"{entry.cost.bytes / 1e6:.1f} MB",
+            f"{entry.cost.frame_hw[0]} x {entry.cost.frame_hw[1]}",
+            f"{entry.cost.median_ms:.1f}",
+            f"{entry.cost.p95_ms:.1f}",
+            f"{entry.cost.peak_mb:.0f} MB" if math.isfinite(entry.cost.peak_mb) else "–",
+            f"{entry.history[-1]['seconds'] / 60:.1f}" if entry.history and "seconds" in entry.history[-1] else "–",
+        )
+        for entry in comparison.entries
+    ]
+    head = ("model", "weights", "multiply-adds", "file", "sees", "median ms", "p95 ms", "peak memory", "trained min")
+    return table(head, rows)
+
+
+def _scores(comparison: Comparison) -> str:
+    names = list(comparison.entries[0].evaluation.summary)
+    rows = [(SCORE_NAMES[name], *(f"{e.evaluation.summary[name]}" for e in comparison.entries)) for name in names]
+    return table(("score", *(entry.name for entry in comparison.entries)), rows)
+
+
+def _classes(comparison: Comparison) -> str:
+    rows = []
+    for index, name in enumerate(comparison.labels.names):
+        values = [entry.evaluation.classes[index].iou for entry in comparison.entries]
+        best = max((value.mean for value in values if math.isfinite(value.mean)), default=math.nan)
+        cells = []
+        for value in values:
+            text = number_text(value.mean)
+            hint = f"{number_text(value.low)} to {number_text(value.high)}"
+            shown = f"<b>{text}</b>" if value.mean == best else text
+            cells.append(f'<td title="{hint}">{shown}{bar(value.mean)}</td>')
+        colour = comparison.labels.colours[index]
+        rows.append(
+            f'<tr><th scope="row"><i style="background:rgb{colour}"></i>{escape(name)}</th>{"".join(cells)}</tr>'
+        )
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in ("class", *(e.name for e in comparison.entries)))
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _curves(entries: list[Entry]) -> str:
+    charts = []
+    for title, key in (("Validation score", "score"), ("Training loss", "train_loss"), ("Validation loss", "val_loss")):
+        lines = {
+            entry.name: [(row["seconds"] / 60, row[key]) for row in entry.history if key in row and "seconds" in row]
+            for entry in entries
+        }
+        lines = {name: points for name, points in lines.items() if points}
+        if lines:
+            charts.append(f"<div>{line_chart(lines, title, 'minutes', keys=False)}</div>")
+    keys = "".join(
+        f'<span><i style="background:{LINE_COLOURS[index % len(LINE_COLOURS)]}"></i>{escape(entry.name)}</span>'
+        for index, entry in enumerate(entries)
+    )
+    return f'<div class="keys">{keys}</div><div class="charts">{"".join(charts)}</div>'
+
+
+def _pictures(comparison: Comparison) -> str:
+    shown = comparison.shown()
+    predictors = [(entry, load(entry.contestant.file)) for entry in comparison.entries if entry.contestant.file]
+    figures = []
+    for sample in shown:
+        image, truth = sample.image(), sample.label()
+        scores = [entry.per_image[sample.name] for entry in comparison.entries]
+        cells = [_cell(image, None, comparison, "photo"), _cell(image, truth, comparison, "truth")]
+        for (entry, predictor), score in zip(predictors, scores, strict=True):
+            mark = " ▲" if score == np.nanmax(scores) else " ▼" if score == np.nanmin(scores) else ""
+            caption = f"{entry.name} {number_text(score)}{mark}"
+            cells.append(_cell(image, predictor(image).label_map, comparison, caption))
+        figures.append(
+            f'<figure><div class="row">{"".join(cells)}</div><figcaption>{escape(sample.name)}</figcaption></figure>'
+        )
+    return f'<div class="rows">{"".join(figures)}</div>'
+
+
+def _cell(image: np.ndarray, label_map: np.ndarray | None, comparison: Comparison, caption: str) -> str:
+    height, width = image.shape[:2]
+    ratio = min(1.0, THUMBNAIL_PX / max(height, width))
+    size_wh = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+    if small.ndim == 2:
+        small = cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
+    if label_map is not None:
+        labels = cv2.resize(label_map, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+        small = overlay(small, labels, comparison.labels, legend=False)
+    return (
+        f'<div><img src="{data_address(small)}" alt="{escape(caption)}" width="{size_wh[0]}" height="{size_wh[1]}">'
+        f"<small>{escape(caption)}</small></div>"
+    )
+
+
+def _images(comparison: Comparison) -> str:
+    """For each entry its worst and best images, and where it gains and loses most against the best entry."""
+    best = comparison.entries[0]
+    rows = []
+    for entry in comparison.entries:
+        worst, top = entry.evaluation.worst(3), entry.evaluation.best(3)
+        gains = {
+            name: score - best.per_image[name]
+            for name, score in entry.per_image.items()
+            if math.isfinite(score) and math.isfinite(best.per_image[name])
+        }
+        ahead = sum(gain > 0 for gain in gains.values())
+        rows.append(
+            (
+                entry.name,
+                ", ".join(f"{image.name} {image.score:.3f}" for image in worst),
+                ", ".join(f"{image.name} {image.score:.3f}" for image in top),
+                "–" if entry is best else f"{ahead} of {len(gains)}",
+            )
+        )
+    return table(("model", "worst images", "best images", f"images on which it beats {best.name}"), rows)
+
+
+def _scaled(value: float, unit: float, letter: str) -> str:
+    return f"{value / unit:.3g} {letter}" if math.isfinite(value) else "–"

@@ -1,0 +1,94 @@
+"""Trains the contestants that are no models yet, one after the other, each in a process of its own.
+
+What fails (a net that the memory cannot hold, say) takes nobody along; what was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imago.comparison.contestants import Contestant
+from imago.core.errors import ImagoError
+from imago.files.writing import atomic_write
+
+if TYPE_CHECKING:
+    from imago.training.config import TrainConfig
+
+SETTINGS = "compare.json"
+FAILURE = "failure.txt"
+
+
+def settle(config: TrainConfig, root: Path, out: Path) -> None:
+    """Writes the common settings, or holds them against those that the folder was begun with."""
+    values = {name: value for name, value in json.loads(config.to_json()).items() if name not in ("model", "encoder")}
+    now: dict[str, Any] = {"root": str(root.resolve()), "settings": {**values, "out": "", "name": ""}}
+    path = out / SETTINGS
+    if path.is_file():
+        before = json.loads(path.read_text("utf-8"))
+        other = sorted(name for name, value in now["settings"].items() if before["settings"].get(name) != value) + (
+            ["root"] if before["root"] != now["root"] else []
+        )
+        if other:
+            raise ImagoError(
+                f"{out}: was begun with other settings ({', '.join(other)}), and a comparison is of like with like; "
+                "give those again to go on, or choose another --out"
+            )
+        return
+    with atomic_write(path) as stream:
+        stream.write(json.dumps(now, indent=1).encode("utf-8"))
+
+
+def train_contestant(
+    contestant: Contestant, config: TrainConfig, root: Path, out: Path, say: Callable[[str], None]
+) -> Path:
+    """The model file of ``contestant``, trained in ``out/NAME`` unless it is there. Raises ImagoError if it failed."""
+    folder = out / contestant.name
+    model = folder / "model.onnx"
+    if model.is_file():
+        say(f"{contestant.name}: trained already")
+        return model
+    own = replace(
+        config, model=contestant.architecture, encoder=contestant.encoder, out=str(folder), name=contestant.name
+    )
+    resume = (folder / "config.json").is_file()
+    say(f"{contestant.name}: {'goes on' if resume else 'training'}")
+    process = multiprocessing.get_context("spawn").Process(
+        target=_train, args=(own.to_json(), str(root), resume, str(folder))
+    )
+    process.start()
+    try:
+        process.join()
+    except KeyboardInterrupt:
+        process.join()  # it was told as well, and saves its state
+        raise
+    if process.exitcode == 0 and model.is_file():
+        return model
+    failure = folder / FAILURE
+    reason = failure.read_text("utf-8") if failure.is_file() else f"the process ended with {process.exitcode}"
+    raise ImagoError(f"{contestant.name}: {reason}")
+
+
+def _train(settings: str, root: str, resume: bool, folder: str) -> None:
+    """In the process of its own."""
+    import sys
+
+    from imago.training.config import TrainConfig
+    from imago.training.interrupt import Stopped
+    from imago.training.train import train
+
+    failure = Path(folder) / FAILURE
+    failure.unlink(missing_ok=True)
+    try:
+        train(TrainConfig.from_values(json.loads(settings), folder), Path(root), resume=resume)
+    except Stopped:
+        sys.exit(130)
+    except (ImagoError, RuntimeError, MemoryError, ValueError) as error:
+        lines = [str(error) or type(error).__name__, *getattr(error, "faults", ())]
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        failure.write_text("; ".join(line.splitlines()[0] for line in lines[:4]), "utf-8")
+        sys.exit(1)

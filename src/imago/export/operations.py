@@ -1,0 +1,46 @@
+"""What an ``.onnx`` file has to calculate."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+
+def count_operations(model: Path, image: np.ndarray) -> tuple[float, float]:
+    """Weights, and multiply-adds of convolutions and matrix products for ``image`` float32 (1, C, h, w).
+
+    The shapes are those of a real run: each such node's output is made an output of the file.
+    """
+    graph = onnx.load(model)
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.graph.initializer}
+    weights = sum(math.prod(dims) for dims in shapes.values() if len(dims) > 0)
+    counted = [node for node in graph.graph.node if node.op_type in ("Conv", "ConvTranspose", "MatMul", "Gemm")]
+    wanted = {name for node in counted for name in (node.output[0], node.input[0]) if name not in shapes}
+    given = {value.name for value in graph.graph.input}
+    present = {value.name for value in graph.graph.output}
+    for name in sorted(wanted - present - given):
+        graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    first = session.get_inputs()[0]
+    feed = {first.name: image.astype(np.float16 if "float16" in first.type else np.float32)}
+    shapes |= {name: value.shape for name, value in zip(names, session.run(names, feed), strict=True)}
+    shapes[first.name] = image.shape
+    return float(weights), float(sum(_multiply_adds(node, shapes) for node in counted))
+
+
+def _multiply_adds(node: Any, shapes: dict[str, tuple[int, ...]]) -> int:
+    out, weight = shapes[node.output[0]], shapes.get(node.input[1], ())
+    if node.op_type == "Conv":  # weight (out, in / groups, kernel...)
+        return math.prod(out) * math.prod(weight[1:])
+    if node.op_type == "ConvTranspose":  # weight (in, out / groups, kernel...): each input value meets all of it
+        return math.prod(shapes[node.input[0]]) * math.prod(weight[1:])
+    return math.prod(out) * shapes[node.input[0]][-1]

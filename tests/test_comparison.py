@@ -1,0 +1,139 @@
+"""imago compare: contestants in words, pairs of scores, costs counted by hand, and the whole way on tiny images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import write_tiny_dataset
+from tiny_onnx import write_tiny
+
+from imago.comparison.contestants import Contestant, parse_contestants
+from imago.comparison.cost import LEAST_RUNS, operations, run_times
+from imago.core.errors import ImagoError
+from imago.draw.charts import scatter_chart
+from imago.metrics.bootstrap import paired_difference
+
+
+def test_contestants(tmp_path: Path) -> None:
+    write_tiny(tmp_path / "runs" / "mine" / "model.onnx")
+    file = write_tiny(tmp_path / "other.onnx")
+    found = parse_contestants([f"enet,pspnet:resnet50, {tmp_path / 'runs' / 'mine'}", str(file), "subject"])
+    assert found[:2] == (
+        Contestant("enet", "enet"),
+        Contestant("pspnet-resnet50", "pspnet", "resnet50"),
+    )
+    assert [c.name for c in found[2:]] == ["mine", "other", "subject"]
+    assert found[2].file == tmp_path / "runs" / "mine" / "model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        ([","], "nothing to compare"),
+        (["enet,unet,enet"], "these stand twice in --models: enet"),
+        (["enet:resnet50"], "enet has no encoder to choose"),
+        (["segnex"], "there is no model 'segnex'"),
+        (["empty"], "a folder without model.onnx"),
+        (["gone.onnx"], "there is no such model file"),
+    ],
+)
+def test_contestants_refused(models: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ImagoError, match=words):
+        parse_contestants(models)
+
+
+def means(sums: np.ndarray) -> np.ndarray:
+    return sums[..., 0] / sums[..., 1]
+
+
+def test_pairs_see_what_single_intervals_do_not() -> None:
+    """The second is worse by 0.02 on every image, which differ by far more among themselves."""
+    random = np.random.default_rng(0)
+    scores = random.uniform(0.2, 0.9, 60)
+    first, second = (np.stack([s, np.ones(60)], axis=1) for s in (scores, scores - 0.02 + random.normal(0, 0.01, 60)))
+    difference = paired_difference(means, first, second)
+    assert difference.mean == pytest.approx(0.02, abs=0.005)
+    assert difference.real
+    assert difference.p < 0.01
+    noise = paired_difference(means, first, np.stack([random.permutation(scores), np.ones(60)], axis=1))
+    assert not noise.real
+    assert noise.p > 0.05
+    same = paired_difference(means, first, first)
+    assert (same.mean, same.low, same.high, same.p, same.real) == (0, 0, 0, 1, False)
+    assert math.isnan(paired_difference(means, first[:1], second[:1]).p)
+    with pytest.raises(ValueError, match="the same images"):
+        paired_difference(means, first, second[:-1])
+
+
+def test_operations_by_hand(tmp_path: Path) -> None:
+    """The tiny file is one 1 x 1 convolution from 3 channels to 2."""
+    pytest.importorskip("onnx")
+    weights, multiply_adds = operations(
+        write_tiny(tmp_path / "m.onnx", classes=2), np.zeros((1, 3, 10, 12), np.float32)
+    )
+    assert weights == 3 * 2
+    assert multiply_adds == 10 * 12 * 3 * 2
+
+
+def test_runs_are_timed_enough() -> None:
+    assert len(run_times(lambda: None)) >= LEAST_RUNS
+    assert min(run_times(lambda: time.sleep(0.2))) >= 0.2
+
+
+def test_scatter_joins_the_front() -> None:
+    points = {"a": (1.0, 0.5), "b<": (2.0, 0.4), "c": (4.0, 0.9), "d": (math.nan, 0.1)}
+    chart = scatter_chart(points, "t", "x", "y", front=("a", "c"))
+    assert chart.count("<circle") == 3
+    assert "b&lt;" in chart
+    (line,) = (part for part in chart.split("<") if part.startswith("polyline"))
+    assert len(line.split('"')[1].split()) == 3  # a, the step, c
+
+
+@pytest.mark.slow
+def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nets are trained, one cannot be, a ready one comes along; the second call trains nothing again."""
+    from imago.cli.compare import compare_command
+
+    monkeypatch.chdir(tmp_path)
+    write_tiny_dataset(tmp_path / "tiny", count=12, size_hw=(48, 64))
+    write_tiny(tmp_path / "ready.onnx", classes=3)
+    words = [
+        "tiny",
+        "--models",
+        "enet,unet,pspnet:resnet999,ready.onnx",
+        "--out",
+        "out",
+        "--epochs",
+        "2",
+        "--size",
+        "64",
+    ]
+    words += ["--option", "width=8", "--device", "cpu", "--workers", "0"]
+    for _ in range(2):
+        result = CliRunner().invoke(compare_command, words)
+        assert result.exit_code in (0, 1), result.output
+        assert "resnet999" in result.output
+    told = json.loads((tmp_path / "out" / "comparison.json").read_text("utf-8"))
+    assert {entry["name"] for entry in told["entries"]} == {"enet", "unet", "ready"}
+    scores = [entry["evaluation"]["summary"]["mean_iou"]["mean"] for entry in told["entries"]]
+    assert scores == sorted(scores, reverse=True)
+    assert told["entries"][0]["to_best"] is None
+    assert all(entry["to_best"]["mean"] >= 0 for entry in told["entries"][1:])
+    assert len(told["failed"]) == 1
+    rows = list(csv.DictReader((tmp_path / "out" / "comparison.csv").open()))
+    assert [row["name"] for row in rows] == [entry["name"] for entry in told["entries"]]
+    page = (tmp_path / "out" / "comparison.html").read_text("utf-8")
+    assert page.count("<svg") == 4
+    assert "trained already" in result.output
+    other = CliRunner().invoke(compare_command, [*words, "--lr", "0.5"])
+    assert isinstance(other.exception, ImagoError)
+    assert "was begun with other settings (lr)" in str(other.exception)

@@ -177,7 +177,7 @@ def _less(path: Path) -> None:
         (_no_card, "holds weights but no Imago model card"),
         (_other_net, "have another shape: down.0.0.weight is (4, 3, 3, 3) in the file, (8, 3, 3, 3) in the net"),
         (_foreign, "its card names no architecture"),
-        (_future, "architecture 'unet9' is not known; choose from unet, u2net, u2netp"),
+        (_future, "architecture 'unet9' is not known; choose from fcn32s, fcn16s, "),
         (_less, "1 tensors are missing: head.bias; 1 tensors have no place: stranger"),
     ],
 )

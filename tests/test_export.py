@@ -63,7 +63,13 @@ def by_torch(net: SegmentationNet, batch: np.ndarray) -> np.ndarray:
 
 NETS = {
     "U-Net of the paper": {"width": 4},
-    "U-Net with an encoder": {"encoder": "resnet18_half", "widths": (16, 16, 8, 8), "context": 8, "classes": 3},
+    "U-Net with an encoder": {
+        "encoder": "resnet18_half",
+        "widths": (16, 16, 8, 8),
+        "context": 8,
+        "narrow": True,
+        "classes": 3,
+    },
     "U2-Net-p": {"architecture": "u2netp", "width": 4},
 }
 

@@ -32,7 +32,7 @@ from imago.training.state import load_state, save_state
         ({"lr": 0.0}, "lr must be above 0"),
         ({"ema": 1.0}, "ema and warmup"),
         ({"momentum": 1.5}, "momentum lies from 0 up to 1"),
-        ({"encoder": "resnet18", "model": "u2net"}, "--encoder goes with --model unet"),
+        ({"encoder": "resnet18", "model": "u2net"}, "model 'u2net' has no encoder to choose"),
     ],
 )
 def test_impossible_settings(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

@@ -10,6 +10,7 @@ is a step of its own.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
@@ -44,11 +45,10 @@ class MultiScale(SegmentationNet):
         self.check(images)
         each = []
         for scale in self.scales:
-            small = (
-                images
-                if scale == 1
-                else F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
-            )
+            # Whole numbers: torch's exporter cannot follow a fraction of a free size.
+            above, below = Fraction(scale).limit_denominator(64).as_integer_ratio()
+            size_hw = [side * above // below for side in images.shape[-2:]]
+            small = images if scale == 1 else F.interpolate(images, size=size_hw, mode="bilinear", align_corners=False)
             each.append(enlarge_to(self.scores(small), images))
         return tuple(each) if len(each) == 1 else (torch.stack(each).amax(dim=0), *each)
 

@@ -66,15 +66,15 @@ def _front(comparison: Comparison) -> str:
     points = {entry.name: (entry.cost.median_ms, entry.score) for entry in comparison.entries}
     chart = scatter_chart(points, "Accuracy over latency", "median time of a run, ms", "score", front=comparison.front)
     told = "<p>The dashed line joins those that no other one beats in both.</p>"
-    return f'<div class="charts"><div>{chart}</div></div>{told}'
+    return f'<div class="one">{chart}</div>{told}'
 
 
 def _costs(comparison: Comparison) -> str:
     rows = [
         (
             entry.name,
-            _scaled(entry.cost.weights, 1e6, "M"),
-            _scaled(entry.cost.multiply_adds, 1e9, "G"),
+            _scaled(entry.cost.weights),
+            _scaled(entry.cost.multiply_adds),
             f"{entry.cost.bytes / 1e6:.1f} MB",
             f"{entry.cost.frame_hw[0]} x {entry.cost.frame_hw[1]}",
             f"{entry.cost.median_ms:.1f}",
@@ -187,5 +187,9 @@ def _images(comparison: Comparison) -> str:
     return table(("model", "worst images", "best images", f"images on which it beats {best.name}"), rows)
 
 
-def _scaled(value: float, unit: float, letter: str) -> str:
-    return f"{value / unit:.3g} {letter}" if math.isfinite(value) else "–"
+def _scaled(value: float) -> str:
+    """With the letter of thousands, millions or thousand millions."""
+    if not math.isfinite(value):
+        return "–"
+    unit, letter = next(((u, c) for u, c in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= u), (1.0, ""))
+    return f"{value / unit:.3g} {letter}".rstrip()

@@ -67,6 +67,7 @@ small,figcaption,p{color:var(--faint)}p{margin:0 0 10px}ul{margin:0;padding-left
 .tiles small{display:block}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(320px,100%),1fr));gap:18px}
 .charts svg{width:100%;height:auto;display:block}
+.one{max-width:620px}.one svg{width:100%;height:auto;display:block}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:5px 12px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}

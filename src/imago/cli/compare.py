@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.options import given, options_from
-from imago.cli.train import configured, missing
+from imago.cli.train import configured
 from imago.data.augmentation import Augmentation
 from imago.training.config import TrainConfig
 
@@ -68,11 +69,14 @@ def compare_command(
     from imago.core.errors import ImagoError
 
     contestants = parse_contestants(models)
+    samples, labels = validation(config, root, split, limit)  # before any training: what is amiss is told now
     failed: list[str] = []
     ready: list[Contestant] = []
     if any(contestant.file is None for contestant in contestants):
         from imago.comparison.training import settle
 
+        if importlib.util.find_spec("torch") is None:
+            raise ImagoError('training needs torch, which is not installed; run: pip install "imago-seg[train]"')
         settle(config, root, out)
     for contestant in contestants:
         if contestant.file is not None:
@@ -82,12 +86,9 @@ def compare_command(
 
         try:
             ready.append(replace(contestant, file=train_contestant(contestant, config, root, out, click.echo)))
-        except ModuleNotFoundError as error:
-            raise missing(error) from error
         except ImagoError as error:
             failed.append(str(error))
             click.echo(f"imago: {error}", err=True)
-    samples, labels = validation(config, root, split, limit)
     result = compare(ready, samples, labels, click.echo, failed=failed)
     title = f"{len(result.entries)} models on {len(samples)} images"
     notes = (budget(config),) if any(entry.history for entry in result.entries) else ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.options import given, options_from
-from imago.cli.train import configured
+from imago.cli.train import configured, data_options
 from imago.data.augmentation import Augmentation
 from imago.training.config import TrainConfig
 
@@ -22,7 +22,6 @@ OWN = ("model", "encoder", "out", "name")  # fields that a comparison sets for e
 
 
 @click.command("compare")
-@click.argument("data", nargs=-1)
 @click.option(
     "--models",
     required=True,
@@ -30,13 +29,7 @@ OWN = ("model", "encoder", "out", "name")  # fields that a comparison sets for e
     metavar="A,B,...",
     help="Architectures to train (with :ENCODER), run folders, model files, names of models.",
 )
-@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file of settings; options given here win.")
-@click.option(
-    "--root", type=click.Path(path_type=Path), default=None, help="Folder that DATA is seen from.  [default: .]"
-)
-@click.option(
-    "--group", default="", metavar="MAPPING", help='Groups of labels: "background=null; person=rest", or a .toml file.'
-)
+@data_options
 @click.option("--split", default="val", show_default=True, help="Photos to compare on: val, test, train, or all.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos of each folder.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True)

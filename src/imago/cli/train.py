@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,29 @@ from imago.data.augmentation import Augmentation
 from imago.training.config import DataSource, TrainConfig, read_recipe
 
 
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """DATA and how to look at it, for the commands that train on it."""
+    for option in (
+        click.option(
+            "--group",
+            default="",
+            metavar="MAPPING",
+            help='Groups of labels: "background=null; person=rest", or a .toml file.',
+        ),
+        click.option(
+            "--root", type=click.Path(path_type=Path), default=None, help="Folder that DATA is seen from.  [default: .]"
+        ),
+        click.option(
+            "--recipe", type=click.Path(path_type=Path), help="A TOML file of settings; options given here win."
+        ),
+        click.argument("data", nargs=-1),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command("train")
-@click.argument("data", nargs=-1)
-@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file of settings; options given here win.")
-@click.option(
-    "--root", type=click.Path(path_type=Path), default=None, help="Folder that DATA is seen from.  [default: .]"
-)
-@click.option(
-    "--group", default="", metavar="MAPPING", help='Groups of labels: "background=null; person=rest", or a .toml file.'
-)
+@data_options
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, with its own settings.")
 @options_from(TrainConfig)
 @options_from(Augmentation)

@@ -50,7 +50,7 @@ class DeepLabV1(SegmentationNet):
 
     def load_imagenet(self) -> None:
         """The 13 convolutions; fc6 and fc7 start anew (the authors thin out the published ones)."""
-        vgg.load_imagenet(self.stages, any(isinstance(m, nn.BatchNorm2d) for m in self.stages.modules()))
+        vgg.load_imagenet(self.stages)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         self.check(images)

@@ -94,7 +94,7 @@ class DeepLabV2VGG(MultiScale):
         )
 
     def load_imagenet(self) -> None:
-        vgg.load_imagenet(self.stages, any(isinstance(m, nn.BatchNorm2d) for m in self.stages.modules()))
+        vgg.load_imagenet(self.stages)
 
     def scores(self, images: Tensor) -> Tensor:
         x = dilated_vgg(self.stages, images)

@@ -12,12 +12,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from imago.models.aspp import ASPP, rates_for
-from imago.models.base import SegmentationNet
-from imago.models.blocks import conv_norm, enlarge_to, fcn_head
+from imago.models.auxiliary import AuxiliaryNet
+from imago.models.blocks import conv_norm
 from imago.models.encoders import Encoder
 
 
-class DeepLabV3(SegmentationNet):
+class DeepLabV3(AuxiliaryNet):
     """``width``: channels of the pyramid, 256 in the paper. Any size of input."""
 
     def __init__(
@@ -28,11 +28,7 @@ class DeepLabV3(SegmentationNet):
         self.encoder = encoder
         self.pyramid = ASPP(encoder.channels[-1], width, rates or rates_for(encoder.strides[-1]))
         self.head = nn.Sequential(*conv_norm(width, width), nn.Conv2d(width, classes, 1))
-        self.aux = fcn_head(encoder.channels[-2], classes) if aux else None
-        self.side_weights = (1.0, 0.5) if aux else (1.0,)
+        self.add_auxiliary(0.5 if aux else 0.0)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        self.check(images)
-        maps = self.encoder(images)
-        answer = enlarge_to(self.head(self.pyramid(maps[-1])), images)
-        return (answer, enlarge_to(self.aux(maps[-2]), images)) if self.aux is not None else (answer,)
+    def scores(self, x: Tensor) -> Tensor:
+        return self.head(self.pyramid(x))

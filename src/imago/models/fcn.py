@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imago.models import vgg
+from imago.models.auxiliary import AuxiliaryNet
 from imago.models.base import SegmentationNet
 from imago.models.blocks import enlarge_to, fcn_head
 from imago.models.encoders import Encoder
@@ -99,9 +100,7 @@ class FCN(SegmentationNet):
 
     def load_imagenet(self) -> None:
         """The 13 convolutions, and fc6 and fc7 from the fully connected layers (paper, section 4.1)."""
-        published: Any = vgg.load_imagenet(
-            self.stages, any(isinstance(m, nn.BatchNorm2d) for m in self.stages.modules())
-        )
+        published: Any = vgg.load_imagenet(self.stages)
         self.fc6.load_state_dict(published.pre_logits.fc1.state_dict())
         self.fc7.load_state_dict(published.pre_logits.fc2.state_dict())
 
@@ -142,18 +141,14 @@ class EncoderFCN(SegmentationNet):
         return (enlarge_to(self.skips([self.dropout(coarsest), *finer]), images),)
 
 
-class ResFCN(SegmentationNet):
+class ResFCN(AuxiliaryNet):
     """torchvision's FCN: head on the last map, auxiliary head (weight 0.5) on the one before. Any size of input."""
 
     def __init__(self, encoder: Encoder, classes: int, in_channels: int, aux: bool = True) -> None:
         super().__init__(classes, in_channels)
         self.encoder = encoder
         self.head = fcn_head(encoder.channels[-1], classes)
-        self.aux = fcn_head(encoder.channels[-2], classes) if aux else None
-        self.side_weights = (1.0, 0.5) if aux else (1.0,)
+        self.add_auxiliary(0.5 if aux else 0.0)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        self.check(images)
-        maps = self.encoder(images)
-        answer = enlarge_to(self.head(maps[-1]), images)
-        return (answer, enlarge_to(self.aux(maps[-2]), images)) if self.aux is not None else (answer,)
+    def scores(self, x: Tensor) -> Tensor:
+        return self.head(x)

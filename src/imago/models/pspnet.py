@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from imago.models.base import SegmentationNet
-from imago.models.blocks import conv_norm, enlarge_to, fcn_head
+from imago.models.auxiliary import AuxiliaryNet
+from imago.models.blocks import conv_norm, enlarge_to
 from imago.models.encoders import Encoder
 
 BINS = (1, 2, 3, 6)
@@ -54,7 +54,7 @@ class PyramidPooling(nn.Module):
         return torch.cat(maps, dim=1)
 
 
-class PSPNet(SegmentationNet):
+class PSPNet(AuxiliaryNet):
     """``width``: channels of the head, 512 in the paper. Any size of input."""
 
     def __init__(self, encoder: Encoder, classes: int, in_channels: int, width: int = 512, aux: bool = True) -> None:
@@ -65,11 +65,7 @@ class PSPNet(SegmentationNet):
             raise ValueError(f"the encoder's last map must have a multiple of {len(BINS)} channels; it has {channels}")
         self.pyramid = PyramidPooling(channels)
         self.head = nn.Sequential(*conv_norm(2 * channels, width), nn.Dropout2d(0.1), nn.Conv2d(width, classes, 1))
-        self.aux = fcn_head(encoder.channels[-2], classes) if aux else None
-        self.side_weights = (1.0, 0.4) if aux else (1.0,)
+        self.add_auxiliary(0.4 if aux else 0.0)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        self.check(images)
-        maps = self.encoder(images)
-        answer = enlarge_to(self.head(self.pyramid(maps[-1])), images)
-        return (answer, enlarge_to(self.aux(maps[-2]), images)) if self.aux is not None else (answer,)
+    def scores(self, x: Tensor) -> Tensor:
+        return self.head(self.pyramid(x))

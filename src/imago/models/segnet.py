@@ -47,7 +47,7 @@ class SegNet(SegmentationNet):
             self.decoder.append(nn.Sequential(*layers))
 
     def load_imagenet(self) -> None:
-        vgg.load_imagenet(self.encoder, norm=True)
+        vgg.load_imagenet(self.encoder)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         self.check(images)

@@ -39,11 +39,12 @@ def vgg16_stages(in_channels: int, width: int = 64, norm: bool = False, dilation
     return stages
 
 
-def load_imagenet(stages: nn.ModuleList, norm: bool) -> nn.Module:
+def load_imagenet(stages: nn.ModuleList) -> nn.Module:
     """Fill ``stages`` (of width 64 and 3 channels) with timm's ImageNet weights; gives timm's whole network.
 
     Needs a network the first time. Raises RuntimeError where the weights cannot be fetched or do not fit.
     """
+    norm = any(isinstance(module, nn.BatchNorm2d) for module in stages.modules())
     published: Any = timm.create_model("vgg16_bn" if norm else "vgg16", pretrained=True)
     theirs = [m for m in published.features.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
     mine = [m for m in stages.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]

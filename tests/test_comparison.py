@@ -98,6 +98,19 @@ def test_scatter_joins_the_front() -> None:
     assert len(line.split('"')[1].split()) == 3  # a, the step, c
 
 
+def test_what_is_amiss_is_told_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imago.cli.compare import compare_command
+
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(compare_command, ["gone", "--models", "enet", "--out", "out"])
+    assert "gone: no such folder of data" in str(result.exception)
+    write_tiny_dataset(tmp_path / "tiny", count=4, size_hw=(32, 32))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)  # a base install has no torch
+    result = CliRunner().invoke(compare_command, ["tiny", "--models", "enet", "--out", "out"])
+    assert "training needs torch, which is not installed" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two nets are trained, one cannot be, a ready one comes along; the second call trains nothing again."""

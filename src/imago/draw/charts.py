@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -21,6 +22,46 @@ _WIDTH, _HEIGHT = 460, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 36
 
 Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where values lie in the picture."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        across = (x - self.x_low) / (self.x_high - self.x_low) * (_WIDTH - _LEFT - _RIGHT)
+        share = (min(max(y, self.y_low), self.y_high) - self.y_low) / (self.y_high - self.y_low)
+        return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM), 1)
+
+    def drawn(self, title: str, x_label: str, x_ticks: Sequence[float]) -> list[str]:
+        """The beginning of the ``<svg>``: title, rules, numbers at both axes."""
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+            f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
+            f'<text x="{_LEFT}" y="16" font-size="13" font-weight="600">{escape(title)}</text>',
+        ]
+        right = _WIDTH - _RIGHT
+        for tick in _ticks(self.y_low, self.y_high):
+            _, y = self.place(self.x_low, tick)
+            parts.append(
+                f'<line x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}" stroke="currentColor" stroke-opacity=".15"/>'
+                f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" opacity=".7">{_number(tick)}</text>'
+            )
+        for tick in x_ticks:
+            x, _ = self.place(tick, self.y_low)
+            parts.append(
+                f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle" opacity=".7">{_number(tick)}</text>'
+            )
+        if x_label:
+            middle = (_LEFT + right) / 2
+            below = f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle" opacity=".7">{escape(x_label)}</text>'
+            parts.append(below)
+        return parts
 
 
 def line_chart(
@@ -40,32 +81,9 @@ def line_chart(
     if y_range is None:  # from one round number to another, so that the ends are labelled
         step = _step(y_low, y_high)
         y_low, y_high = math.floor(y_low / step + 1e-9) * step, math.ceil(y_high / step - 1e-9) * step
-    x_ticks, y_ticks = _ticks(x_low, x_high, whole=True), _ticks(y_low, y_high)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
-        up = (min(max(y, y_low), y_high) - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
-        return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - up, 1)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
-        f'<text x="{_LEFT}" y="16" font-size="13" font-weight="600">{escape(title)}</text>',
-    ]
-    for tick in y_ticks:
-        _, y = place(x_low, tick)
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="currentColor" stroke-opacity=".15"/>'
-            f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" opacity=".7">{_number(tick)}</text>'
-        )
-    for tick in x_ticks:
-        x, _ = place(tick, y_low)
-        parts.append(
-            f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle" opacity=".7">{_number(tick)}</text>'
-        )
-    if x_label:
-        middle = (_LEFT + _WIDTH - _RIGHT) / 2
-        parts.append(f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle" opacity=".7">{escape(x_label)}</text>')
+    frame = _Frame(x_low, x_high, y_low, y_high)
+    place = frame.place
+    parts = frame.drawn(title, x_label, _ticks(x_low, x_high, whole=True))
     for index, line in enumerate(series.values()):
         colour = LINE_COLOURS[index % len(LINE_COLOURS)]
         for run in _runs(line):
@@ -182,30 +200,10 @@ def scatter_chart(
     x_low, x_high = _roomy([x for x, _ in shown.values()])
     y_low, y_high = _roomy([y for _, y in shown.values()])
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
-        up = (y - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
-        return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - up, 1)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
-        f'<text x="{_LEFT}" y="16" font-size="13" font-weight="600">{escape(title)}</text>',
-        f'<text x="{_LEFT}" y="{_TOP - 4}" opacity=".7">{escape(y_label)}</text>',
-    ]
-    for tick in _ticks(y_low, y_high):
-        _, y = place(x_low, tick)
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="currentColor" stroke-opacity=".15"/>'
-            f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" opacity=".7">{_number(tick)}</text>'
-        )
-    for tick in _ticks(x_low, x_high):
-        x, _ = place(tick, y_low)
-        parts.append(
-            f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle" opacity=".7">{_number(tick)}</text>'
-        )
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle" opacity=".7">{escape(x_label)}</text>')
+    frame = _Frame(x_low, x_high, y_low, y_high)
+    place = frame.place
+    parts = frame.drawn(title, x_label, _ticks(x_low, x_high))
+    parts.append(f'<text x="{_LEFT}" y="{_TOP - 4}" opacity=".7">{escape(y_label)}</text>')
     corners: list[str] = []
     for name in front:
         x, y = place(*shown[name])

@@ -179,9 +179,8 @@ class LeftIsBrighter:
 
 @pytest.mark.parametrize(("mirror", "left", "right"), [(False, 0.8, 0.2), (True, 0.5, 0.5)])
 def test_the_mean_over_photo_and_mirror_image(mirror: bool, left: float, right: float) -> None:
-    predictor = Predictor(LeftIsBrighter(mirror))
-    scores = predictor._scores(np.zeros((3, 4, 6), np.float32))
-    np.testing.assert_allclose(scores[0], np.repeat([[left] * 3 + [right] * 3], 4, axis=0), atol=1e-6)
+    answer = Predictor(LeftIsBrighter(mirror))(np.zeros((4, 6, 3), np.uint8))
+    np.testing.assert_allclose(answer.alpha_map.low, np.repeat([[left] * 3 + [right] * 3], 4, axis=0), atol=1e-6)
 
 
 def test_specks_go_with_their_soft_edge_and_the_rest_stays() -> None:

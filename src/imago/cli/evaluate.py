@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+
+from imago.cli.options import build, options_from
+from imago.core.views import Views
 
 
 @click.command("evaluate")
@@ -22,6 +26,7 @@ import click
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
 @click.option("--boundary/--no-boundary", default=True, help="Also the boundary F-score.  [default: on]")
 @click.option("--crf", is_flag=True, help="Refine each answer with a dense CRF first.")
+@options_from(Views)
 @click.option("--overwrite", is_flag=True, help="Replace the JSON file if it is there already.")
 def evaluate_command(
     model: str,
@@ -33,11 +38,13 @@ def evaluate_command(
     boundary: bool,
     crf: bool,
     overwrite: bool,
+    **values: Any,
 ) -> None:
     """Measure MODEL (a name, an .onnx or a .safetensors file) on the annotated photos in DATA.
 
     Each photo is scored at its full resolution. Intervals are 95 % bootstrap intervals over photos.
     """
+    views = build(Views, values)
     from imago.cli.progress import Meter
     from imago.core.errors import DataError
     from imago.data.dataset import open_dataset
@@ -50,6 +57,7 @@ def evaluate_command(
     if target is not None and target.exists() and not overwrite:
         raise exists(target)  # before the work, not after it
     predictor = load(model)
+    predictor.views = views
     if crf:
         from imago.inference.crf import DenseCRF
 

@@ -13,6 +13,7 @@ import click
 from imago.cli.options import build, options_from
 from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process
 from imago.core.setting import setting
+from imago.core.views import Views
 from imago.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -49,13 +50,14 @@ class SegmentSettings:
 
 @click.command("segment")
 @options_from(SegmentSettings)
+@options_from(Views)
 def segment_command(**values: Any) -> int:
     """Label every pixel of each photo: STEM.mask.png (values are classes, with the model's palette), STEM.overlay.jpg
     (with a legend), STEM.json (areas).
 
     PATH is a photo or a folder (its sub-folders are kept).
     """
-    settings = build(SegmentSettings, values)
+    settings, views = build(SegmentSettings, values), build(Views, values)
     from imago.files.writing import atomic_write
 
     plan = plan_photos(settings.paths, settings.out, settings.kinds, settings.overwrite)
@@ -76,6 +78,7 @@ def segment_command(**values: Any) -> int:
         return ()
 
     predictor = load_for(settings.model, len(plan))
+    predictor.views = views
     if settings.crf:
         from imago.inference.crf import DenseCRF
 

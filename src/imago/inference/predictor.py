@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from imago.core.card import ModelCard
+from imago.core.views import Views
 from imago.files.images import MAX_PIXELS, Photo, read_image
 from imago.inference.alpha import AlphaMap
 from imago.inference.crf import DenseCRF
@@ -15,6 +17,7 @@ from imago.inference.engine import Engine
 from imago.inference.label_map import enlarge_labels
 from imago.inference.prediction import Prediction
 from imago.inference.specks import drop_specks
+from imago.inference.views import look
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,13 +28,17 @@ if TYPE_CHECKING:
 class Predictor:
     """A model that is ready: ``model("photo.jpg")`` -> Prediction. May be called from several threads at once.
 
-    ``max_pixels``: photos with more are refused before they are decoded. ``crf``: refines every answer.
+    ``max_pixels``: photos with more are refused before they are decoded. ``crf``: refines every answer. ``views``: how
+    the net looks at a photo; the mirror image is looked at too where the model's card says so.
     """
 
-    def __init__(self, engine: Engine, max_pixels: int = MAX_PIXELS, crf: DenseCRF | None = None) -> None:
+    def __init__(
+        self, engine: Engine, max_pixels: int = MAX_PIXELS, crf: DenseCRF | None = None, views: Views | None = None
+    ) -> None:
         self.engine = engine
         self.max_pixels = max_pixels
         self.crf = crf
+        self.views = views or Views()
 
     @property
     def card(self) -> ModelCard:
@@ -55,9 +62,8 @@ class Predictor:
 
     def predict(self, photo: Photo) -> Prediction:
         """The same for a photo that has been read already."""
-        spec = self.card.input
-        prepared, fit = spec.fit(photo.pixels)  # (C, h, w)
-        scores = spec.crop(self._scores(prepared), fit)  # (K, h', w'), the padding cut off
+        views = replace(self.views, flip=True) if self.card.mirror else self.views
+        scores = look(self.engine.run, self.card.input, photo.pixels, views, self.card.name)  # (K, h, w)
         if self.crf is not None:
             both = np.stack([1 - scores[0], scores[0]]) if self.card.task == "binary" else scores
             refined = self.crf.refine(both, photo.pixels)
@@ -66,11 +72,3 @@ class Predictor:
             mask = drop_specks(scores[0], self.card.specks)
             return Prediction(photo, self.card.labels, alpha_map=AlphaMap(mask, photo.pixels))
         return Prediction(photo, self.card.labels, label_map=enlarge_labels(scores, photo.size_hw), low_scores=scores)
-
-    def _scores(self, prepared: np.ndarray) -> np.ndarray:
-        """float32 (C, h, w) -> probabilities float32 (K, h, w); of photo and mirror image where the card says so."""
-        if not self.card.mirror:
-            return self.engine.run(prepared[None])[0]
-        # One after the other, not as a batch of two: half the memory, and as fast.
-        mirrored = self.engine.run(np.ascontiguousarray(prepared[None, :, :, ::-1]))[0]
-        return (self.engine.run(prepared[None])[0] + mirrored[:, :, ::-1]) * np.float32(0.5)

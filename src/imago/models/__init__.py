@@ -223,8 +223,8 @@ def _filled(net: Any, pretrained: bool) -> SegmentationNet:
     if pretrained:
         try:
             net.load_imagenet()
-        except (RuntimeError, OSError) as error:
-            raise ModelError(f"published ImageNet weights could not be fetched or do not fit: {error}") from error
+        except RuntimeError as error:
+            raise ModelError(f"published ImageNet weights do not fit: {error}") from error
     return net
 
 
@@ -258,7 +258,8 @@ def options_of(architecture: str) -> tuple[str, ...]:
 def build(architecture: str, **options: Any) -> SegmentationNet:
     """A new net with fresh weights. ``options``: ``classes`` (1 is binary), ``in_channels`` and what the net has.
 
-    Raises ModelError for a name or option that there is not, and for a value that the net cannot have.
+    Raises ModelError for a name or option that there is not, and for a value that the net cannot have;
+    WeightsUnavailable (see imago.models.pretrained) where ``pretrained`` weights cannot be fetched.
     """
     known = options_of(architecture)
     for name in options:

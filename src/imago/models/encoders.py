@@ -8,6 +8,7 @@ An encoder gives a list of maps, from fine to coarse. Example: ``build_encoder("
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import timm
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from imago.core.errors import ModelError
 from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD
+from imago.models.pretrained import fetching
 
 # Narrow forms for small files and CPUs: half the width or less, and three thin 3 x 3 convolutions in place of the 7 x 7
 # stem (He et al. 2019, arXiv:1812.01187, "ResNet-C"), which costs a third less on a CPU.
@@ -67,16 +69,17 @@ def build_encoder(
 ) -> Encoder:
     """``name`` is a key of ``NARROW`` or ``TORCHVISION``, or any timm model that has ``features_only``.
 
-    ``pretrained`` loads published ImageNet weights (needs a network, and a name that is not in ``NARROW``).
+    ``pretrained`` loads published ImageNet weights (needs a network once, and a name that is not in ``NARROW``).
     ``output_stride`` 8 or 16: the last stages keep their size and look through holes instead. ``multi_grid``: factors
-    of those holes in the last stage's blocks (DeepLab v3). Raises ModelError.
+    of those holes in the last stage's blocks (DeepLab v3). Raises ModelError; WeightsUnavailable without a network.
     """
     if output_stride not in (8, 16, 32):
         raise ModelError(f"output_stride is 8, 16 or 32; got {output_stride}")
-    if name in TORCHVISION:
-        encoder: Encoder = TORCHVISION[name](in_channels, pretrained, output_stride)
-    else:
-        encoder = _from_timm(name, in_channels, pretrained, output_stride)
+    with fetching(f"encoder {name!r}") if pretrained else nullcontext():
+        if name in TORCHVISION:
+            encoder: Encoder = TORCHVISION[name](in_channels, pretrained, output_stride)
+        else:
+            encoder = _from_timm(name, in_channels, pretrained, output_stride)
     if encoder.strides[-1] > output_stride:
         raise ModelError(f"encoder {name!r} ends at stride {encoder.strides[-1]}; {_DILATED}")
     if multi_grid:
@@ -98,7 +101,7 @@ def _from_timm(name: str, in_channels: int, pretrained: bool, output_stride: int
         network = timm.create_model(
             base, features_only=True, in_chans=in_channels, pretrained=pretrained, **extra, **dilated
         )
-    except (RuntimeError, OSError) as error:  # unknown name; published weights that cannot be fetched
+    except RuntimeError as error:  # unknown name; no weights are published for it
         raise ModelError(
             f"encoder {name!r} is not to be had: {error}. Names: {', '.join([*NARROW, *TORCHVISION])}, or one of "
             "timm.list_models()"

@@ -12,6 +12,8 @@ from typing import Any
 import timm
 from torch import nn
 
+from imago.models.pretrained import fetching
+
 DEPTHS = (2, 2, 3, 3, 3)  # convolutions a stage
 
 
@@ -42,10 +44,12 @@ def vgg16_stages(in_channels: int, width: int = 64, norm: bool = False, dilation
 def load_imagenet(stages: nn.ModuleList) -> nn.Module:
     """Fill ``stages`` (of width 64 and 3 channels) with timm's ImageNet weights; gives timm's whole network.
 
-    Needs a network the first time. Raises RuntimeError where the weights cannot be fetched or do not fit.
+    Needs a network the first time. Raises WeightsUnavailable without one, RuntimeError where the weights do not fit.
     """
     norm = any(isinstance(module, nn.BatchNorm2d) for module in stages.modules())
-    published: Any = timm.create_model("vgg16_bn" if norm else "vgg16", pretrained=True)
+    name = "vgg16_bn" if norm else "vgg16"
+    with fetching(name):
+        published: Any = timm.create_model(name, pretrained=True)
     theirs = [m for m in published.features.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
     mine = [m for m in stages.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
     for own, other in zip(mine, theirs, strict=True):

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from imago.core.labels import Labels
 from imago.data.dataset import Sample
 from imago.models import checkpoint
 from imago.models.base import SegmentationNet
+from imago.models.pretrained import WeightsUnavailable
 from imago.training.config import TrainConfig
 from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
 from imago.training.interrupt import ignore_in_worker
@@ -85,7 +87,14 @@ def build(config: TrainConfig, root: Path, resume: bool, say: Callable[[str], No
     data = open_checked(config, root, fabric, display, check=not goes_on)
     for note in data.notes:
         speak(note)
-    net = build_net(config, data.labels)
+    if goes_on:
+        config = replace(config, pretrained=False)  # the run's own weights are loaded further down
+    try:
+        net = build_net(config, data.labels)
+    except WeightsUnavailable as error:
+        speak(f"{error}; trained from scratch")
+        config = replace(config, pretrained=False)
+        net = build_net(config, data.labels)
     net.criterion = build_criterion(config, data)
     card = build_card(config, net, data.labels, folder, root)
     if config.init and not goes_on:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from imago.comparison.contestants import Contestant
     from imago.data.dataset import Sample
 
-OWN = ("model", "encoder", "out", "name")  # fields that a comparison sets for each of its contestants
+# Fields that a comparison sets for each of its contestants; a preset would give each a training of its own.
+OWN = ("model", "encoder", "out", "name", "preset")
 
 
 @click.command("compare")

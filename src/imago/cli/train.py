@@ -11,7 +11,7 @@ import click
 
 from imago.cli.options import build, given, options_from
 from imago.data.augmentation import Augmentation
-from imago.training.config import DataSource, TrainConfig, read_recipe
+from imago.training.config import DataSource, TrainConfig, given_in, read_recipe
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,7 +68,8 @@ def train_command(
         from imago.training.train import train
     except ModuleNotFoundError as error:
         raise missing(error) from error
-    train(config, root, resume=resume, say=click.echo)
+    named = chosen | (given_in(recipe) if recipe is not None else set())
+    train(config, root, resume=resume, say=click.echo, given=named)
 
 
 def configured(

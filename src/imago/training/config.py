@@ -51,6 +51,10 @@ class TrainConfig:
     init: str = setting("", "A .safetensors model to start from; what does not fit (another head) starts fresh.")
     head: Literal["auto", "sigmoid", "softmax"] = setting("auto", "auto: sigmoid for two classes, softmax for more.")
 
+    preset: Literal["none", "fast", "balanced", "accurate"] = setting(
+        "none", "Choose net, size, batch, learning rate and length by rules from the data and the free memory."
+    )
+
     size: int = setting(320, "Side of the network's frame in pixels (or of a square of equal area).")
     use_size: int = setting(0, "Side that the finished model is used at; 0: --size. Larger: finer outlines, slower.")
     start_size: int = setting(0, "Side at the start; grows to --size over the first three quarters. 0: no growing.")
@@ -213,6 +217,11 @@ def read_recipe(path: Path) -> TrainConfig:
         raise DataError(f"{path}: not a TOML file ({error})") from error
     # A grouping is looked for beside the recipe that names it.
     return replace(config, data=tuple(replace(d, group=_beside(path, d.group)) for d in config.data))
+
+
+def given_in(path: Path) -> set[str]:
+    """The settings that a recipe names itself."""
+    return set(tomllib.loads(path.read_text("utf-8")))
 
 
 def _beside(recipe: Path, group: str) -> str:

@@ -20,6 +20,7 @@ from imago.inference.torch_engine import TorchEngine
 from imago.models import checkpoint
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
+from imago.training.preset import read_stored
 from imago.training.report import Example, ReportData, write_report
 from imago.training.sources import RunData
 
@@ -58,7 +59,7 @@ def finish(
             settings=json.loads(config.to_json()),
             best=examples(predictor, by_name, [row.name for row in whole.best(SHOWN)], whole),
             worst=examples(predictor, by_name, [row.name for row in whole.worst(SHOWN)], whole),
-            notes=[*data.notes, *arithmetic_notes(card, data.labels)],
+            notes=[*data.notes, *read_stored(folder), *arithmetic_notes(card, data.labels)],
         ),
     )
     say(f"{folder / 'report.html'}: curves, scores, best and worst photos")

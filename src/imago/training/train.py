@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +29,10 @@ from imago.training.config import TrainConfig
 from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
 from imago.training.interrupt import ignore_in_worker
 from imago.training.loop import fit
+from imago.training.memory import free_memory
 from imago.training.optim import MovingAverage, build_optimiser
 from imago.training.pictures import BatchPlan, PhotoCache, Pictures, class_shares, frames_of
+from imago.training.preset import CHOICES, choose, fingerprint, stored, told
 from imago.training.progress import Display
 from imago.training.run import BEST, LAST, STATE, Progress, Run
 from imago.training.sources import RunData, open_sources
@@ -42,8 +44,15 @@ SETTINGS = "config.json"
 SPLITS = "splits.json"
 
 
-def train(config: TrainConfig, root: Path, resume: bool = False, say: Callable[[str], None] = print) -> Path:
-    """Trains as ``config`` says, data paths seen from ``root``; returns the run's folder.
+def train(
+    config: TrainConfig,
+    root: Path,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+    given: Collection[str] = (),
+) -> Path:
+    """Trains as ``config`` says, data paths seen from ``root``; returns the run's folder. With ``config.preset`` the
+    fields that are not in ``given`` are chosen first, and preset.json says why.
 
     The folder holds config.json, splits.json, metrics.csv, best.safetensors, last.safetensors and resume.safetensors
     while it runs, report.html and model.onnx at the end. With ``resume`` a run that is done gets these anew.
@@ -51,12 +60,23 @@ def train(config: TrainConfig, root: Path, resume: bool = False, say: Callable[[
     """
     from imago.training.finish import finish
 
-    run = build(config, root, resume, say)
+    run = build(config, root, resume, say, given)
     if not run.progress.done:
         fit(run)
     if run.fabric.is_global_zero:
         finish(run.config, run.folder, run.data, run.progress.history, say)
     return run.folder
+
+
+def settled(config: TrainConfig, root: Path, given: set[str], say: Callable[[str], None]) -> tuple[TrainConfig, str]:
+    """What the preset makes of ``config``, and the text of preset.json."""
+    data = open_sources(config, root)
+    device = choose_device(config.device)
+    samples = [sample for source in data.train for sample in source.samples]
+    facts = fingerprint(samples, len(data.labels), device, free_memory(device))
+    config, choices = choose(config.preset, facts, config, given)
+    say("\n".join([f"preset {config.preset}:", *told(choices)]))
+    return config, stored(config.preset, facts, choices)
 
 
 def setup(config: TrainConfig, resume: bool) -> Path:
@@ -73,7 +93,9 @@ def setup(config: TrainConfig, resume: bool) -> Path:
     return folder
 
 
-def build(config: TrainConfig, root: Path, resume: bool, say: Callable[[str], None]) -> Run:
+def build(
+    config: TrainConfig, root: Path, resume: bool, say: Callable[[str], None], given: Collection[str] = ()
+) -> Run:
     folder = setup(config, resume)
     goes_on = resume and (folder / STATE).is_file()  # a run killed before its first state begins again
     device = choose_device(config.device)
@@ -83,6 +105,11 @@ def build(config: TrainConfig, root: Path, resume: bool, say: Callable[[str], No
     speak = say if fabric.is_global_zero else (lambda text: None)
     fabric.seed_everything(config.seed, verbose=False)
     display = Display(fabric.is_global_zero)
+    choices = ""
+    if config.preset != "none" and not resume:  # measured once, or processes would go apart
+        config, choices = fabric.broadcast(
+            settled(config, root, set(given), speak) if fabric.is_global_zero else (config, "")
+        )
 
     data = open_checked(config, root, fabric, display, check=not goes_on)
     for note in data.notes:
@@ -133,6 +160,8 @@ def build(config: TrainConfig, root: Path, resume: bool, say: Callable[[str], No
             speak("the data has changed since the run began: other photos than in splits.json")
         if not goes_on:
             write_settings(folder, config, root, data)
+        if choices:
+            write_text(folder / CHOICES, choices)
     photos = sum(len(s.samples) for s in sources)
     speak(
         f"{config.model}{':' + config.encoder if config.encoder else ''}, "

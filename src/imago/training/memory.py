@@ -1,0 +1,145 @@
+"""How much memory a step takes: measured with a few steps in a process of its own, on the device that will train."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from imago.core.errors import ImagoError
+from imago.training.config import TrainConfig
+
+MOST_SHARE = 0.8  # of the free memory; photos, workers and the moving average need the rest
+CGROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),  # version 1
+)
+TRIED = (2, 6)  # photos in the steps that are measured
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One kind of step."""
+
+    batch: int
+    bytes: int  # the most that was held, net and optimiser included
+    seconds: float  # a step
+
+
+def free_memory(device: str) -> int:
+    """Bytes that a training may take on ``device``: of this process's cgroup where it is limited."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") if hasattr(os, "sysconf") else 8_000_000_000
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text("utf-8").splitlines())
+        available = int(lines["MemAvailable"].split()[0]) * 1024  # what the disk's cache would give back counts too
+    for folder, limit, used in CGROUPS:
+        if (folder / limit).is_file() and (folder / used).is_file():
+            most, now = ((folder / name).read_text("utf-8").strip() for name in (limit, used))
+            if most.isdigit():  # or "max"
+                available = min(available, int(most) - int(now))
+    return max(0, available)
+
+
+def largest_batch(trials: tuple[Trial, ...], memory_bytes: int, wanted: int) -> tuple[int, str]:
+    """The largest power of two up to ``wanted`` whose step fits, and how that was found.
+
+    Memory grows with the batch along a line through the two trials. Raises ImagoError if two photos do not fit.
+    """
+    small, large = trials
+    slope = max(0.0, (large.bytes - small.bytes) / (large.batch - small.batch))
+    base = small.bytes - slope * small.batch
+    room = memory_bytes * MOST_SHARE
+    batch = wanted
+    while batch > 2 and base + slope * batch > room:
+        batch //= 2
+    if base + slope * batch > room:
+        raise ImagoError(
+            f"a step with {batch} photos takes {(base + slope * batch) / 1e9:.1f} GB and {memory_bytes / 1e9:.1f} GB "
+            "are free; choose a smaller --size or another --model"
+        )
+    seconds = small.seconds + (large.seconds - small.seconds) * (batch - small.batch) / (large.batch - small.batch)
+    return batch, (
+        f"measured: {slope / 1e6:.0f} MB a photo and {base / 1e6:.0f} MB besides, {memory_bytes / 1e9:.1f} GB free; "
+        f"{max(seconds, small.seconds):.2f} s a step"
+    )
+
+
+def try_batches(config: TrainConfig, classes: int, device: str) -> tuple[Trial, ...]:
+    """Runs steps of ``TRIED`` photos, in a process of its own that leaves nothing behind. Raises ImagoError."""
+    context = multiprocessing.get_context("spawn")
+    answers, answer = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(config.to_json(), classes, device, answer), daemon=True)
+    process.start()
+    process.join()
+    if process.exitcode != 0 or not answers.poll():
+        raise ImagoError(
+            f"even a step with {TRIED[0]} photos of {config.size} pixels does not run with {config.model} here "
+            f"(the process ended with {process.exitcode}); choose a smaller --size or another --model"
+        )
+    found = answers.recv()
+    if isinstance(found, str):
+        raise ImagoError(found)
+    return tuple(Trial(*values) for values in found)
+
+
+def _measure(settings: str, classes: int, device: str, answer: Any) -> None:
+    """In the process of its own."""
+    import json
+
+    try:
+        config = TrainConfig.from_values(json.loads(settings), "the settings")
+        answer.send([(batch, *_step_cost(config, classes, device, batch)) for batch in TRIED])
+    except ImagoError as error:
+        answer.send(str(error))
+
+
+def _step_cost(config: TrainConfig, classes: int, device: str, batch: int) -> tuple[int, float]:
+    import torch
+
+    from imago import losses
+    from imago.core.labels import Labels
+    from imago.models.base import Target
+    from imago.training.device import PRECISIONS, channels_last_is_faster, choose_precision
+    from imago.training.optim import build_optimiser
+    from imago.training.train import build_net
+
+    net = build_net(replace(config, pretrained=False), Labels(tuple(f"class {k}" for k in range(classes)))).to(device)
+    outputs = net.classes
+    net.criterion = losses.build("bce+dice" if outputs == 1 else "ce+dice", classes=outputs)
+    frame = config.input_spec(net.multiple).size_hw
+    images = torch.rand(batch, config.channels, *frame, device=device)
+    if channels_last_is_faster(device):
+        net, images = net.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    target = Target(torch.randint(0, max(2, outputs), (batch, *frame), device=device))
+    optimiser = build_optimiser(net, config)
+    precision = PRECISIONS[choose_precision(config.precision, device)]
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    start = time.monotonic()
+    for _ in range(2):  # the second has the optimiser's own memory too
+        start = time.monotonic()
+        with torch.autocast(device, dtype, enabled=dtype is not None):
+            loss = sum(net.loss(images, target).values(), torch.zeros((), device=device))
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    if device == "cuda":
+        torch.cuda.synchronize()
+        return int(torch.cuda.max_memory_allocated()), time.monotonic() - start
+    return peak_bytes(), time.monotonic() - start
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

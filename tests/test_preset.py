@@ -1,4 +1,4 @@
-"""Presets: what follows from the data and the machine, what the user's own settings keep, and that it is written down."""
+"""Presets: what follows from the data and the machine, what the user keeps, and that it is written down."""
 
 from __future__ import annotations
 

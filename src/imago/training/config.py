@@ -59,7 +59,7 @@ class TrainConfig:
     use_size: int = setting(0, "Side that the finished model is used at; 0: --size. Larger: finer outlines, slower.")
     start_size: int = setting(0, "Side at the start; grows to --size over the first three quarters. 0: no growing.")
     rule: SizeRule = setting("area", "How a photo is brought to the frame.")
-    shapes: bool = setting(True, "With rule area: upright and lying frames too, not only squares.")
+    shapes: bool = setting(True, "With rule area: frames of the shapes that the photos have, not only squares.")
     multiple: int = setting(32, "Sides of the frame are multiples of this.")
     channels: int = setting(3, "Channels of the photos.")
 

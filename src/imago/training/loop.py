@@ -56,7 +56,7 @@ def run_steps(run: Run, clock: Clock, interrupt: Interrupt) -> None:
     if not progress.step_in_epoch:
         progress.side_px = config.side_at(clock.share)
     run.plan.epoch, run.plan.start = progress.epoch, progress.step_in_epoch
-    run.plan.frames = frames_of(config.input_spec(run.net.multiple, progress.side_px), config.shapes)
+    run.plan.frames = frames_of(config.input_spec(run.net.multiple, progress.side_px), config.shapes, run.aspects)
     # The loader's own draws are fixed too; the pictures do not depend on them.
     torch.manual_seed(config.seed * 1_000_003 + progress.epoch)
     for batch in run.loader:

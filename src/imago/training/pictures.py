@@ -20,6 +20,9 @@ from imago.core.spec import InputSpec
 from imago.data.augment import augment
 from imago.data.augmentation import Augmentation
 from imago.data.dataset import Sample
+from imago.files.images import image_size
+
+SURVEYED = 200  # photos whose sizes are looked at
 
 
 class Key(NamedTuple):
@@ -143,16 +146,22 @@ class BatchPlan(Sampler[list[Key]]):
         return iter(np.concatenate(rounds) if rounds else np.empty(0, np.int64))
 
 
-def frames_of(spec: InputSpec, shapes: bool) -> list[tuple[int, int]]:
-    """The frames to train on: the square, and with rule area upright and lying ones of about its area."""
+def frames_of(spec: InputSpec, shapes: bool, aspects: Sequence[float] = (1.0, 0.667, 1.5)) -> list[tuple[int, int]]:
+    """The frames to train on: the square, or with rule area and ``shapes`` one for each of ``aspects`` (width by
+    height), of about the square's area."""
     height, width = spec.size_hw
     if spec.rule != "area" or not shapes:
         step = spec.multiple
         if spec.rule == "pad":
             return [(max(step, height // step * step), max(step, width // step * step))]
         return [(height, width)]
-    frames = [spec.plan((100, int(100 * aspect))).frame_hw for aspect in (1.0, 0.667, 1.5)]
-    return list(dict.fromkeys(frames))
+    return list(dict.fromkeys(spec.plan((1000, max(1, round(1000 * aspect)))).frame_hw for aspect in aspects))
+
+
+def aspects_of(samples: Sequence[Sample]) -> tuple[float, ...]:
+    """Width by height of a narrow, a middling and a wide photo: the 10th, 50th and 90th of a hundred."""
+    sizes = [image_size(samples[int(index)].image_path) for index in np.linspace(0, len(samples) - 1, SURVEYED)]
+    return tuple(float(a) for a in np.quantile([width / height for height, width in sizes], (0.1, 0.5, 0.9)))
 
 
 def class_shares(samples: Sequence[Sample], classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,10 +20,9 @@ from imago.data.dataset import Sample
 from imago.files.images import image_size
 from imago.training.config import TrainConfig
 from imago.training.memory import Trial, largest_batch, try_batches
-from imago.training.pictures import class_shares
+from imago.training.pictures import SURVEYED, class_shares
 
 CHOICES = "preset.json"
-SURVEYED = 200  # photos that are looked at for sizes and shares
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class Run:
     card: ModelCard
     progress: Progress
     display: Display
+    aspects: tuple[float, ...]  # of the training photos, width by height
 
     @property
     def spec(self) -> InputSpec:

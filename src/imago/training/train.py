@@ -31,7 +31,7 @@ from imago.training.interrupt import ignore_in_worker
 from imago.training.loop import fit
 from imago.training.memory import free_memory
 from imago.training.optim import MovingAverage, build_optimiser
-from imago.training.pictures import BatchPlan, PhotoCache, Pictures, class_shares, frames_of
+from imago.training.pictures import BatchPlan, PhotoCache, Pictures, aspects_of, class_shares, frames_of
 from imago.training.preset import CHOICES, choose, fingerprint, stored, told
 from imago.training.progress import Display
 from imago.training.run import BEST, LAST, STATE, Progress, Run
@@ -143,8 +143,9 @@ def build(
         display.log_to(folder / "tensorboard", progress.step)
 
     sources = list(data.train)
+    aspects = aspects_of([sample for source in sources for sample in source.samples])
     plan = BatchPlan(
-        sources, frames_of(card.input, config.shapes), config.batch, config.epoch_photos, config.seed,
+        sources, frames_of(card.input, config.shapes, aspects), config.batch, config.epoch_photos, config.seed,
         fabric.global_rank, fabric.world_size,
     )  # fmt: skip
     workers = worker_count(config)
@@ -168,7 +169,9 @@ def build(
         f"{sum(p.numel() for p in net.parameters()):,} parameters, {len(data.labels)} classes; "
         f"{photos} photos to train on, {len(data.val_samples)} for validation; {device}, {precision}"
     )
-    return Run(config, folder, fabric, data, net, module, optimiser, average, plan, loader, card, progress, display)
+    return Run(
+        config, folder, fabric, data, net, module, optimiser, average, plan, loader, card, progress, display, aspects
+    )
 
 
 def open_checked(config: TrainConfig, root: Path, fabric: Fabric, display: Display, check: bool) -> RunData:

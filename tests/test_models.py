@@ -251,6 +251,7 @@ def test_stored_values(form: Form) -> None:
         ("segnet_basic", {"classes": 12}, 1_416_140),
         ("deeplabv3", {"classes": 21}, 42_004_074),
         ("deeplabv3", {"encoder": "resnet101", "classes": 21}, 60_996_202),
+        ("deeplabv3", {"encoder": "mobilenet_v3_large", "classes": 21}, 11_029_328),
         ("lraspp", {"classes": 21}, 3_221_538),
         ("enet", {"classes": 12}, 363_856),  # the paper: 0.37 M
     ],
@@ -292,6 +293,8 @@ def test_published_encoder_channels_of_any_number() -> None:
             "the encoder has 4 steps up, or 5 to full size; got 1 widths",
         ),
         ("unet", {"classes": "two"}, "architecture 'unet': "),
+        ("deeplabv3", {"encoder": "mobilenet_v3_large", "output_stride": 8}, "was asked for; use output_stride=16"),
+        ("pspnet", {"encoder": "vgg16"}, "this net wants one that can be dilated"),
     ],
 )
 def test_refusals_in_words(architecture: str, options: dict[str, Any], words: str) -> None:

@@ -145,17 +145,17 @@ def _deeplabv3(
     in_channels: int = 3,
     encoder: str = "resnet50",
     pretrained: bool = False,
-    output_stride: int = 8,
+    output_stride: int = 0,
     width: int = 256,
     multi_grid: Sequence[int] = (),
     rates: Sequence[int] = (),
     aux: bool = True,
 ) -> SegmentationNet:
-    """``rates`` empty: the paper's for ``output_stride``."""
+    """``output_stride`` 0: 8, or 16 with MobileNetV3; ``rates`` empty: the paper's for it."""
     from imago.models.deeplab3 import DeepLabV3
-    from imago.models.encoders import build_encoder
+    from imago.models.encoders import build_encoder, least_stride
 
-    maps = build_encoder(encoder, in_channels, pretrained, output_stride, multi_grid)
+    maps = build_encoder(encoder, in_channels, pretrained, output_stride or least_stride(encoder), multi_grid)
     return DeepLabV3(maps, classes, in_channels, width, aux, tuple(rates))
 
 

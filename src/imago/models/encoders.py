@@ -81,7 +81,11 @@ def build_encoder(
         else:
             encoder = _from_timm(name, in_channels, pretrained, output_stride)
     if encoder.strides[-1] > output_stride:
-        raise ModelError(f"encoder {name!r} ends at stride {encoder.strides[-1]}; {_DILATED}")
+        ends = encoder.strides[-1]
+        raise ModelError(
+            f"encoder {name!r} ends at stride {ends}, and output_stride {output_stride} was asked for; "
+            + (f"use output_stride={ends}" if ends == 16 else _DILATED)
+        )
     if multi_grid:
         set_multi_grid(encoder, name, tuple(multi_grid))
     return encoder
@@ -166,6 +170,11 @@ def _mobilenet_v3_large(in_channels: int, pretrained: bool, output_stride: int) 
             raise ModelError(f"encoder 'mobilenet_v3_large': published weights are for 3 channels; got {in_channels}")
         net.features[0][0] = nn.Conv2d(in_channels, 16, 3, stride=2, padding=1, bias=False)
     return TappedEncoder(net.features, (0, 2, 4, 16), (2, 4, 8, 16 if dilated else 32), (16, 24, 40, 960))
+
+
+def least_stride(name: str) -> int:
+    """What a net that wants fine maps asks of the encoder by default: 8, or 16 where that is all that there is."""
+    return 16 if name == "mobilenet_v3_large" else 8
 
 
 TORCHVISION: dict[str, Callable[[int, bool, int], Encoder]] = {

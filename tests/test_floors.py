@@ -34,7 +34,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # Where torch lives. All else is the base install.
 WALLED = ("imago.models", "imago.losses", "imago.training", "imago.export", "imago.inference.torch_engine")
 BASE_IN_MODELS = ("imago.models", "imago.models.catalogue", "imago.models.shipped")
-IMPORT_NAMES = {"pillow": "PIL", "opencv-contrib-python-headless": "cv2", "lightning-fabric": "lightning_fabric"}
+IMPORT_NAMES = {
+    "huggingface-hub": "huggingface_hub",
+    "pillow": "PIL",
+    "opencv-contrib-python-headless": "cv2",
+    "lightning-fabric": "lightning_fabric",
+}
 HEAVY = ("cv2", "onnxruntime", "rich", "PIL", "numpy", "torch")
 
 House = dict[str, str]  # module name -> source text

@@ -13,8 +13,9 @@ from PIL import Image
 
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import IGNORE
+from imago.core.runs import unpack
 from imago.data.check import check_samples
-from imago.data.coco import object_mask, open_coco, unpack_runs
+from imago.data.coco import object_mask, open_coco
 from imago.data.dataset import Dataset, open_dataset, survey
 from imago.data.grouping import parse_grouping
 from imago.data.masks import UNKNOWN, read_mask
@@ -374,8 +375,8 @@ def test_coco_objects_are_the_subject(tmp_path: Path) -> None:
 def test_run_lengths() -> None:
     mask = object_mask({"size": [2, 3], "counts": [1, 2, 3]}, (2, 3))
     assert mask.tolist() == [[False, True, False], [True, False, False]]  # column by column
-    assert unpack_runs("123") == [1, 2, 3]
-    assert unpack_runs("1230") == [1, 2, 3, 2]  # from the fourth on, the difference to the last but one
+    assert unpack("123") == [1, 2, 3]
+    assert unpack("1230") == [1, 2, 3, 2]  # from the fourth on, the difference to the last but one
 
 
 def test_samples_can_be_sent_to_other_processes(tiny_dataset: Path, tmp_path: Path) -> None:

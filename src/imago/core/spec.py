@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 
+from imago.core.boxes import clip
+
 SizeRule = Literal["squash", "letterbox", "area", "pad"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -26,6 +28,19 @@ class Fit:
     content_hw: tuple[int, int]  # size of the resized image inside the network's frame
     offset_yx: tuple[int, int]  # where its upper left corner lies in the frame
     frame_hw: tuple[int, int]  # what the network sees
+
+    def boxes_to_image(self, boxes: np.ndarray) -> np.ndarray:
+        """float32 (K, 4) x1 y1 x2 y2 in the network's frame -> in pixels of the image, cut to it."""
+        ratio = np.array(self.image_hw, np.float32) / np.array(self.content_hw, np.float32)  # y, x
+        shift = np.array([self.offset_yx[1], self.offset_yx[0]] * 2, np.float32)
+        moved = (boxes - shift) * np.array([ratio[1], ratio[0]] * 2, np.float32)
+        return clip(moved.astype(np.float32), self.image_hw)
+
+    def boxes_to_frame(self, boxes: np.ndarray) -> np.ndarray:
+        """The way there: float32 (K, 4) in pixels of the image -> in the network's frame."""
+        ratio = np.array(self.content_hw, np.float32) / np.array(self.image_hw, np.float32)
+        shift = np.array([self.offset_yx[1], self.offset_yx[0]] * 2, np.float32)
+        return (boxes * np.array([ratio[1], ratio[0]] * 2, np.float32) + shift).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from imago.core import runs
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, binary_labels
 from imago.data.dataset import Dataset, Sample
@@ -43,38 +44,14 @@ def object_mask(segmentation: Any, size_hw: tuple[int, int]) -> np.ndarray:
     """bool (H, W) of COCO's polygons (lists of x, y) or run lengths (column-major, plain list or packed text)."""
     if isinstance(segmentation, dict):
         counts = segmentation["counts"]
-        runs = counts if isinstance(counts, list) else unpack_runs(counts)
-        values = np.arange(len(runs)) % 2
         height, width = segmentation["size"]
-        return np.repeat(values, runs).astype(bool).reshape(width, height).T
+        return runs.mask_of(counts if isinstance(counts, list) else runs.unpack(counts), (height, width))
     mask = np.zeros(size_hw, np.uint8)
     for polygon in segmentation:
         # COCO's coordinates have the pixel's corner at whole numbers, OpenCV's its centre.
         points = np.round(np.array(polygon, np.float64).reshape(-1, 2) - 0.5).astype(np.int32)
         cv2.fillPoly(mask, [points], 1)
     return mask.astype(bool)
-
-
-def unpack_runs(text: str | bytes) -> list[int]:
-    """The packed text of COCO's run lengths: six bits a character, each run as the difference to the last but one."""
-    data = text.encode() if isinstance(text, str) else text
-    runs: list[int] = []
-    position = 0
-    while position < len(data):
-        value = shift = 0
-        more = True
-        while more:
-            bits = data[position] - 48
-            value |= (bits & 0x1F) << shift
-            more = bool(bits & 0x20)
-            position += 1
-            shift += 5
-            if not more and bits & 0x10:
-                value |= -1 << shift
-        if len(runs) > 2:
-            value += runs[-2]
-        runs.append(value)
-    return runs
 
 
 def open_coco(root: Path, licences: tuple[int, ...] = (), large: float = LARGE, channels: int = 3) -> Dataset:

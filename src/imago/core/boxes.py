@@ -1,0 +1,109 @@
+"""Boxes: float32 (K, 4), x1 y1 x2 y2 in pixels, corners at whole numbers (a box over one pixel is 0 0 1 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def as_boxes(boxes: object) -> np.ndarray:
+    """float32 (K, 4) of anything like it; an empty list is (0, 4). Raises ValueError."""
+    found = np.asarray(boxes, np.float32)
+    if found.size == 0:
+        return np.zeros((0, 4), np.float32)
+    if found.ndim != 2 or found.shape[1] != 4:
+        raise ValueError(f"boxes must be (K, 4), x1 y1 x2 y2; got shape {found.shape}")
+    return found
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """(K, 4) -> (K,) square pixels; 0 for a box that is none."""
+    return np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
+
+
+def iou_matrix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(K, 4) and (M, 4) -> (K, M): what two boxes have in common, divided by what either has; 0 where neither has."""
+    common = intersections(first, second)
+    either = area(first)[:, None] + area(second)[None] - common
+    return np.divide(common, either, out=np.zeros_like(common), where=either > 0)
+
+
+def intersections(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(K, 4) and (M, 4) -> (K, M) square pixels."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    return np.prod(np.maximum(high - low, 0), axis=2)
+
+
+def clip(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """The parts of the boxes that lie in an image of ``size_hw``."""
+    height, width = size_hw
+    return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+
+
+def from_xywh(boxes: object) -> np.ndarray:
+    """COCO's x y width height -> x1 y1 x2 y2."""
+    found = as_boxes(boxes)
+    return np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1)
+
+
+def to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """x1 y1 x2 y2 -> COCO's x y width height."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def from_centres(boxes: object, size_hw: tuple[int, int]) -> np.ndarray:
+    """YOLO's centre x, centre y, width, height as shares of the image -> x1 y1 x2 y2 in pixels."""
+    found = as_boxes(boxes)
+    scale = np.array([size_hw[1], size_hw[0]], np.float32)
+    centre, half = found[:, :2] * scale, found[:, 2:] * scale / 2
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def to_centres(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """x1 y1 x2 y2 in pixels -> YOLO's centre x, centre y, width, height as shares of the image."""
+    scale = np.array([size_hw[1], size_hw[0]], np.float32)
+    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2 / scale, (boxes[:, 2:] - boxes[:, :2]) / scale], axis=1)
+
+
+def nms(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
+    """Indices of the boxes that stay, the best score first: each takes away what it overlaps by more than ``iou``.
+
+    As ``torchvision.ops.nms``; of equal scores the first comes first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        order = rest[iou_matrix(boxes[best : best + 1], boxes[rest])[0] <= iou]
+    return np.array(kept, np.int64)
+
+
+def nms_by_class(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou: float) -> np.ndarray:
+    """``nms`` among the boxes of each class; all that stay, the best score first."""
+    if not len(boxes):
+        return np.zeros(0, np.int64)
+    kept = [np.flatnonzero(classes == value) for value in np.unique(classes)]
+    stay = np.concatenate([where[nms(boxes[where], scores[where], iou)] for where in kept])
+    return stay[np.argsort(-scores[stay], kind="stable")]
+
+
+def soft_nms(
+    boxes: np.ndarray, scores: np.ndarray, sigma: float = 0.5, least: float = 1e-3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and new scores: overlap lowers a score by exp(-IoU^2 / sigma) instead of taking the box away; below
+    ``least`` it goes (Bodla et al. 2017, arXiv:1704.04503, the Gaussian form)."""
+    left = scores.astype(np.float64).copy()
+    waiting = np.arange(len(boxes))
+    kept, found = [], []
+    while waiting.size:
+        at = int(np.argmax(left[waiting]))
+        best = int(waiting[at])
+        if left[best] < least:
+            break
+        kept.append(best)
+        found.append(left[best])
+        waiting = np.delete(waiting, at)
+        overlap = iou_matrix(boxes[best : best + 1], boxes[waiting])[0]
+        left[waiting] *= np.exp(-(overlap**2) / sigma)
+    return np.array(kept, np.int64), np.array(found, np.float32)

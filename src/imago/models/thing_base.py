@@ -1,0 +1,79 @@
+"""What every net that finds objects shares: three calls that never change the type of their answer.
+
+A net that is a ``ThingNet`` gives
+
+- ``forward(images)``: float (N, C, H, W) -> its raw outputs, a tuple of tensors as the net's own file says;
+- ``loss(images, targets)``: named terms, each a scalar, to be added up;
+- ``decode(outputs, frame_hw)``: ``Found`` for each image, in network pixels, after thresholds and non-maximum
+  suppression; ``frame_hw`` is the size of the images that ``forward`` saw.
+
+Classes are those of ``Labels``: 0 is the background, objects are 1 .. ``classes - 1``. Thresholds are attributes of the
+net (``score``, ``iou``, ``most``), so that export can write them into the graph. A net's images come normalised by its
+``InputSpec`` (ImageNet's mean and spread where it says nothing else); a published net that wants another scale (YOLO:
+0..1) undoes that in its first module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ThingTarget:
+    """The objects of one training picture, in network pixels."""
+
+    boxes: Tensor  # float32 (K, 4) x1 y1 x2 y2
+    classes: Tensor  # int64 (K,), 1 and more
+    masks: Tensor | None = None  # uint8 (K, H, W), 0 or 1
+    crowd: Tensor | None = None  # bool (K,): regions that are neither object nor background
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a net found in one image, the best score first."""
+
+    boxes: Tensor  # float32 (K, 4) x1 y1 x2 y2, network pixels
+    scores: Tensor  # float32 (K,), 0..1
+    classes: Tensor  # int64 (K,), 1 and more
+    masks: Tensor | None = None  # float32 (K, m, m), 0..1: what lies in each box, stretched to a square
+
+
+class ThingNet(nn.Module):
+    """Base of the nets that find objects. A subclass sets ``multiple`` and writes the three calls."""
+
+    multiple: int = 1  # sides of the input must be multiples of this
+    least: int = 1  # and at least this, pixels
+    has_masks: bool = False
+
+    def __init__(self, classes: int, in_channels: int) -> None:
+        super().__init__()
+        if classes < 2 or in_channels < 1:
+            raise ValueError(
+                f"classes counts the background and is 2 or more, in_channels 1 or more; got {classes}, {in_channels}"
+            )
+        self.classes = classes
+        self.in_channels = in_channels
+        self.score = 0.05  # least score of what is found
+        self.iou = 0.5  # overlap past which the weaker of two boxes goes
+        self.most = 100  # objects an image
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+    def loss(self, images: Tensor, targets: list[ThingTarget]) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def decode(self, outputs: tuple[Tensor, ...], frame_hw: tuple[int, int]) -> list[Found]:
+        raise NotImplementedError
+
+    def check(self, images: Tensor) -> None:
+        """Raises ValueError where the net cannot take ``images``."""
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(f"images must be (N, {self.in_channels}, H, W); got {tuple(images.shape)}")
+        height, width = images.shape[-2:]
+        if height % self.multiple or width % self.multiple or min(height, width) < self.least:
+            raise ValueError(
+                f"images are {height} x {width}; this net needs multiples of {self.multiple}, at least {self.least}"
+            )

@@ -94,7 +94,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 # Import names of what the train extra adds: asking for a command that needs them is no bug.
-TRAIN_PACKAGES = ("torch", "torchvision", "timm", "lightning_fabric", "lightning", "huggingface_hub", "safetensors", "onnx", "onnxscript")
+TRAIN_PACKAGES = (
+    "torch", "torchvision", "timm", "lightning_fabric", "lightning", "huggingface_hub", "safetensors", "onnx",
+    "onnxscript",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -46,6 +46,18 @@ def test_folders_must_agree_on_their_classes(root: Path, tmp_path: Path) -> None
         open_sources(tiny(tmp_path, data=(DataSource("tiny", group=BINARY, validate=False),)), root)
 
 
+def test_photos_kept_for_validation_by_name(root: Path, tmp_path: Path) -> None:
+    """In place of the folder's own split, in which scene06 and scene07 are kept."""
+    entry = DataSource("tiny", group=BINARY, val=("scene02", "scene07"))
+    data = open_sources(tiny(tmp_path, data=(entry,)), root)
+    assert [sample.name for sample in data.val["tiny"]] == ["scene02", "scene07"]
+    assert [sample.name for sample in data.train[0].samples] == [f"scene0{n}" for n in (0, 1, 3, 4, 5, 6)]
+    assert data.notes == ("tiny: 2 photos kept for validation by name, 6 to train on",)
+    with pytest.raises(DataError) as caught:
+        open_sources(tiny(tmp_path, data=(replace(entry, val=("scene02", "scene99")),)), root)
+    assert caught.value.faults == (f"{root}/tiny: val names 'scene99', of which there is no photo to keep back",)
+
+
 def sources(root: Path, weights: tuple[float, ...] = (1.0,)) -> list[Source]:
     data = tuple(DataSource("tiny", group=BINARY, weight=weight) for weight in weights)
     return list(open_sources(tiny(root, data=data), root).train)

@@ -15,6 +15,7 @@ from imago.core.labels import IGNORE
 from imago.data.augment import augment, border_weights
 from imago.data.augmentation import NO_AUGMENTATION, Augmentation
 from imago.data.backdrop import make_backdrop
+from imago.data.light import blur, relight
 from imago.data.window import choose_window, cut_window, rotate
 
 MOVES = Augmentation(
@@ -137,13 +138,17 @@ def test_turns_are_exact(field: str, turned: list[Callable[[np.ndarray], np.ndar
 
 
 def test_settings_that_are_off_draw_nothing() -> None:
-    """A recipe from before these settings makes the pictures that it made."""
+    """A recipe from before these settings makes the pictures that it made: the blur, which is drawn after them, too."""
     pair = coded_pair((60, 50), 3, 1)
-    how = replace(MOVES, flip_vertical=0, quarter_turns=0, elastic=0, close_up=0)
+    how = replace(MOVES, flip_vertical=0, quarter_turns=0, elastic=0, close_up=0, blur=1.0)
     one, two = np.random.default_rng(0), np.random.default_rng(0)
     image, label = choose_window(*pair, (32, 32), how, one)
     image, label = rotate(image, label, one.uniform(-how.rotate_deg, how.rotate_deg))
-    assert np.array_equal(augment(*pair, (32, 32), how, two)[1], label)
+    image = relight(image, how, one)
+    one.random()  # whether to blur
+    found = augment(*pair, (32, 32), how, two)
+    assert np.array_equal(found[1], label)
+    assert np.array_equal(found[0], blur(image, one))
 
 
 def test_another_seed_is_another_picture() -> None:

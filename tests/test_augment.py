@@ -23,8 +23,8 @@ MOVES = Augmentation(
     rotate_deg=25, elastic=0.6, elastic_px=15, colour=0, grey=0, blur=0, grain=0, jpeg=0,
 )  # fmt: skip
 EVERYTHING = Augmentation(
-    flip_vertical=0.5, quarter_turns=0.5, close_up=0.4, stretch=0.4, rotate_deg=40, elastic=0.7, colour=0.8, grey=0.5, blur=0.7, grain=0.7, jpeg=0.7, background=0.7,
-    second=0.7, border_px=2, border_weight=0.3,
+    flip_vertical=0.5, quarter_turns=0.5, close_up=0.4, stretch=0.4, rotate_deg=40, elastic=0.7, colour=0.8, grey=0.5,
+    blur=0.7, grain=0.7, jpeg=0.7, background=0.7, second=0.7, border_px=2, border_weight=0.3,
 )  # fmt: skip
 
 

@@ -57,9 +57,7 @@ def halves(*widths: int) -> np.ndarray:
         (np.array([[1, 1, 1, 9]]), np.array([[1, 1, 0, 0]]), (1, 1, 1), (1, 1, 1)),  # the truth's border counts nothing
     ],
 )
-def test_by_hand(
-    predicted: np.ndarray, truth: np.ndarray, rand: tuple[float, ...], info: tuple[float, ...]
-) -> None:
+def test_by_hand(predicted: np.ndarray, truth: np.ndarray, rand: tuple[float, ...], info: tuple[float, ...]) -> None:
     found = part_scores(predicted, truth)
     assert found.rand.tolist() == pytest.approx(rand)
     assert found.info.tolist() == pytest.approx(info, abs=1e-12)
@@ -152,7 +150,7 @@ def test_thick_borders_cost_nothing_once_they_are_thinned() -> None:
 
 
 def test_thresholds_and_ignored_pixels() -> None:
-    """The wall between two cells has a hole of probability 0.35: at 0.3 they are one, at 0.4 two. "Ignore" is no part."""
+    """A hole of probability 0.35 in the wall between two cells: at 0.3 they are one, at 0.4 two. "Ignore" is no part."""
     truth = np.ones((9, 9), np.uint8)
     truth[:, 4], truth[0] = 0, 255
     probability = np.where(truth == 1, 0.95, 0.05)

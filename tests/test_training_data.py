@@ -55,7 +55,7 @@ def test_photos_kept_for_validation_by_name(root: Path, tmp_path: Path) -> None:
     assert data.notes == ("tiny: 2 photos kept for validation by name, 6 to train on",)
     with pytest.raises(DataError) as caught:
         open_sources(tiny(tmp_path, data=(replace(entry, val=("scene02", "scene99")),)), root)
-    assert caught.value.faults == (f"{root}/tiny: val names 'scene99', of which there is no photo to keep back",)
+    assert caught.value.faults == (f"{root}/tiny: val names 'scene99', of which there is no photo",)
 
 
 def sources(root: Path, weights: tuple[float, ...] = (1.0,)) -> list[Source]:

@@ -1,8 +1,8 @@
 """Augmentation that moves image and mask together. NumPy and OpenCV; the same seed gives the same picture.
 
-The order: turn the photo (top to bottom, quarters) -> choose a window of it (scale, place, aspect, flip) -> bring it to
-the network's frame -> rotate -> deform -> another background -> a second subject -> light and colour -> blur -> grain ->
-JPEG.
+The order: turn the photo (top to bottom, quarters) -> choose a window of it (scale, place, aspect, flip) -> bring it
+to the network's frame -> rotate -> deform -> another background -> a second subject -> light and colour -> blur ->
+grain -> JPEG.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ predicted borders were thinned; of a probability map the best over thresholds. a
 alike. All scores run from 0 to 1, and 1 is best; the challenge's older "Rand error" is 1 - F without thinning.
 
 What a pair of pixels is taken for: parts of the truth are the 4-connected components of its foreground, and pixels of
-its border or of "ignore" count for nothing. Where the prediction has border inside them, each such pixel is a part of its
-own, as in the challenge's program.
+its border or of "ignore" count for nothing. Where the prediction has border inside them, each such pixel is a part of
+its own, as in the challenge's program.
 
 Differs from the challenge's program (Fiji's Trainable Segmentation), which was not run beside this: borders are thinned
 by letting all parts grow at the same speed until one pixel is left between them.
@@ -54,7 +54,7 @@ def part_scores(predicted: np.ndarray, truth: np.ndarray) -> PartScores:
     counted = truth != 0
     total = np.count_nonzero(counted)
     if not total:
-        raise ValueError("the truth has no foreground: all of it is border or ignored, so there are no parts to compare")
+        raise ValueError("the truth has no foreground: all of it is border or ignored; give a slice with cells")
     mine, its = predicted[counted].astype(np.int64), truth[counted].astype(np.int64)
     if min(mine.min(), its.min()) < 0:
         raise ValueError(f"parts are numbered from 1 up, 0 is border; got {min(mine.min(), its.min())}")
@@ -89,7 +89,7 @@ def score_curves(
     thin: bool = True,
     ignore: int = IGNORE,
 ) -> PartScores:
-    """``probability`` of foreground, float (H, W) 0..1; ``truth`` integer (H, W): 0 border, ``ignore``, else foreground.
+    """``probability`` of foreground, float (H, W) 0..1; ``truth`` integer (H, W): 0 border, ``ignore``, else cell.
 
     Gives the scores at each threshold, (T, 3) each.
     """

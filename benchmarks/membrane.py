@@ -2,8 +2,8 @@
 
     python benchmarks/membrane.py --model runs/membrane/model.onnx --data /path/to/data
 
-V_Rand and V_Info (see imago.metrics.rand) are means over slices at the one threshold that is best for all of them. It is
-chosen on the slices that are measured, as in the challenge.
+V_Rand and V_Info (see imago.metrics.rand) are means over slices at the one threshold that is best for all of them. It
+is chosen on the slices that are measured, as in the challenge.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ MEMBRANE, CELL = "membrane", "cell"
 PAPER = {"U-Net, 2015, 30 hidden slices": (0.0611, 0.0382)}
 CAVEAT = """\
 The paper's figures are of 30 other slices, whose truth was never given out, for a net trained on all 30 training
-slices; here 15 of 20 trained it, and the five measured come next in the same stack. So they are only roughly comparable. The
-challenge's errors are 1 - F: pixels at the best threshold, pairs of pixels (Rand) without thinning of borders."""
+slices; here 15 of 20 trained it, and the five measured come next in the same stack. So they are only roughly comparable.
+The challenge's errors are 1 - F: pixels at the best threshold, pairs of pixels (Rand) without thinning of borders."""
 
 
 def main() -> None:

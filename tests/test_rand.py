@@ -150,7 +150,7 @@ def test_thick_borders_cost_nothing_once_they_are_thinned() -> None:
 
 
 def test_thresholds_and_ignored_pixels() -> None:
-    """A hole of probability 0.35 in the wall between two cells: at 0.3 they are one, at 0.4 two. "Ignore" is no part."""
+    """A hole of probability 0.35 in the wall between two cells: at 0.3 they are one, at 0.4 two; "ignore" is none."""
     truth = np.ones((9, 9), np.uint8)
     truth[:, 4], truth[0] = 0, 255
     probability = np.where(truth == 1, 0.95, 0.05)

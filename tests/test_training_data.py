@@ -18,6 +18,7 @@ from tiny_run import BINARY, silent, tiny
 from imago.core.errors import DataError
 from imago.core.labels import Labels
 from imago.data.augmentation import Augmentation
+from imago.data.dataset import open_dataset
 from imago.training.config import DataSource
 from imago.training.pictures import BatchPlan, PhotoCache, Pictures, Source, class_shares, frames_of
 from imago.training.sources import open_sources
@@ -53,6 +54,10 @@ def test_photos_kept_for_validation_by_name(root: Path, tmp_path: Path) -> None:
     assert [sample.name for sample in data.val["tiny"]] == ["scene02", "scene07"]
     assert [sample.name for sample in data.train[0].samples] == [f"scene0{n}" for n in (0, 1, 3, 4, 5, 6)]
     assert data.notes == ("tiny: 2 photos kept for validation by name, 6 to train on",)
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    (tmp_path / "coco" / "annotations" / "instances_val.json").write_text("{}")
+    with pytest.raises(DataError, match="COCO's annotations have splits of their own; leave out val"):
+        open_dataset(tmp_path / "coco", val=("1",))
     with pytest.raises(DataError) as caught:
         open_sources(tiny(tmp_path, data=(replace(entry, val=("scene02", "scene99")),)), root)
     assert caught.value.faults == (f"{root}/tiny: val names 'scene99', of which there is no photo",)

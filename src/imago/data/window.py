@@ -12,6 +12,17 @@ from imago.core.spec import resize_image
 from imago.data.augmentation import CLOSEST, Augmentation, Pair
 
 
+def turn(image: np.ndarray, label: np.ndarray, how: Augmentation, rng: np.random.Generator) -> Pair:
+    """Top to bottom and by quarters, where nothing stands upright. Views: no pixel is copied."""
+    # Nothing is drawn where nothing is asked for: older recipes see the pictures that they saw.
+    if how.flip_vertical and rng.random() < how.flip_vertical:
+        image, label = image[::-1], label[::-1]
+    if how.quarter_turns and rng.random() < how.quarter_turns:
+        quarters = int(rng.integers(1, 4))
+        image, label = np.rot90(image, quarters), np.rot90(label, quarters)
+    return image, label
+
+
 def choose_window(
     image: np.ndarray, label: np.ndarray, frame_hw: tuple[int, int], how: Augmentation, rng: np.random.Generator
 ) -> Pair:

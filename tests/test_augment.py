@@ -254,3 +254,17 @@ def test_every_setting_has_its_remark_and_is_checked() -> None:
         assert field.metadata.get("help"), field.name
         with pytest.raises(ValueError, match=r"zoom|lies|must"):
             Augmentation(**{field.name: -1.0})
+
+
+def test_windows_at_the_photos_own_scale() -> None:
+    """A photo of 300 x 400 in a frame of 64 at zoom 1: just its own pixels; a smaller one is mirrored."""
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    label = np.zeros((300, 400), np.uint8)
+    for seed in range(4):
+        out, _, _ = augment(image, label, (64, 64), NO_AUGMENTATION, np.random.default_rng(seed), own_scale=True)
+        _, _, (x, y), _ = cv2.minMaxLoc(cv2.matchTemplate(image, out, cv2.TM_SQDIFF))
+        np.testing.assert_array_equal(out, image[y : y + 64, x : x + 64])
+    small = augment(
+        image[:20, :20], label[:20, :20], (64, 64), NO_AUGMENTATION, np.random.default_rng(1), own_scale=True
+    )
+    assert small[0].shape == (64, 64, 3)

@@ -24,13 +24,15 @@ def augment(
     how: Augmentation,
     rng: np.random.Generator,
     others: list[Pair] | None = None,
+    own_scale: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One training picture: image uint8 (h, w, C), label uint8 (h, w), weight float32 (h, w).
 
-    ``others`` are further photos (image, label), for backgrounds and second subjects.
+    ``others`` are further photos (image, label), for backgrounds and second subjects. ``own_scale``: windows show the
+    photo's own pixels, for nets that are used at a photo's own size (rule "pad"); else they are shares of the photo.
     """
     image, label = turn(image, label, how, rng)
-    image, label = choose_window(image, label, frame_hw, how, rng)
+    image, label = choose_window(image, label, frame_hw, how, rng, own_scale)
     if how.rotate_deg:
         image, label = rotate(image, label, rng.uniform(-how.rotate_deg, how.rotate_deg))
     if how.elastic and rng.random() < how.elastic:

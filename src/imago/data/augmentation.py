@@ -17,7 +17,9 @@ class Augmentation:
     flip: float = setting(0.5, "Share of photos mirrored left to right.")
     flip_vertical: float = setting(0.0, "Share of photos mirrored top to bottom (microscopy, aerial photos).")
     quarter_turns: float = setting(0.0, "Share of photos turned by 90, 180 or 270 degrees.")
-    zoom_min: float = setting(0.7, "Window's side relative to the photo's; below 1 zooms in.")
+    zoom_min: float = setting(
+        0.7, "Window's side relative to the photo's (--rule pad: to the frame's); below 1 zooms in."
+    )
     zoom_max: float = setting(1.25, "Above 1 shows the photo smaller, with its border repeated.")
     focus: float = setting(0.5, "Share of windows that are laid around a point of the subject (any class but 0).")
     close_up: float = setting(

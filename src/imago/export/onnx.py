@@ -54,6 +54,16 @@ class ExportReport:
     moved: int = 0  # pooling maxima that lie elsewhere than in torch, which was then given the file's
     samples: str = "the images given"  # what it was compared on, in words
 
+    @property
+    def remark(self) -> str:
+        """On pooling maxima that lie elsewhere; empty where there are none."""
+        if not self.moved:
+            return ""
+        return (
+            f"{self.moved} pooling maxima lie elsewhere than in torch, among values that are equal but for rounding; "
+            "torch was given the file's"
+        )
+
 
 class Probabilities(nn.Module):
     """The net as the file will hold it: the first output only, as probabilities."""

@@ -68,7 +68,7 @@ def finish(
         report = export_model(folder, config.half, say)
         say(
             f"{report.path}: {report.bytes / 1e6:.1f} MB, {report.sizes}; differs from torch by at most "
-            f"{report.largest_difference:.1e} on {report.samples}"
+            f"{report.largest_difference:.1e} on {report.samples}" + (f". {report.remark}" if report.remark else "")
         )
 
 

@@ -1,4 +1,4 @@
-"""Weights that torchvision publishes: fetched from a server on this machine, converted, and asked the same questions."""
+"""Weights that torchvision publishes: fetched from a server on this machine, converted, and asked the same."""
 
 from __future__ import annotations
 

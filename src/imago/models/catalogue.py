@@ -2,8 +2,8 @@
 
 U2-Net's are those of rembg's release v0.0.0: the authors' checkpoints as ONNX. The ``-voc`` ones are torchvision's, for
 PyTorch; they become an ``.onnx`` file on this machine (``imago.export.published``). Sizes and SHA-256 were compared
-over several independent public lists; torchvision's SHA-256 begin with the eight digits in the name of the file besides,
-and their sizes are those that torchvision states. Nothing here downloads: see ``imago.files.download``.
+over several independent public lists; torchvision's SHA-256 begin with the eight digits in the name of the file
+besides, and their sizes are those that torchvision states. Nothing here downloads: see ``imago.files.download``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,13 @@ _TORCHVISION = "https://download.pytorch.org/models/"
 
 
 def _voc(
-    name: str, architecture: str, options: dict[str, Any], file: str, size: int, sha256: str, scores: tuple[float, float]
+    name: str,
+    architecture: str,
+    options: dict[str, Any],
+    file: str,
+    size: int,
+    sha256: str,
+    scores: tuple[float, float],
 ) -> Published:
     """``scores``: mean IoU and pixel accuracy as torchvision states them."""
     card = ModelCard(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import cv2
@@ -14,15 +15,16 @@ from imago.core.labels import IGNORE
 from imago.data.augment import augment, border_weights
 from imago.data.augmentation import NO_AUGMENTATION, Augmentation
 from imago.data.backdrop import make_backdrop
-from imago.data.window import cut_window
+from imago.data.light import blur, relight
+from imago.data.window import choose_window, cut_window, rotate
 
 MOVES = Augmentation(
-    flip=0.5, zoom_min=0.4, zoom_max=1.6, focus=0.5, close_up=0.3, stretch=0.3, rotate_deg=25,
-    colour=0, grey=0, blur=0, grain=0, jpeg=0,
+    flip=0.5, flip_vertical=0.5, quarter_turns=0.6, zoom_min=0.4, zoom_max=1.6, focus=0.5, close_up=0.3, stretch=0.3,
+    rotate_deg=25, elastic=0.6, elastic_px=15, colour=0, grey=0, blur=0, grain=0, jpeg=0,
 )  # fmt: skip
 EVERYTHING = Augmentation(
-    close_up=0.4, stretch=0.4, rotate_deg=40, colour=0.8, grey=0.5, blur=0.7, grain=0.7, jpeg=0.7, background=0.7,
-    second=0.7, border_px=2, border_weight=0.3,
+    flip_vertical=0.5, quarter_turns=0.5, close_up=0.4, stretch=0.4, rotate_deg=40, elastic=0.7, colour=0.8, grey=0.5,
+    blur=0.7, grain=0.7, jpeg=0.7, background=0.7, second=0.7, border_px=2, border_weight=0.3,
 )  # fmt: skip
 
 
@@ -66,7 +68,10 @@ def test_image_and_mask_stay_together(
         assert agreement(out[inside][:, None], out_label[inside][:, None]) > 0.99
 
 
-@pytest.mark.parametrize("field", ["flip", "rotate_deg", "stretch", "close_up", "focus"])
+@pytest.mark.parametrize(
+    "field",
+    ["flip", "flip_vertical", "quarter_turns", "rotate_deg", "stretch", "elastic", "close_up", "focus"],
+)
 def test_each_move_alone(field: str) -> None:
     value = {"rotate_deg": 30.0, "stretch": 0.5}.get(field, 1.0)
     how = replace(NO_AUGMENTATION, **{field: value})
@@ -110,6 +115,40 @@ def test_everything_at_once(channels: int, photo_hw: tuple[int, int], frame_hw: 
         assert set(np.unique(first[1])) <= {0, 1, 2}
         assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert all(np.array_equal(a, b) for a, b in zip([a for p in [pair, *others] for a in p], before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("field", "turned"),
+    [
+        ("flip_vertical", [lambda a: a[::-1]]),
+        ("quarter_turns", [lambda a, k=k: np.rot90(a, k) for k in (1, 2, 3)]),
+    ],
+)
+def test_turns_are_exact(field: str, turned: list[Callable[[np.ndarray], np.ndarray]]) -> None:
+    """No pixel is mixed on the way, and each of the turns comes up."""
+    image, label = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8), coded_pair((40, 40), 1, 4)[1]
+    how = replace(NO_AUGMENTATION, **{field: 1.0})
+    seen = set()
+    for seed in range(20):
+        out, out_label, _ = augment(image, label, (40, 40), how, np.random.default_rng(seed))
+        which = next(i for i, turn in enumerate(turned) if np.array_equal(out, turn(image)))
+        assert np.array_equal(out_label, turned[which](label))
+        seen.add(which)
+    assert seen == set(range(len(turned)))
+
+
+def test_settings_that_are_off_draw_nothing() -> None:
+    """A recipe from before these settings makes the pictures that it made: the blur, which is drawn after them, too."""
+    pair = coded_pair((60, 50), 3, 1)
+    how = replace(MOVES, flip_vertical=0, quarter_turns=0, elastic=0, close_up=0, blur=1.0)
+    one, two = np.random.default_rng(0), np.random.default_rng(0)
+    image, label = choose_window(*pair, (32, 32), how, one)
+    image, label = rotate(image, label, one.uniform(-how.rotate_deg, how.rotate_deg))
+    image = relight(image, how, one)
+    one.random()  # whether to blur
+    found = augment(*pair, (32, 32), how, two)
+    assert np.array_equal(found[1], label)
+    assert np.array_equal(found[0], blur(image, one))
 
 
 def test_another_seed_is_another_picture() -> None:
@@ -197,6 +236,10 @@ def test_border_weights() -> None:
         ({"colour": -0.1}, "colour lies from 0 to 1; got -0.1"),
         ({"stretch": -1}, "stretch lies from 0 to 1"),
         ({"rotate_deg": -5}, "rotate_deg lies from 0 to 180"),
+        ({"elastic": 2}, "elastic lies from 0 to 1; got 2"),
+        ({"elastic_px": float("inf")}, "elastic_px must be 0 or more; got inf"),
+        ({"elastic_grid": 1}, "elastic_grid must be a whole number from 2 to 32; got 1"),
+        ({"elastic_grid": 2.5}, "elastic_grid must be a whole number from 2 to 32; got 2.5"),
         ({"border_px": -1}, "border_px must be 0 or more"),
         ({"border_weight": float("nan")}, "border_weight must be 0 or more"),
     ],
@@ -211,3 +254,17 @@ def test_every_setting_has_its_remark_and_is_checked() -> None:
         assert field.metadata.get("help"), field.name
         with pytest.raises(ValueError, match=r"zoom|lies|must"):
             Augmentation(**{field.name: -1.0})
+
+
+def test_windows_at_the_photos_own_scale() -> None:
+    """A photo of 300 x 400 in a frame of 64 at zoom 1: just its own pixels; a smaller one is mirrored."""
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    label = np.zeros((300, 400), np.uint8)
+    for seed in range(4):
+        out, _, _ = augment(image, label, (64, 64), NO_AUGMENTATION, np.random.default_rng(seed), own_scale=True)
+        _, _, (x, y), _ = cv2.minMaxLoc(cv2.matchTemplate(image, out, cv2.TM_SQDIFF))
+        np.testing.assert_array_equal(out, image[y : y + 64, x : x + 64])
+    small = augment(
+        image[:20, :20], label[:20, :20], (64, 64), NO_AUGMENTATION, np.random.default_rng(1), own_scale=True
+    )
+    assert small[0].shape == (64, 64, 3)

@@ -72,7 +72,8 @@ def prepare(folder: Path) -> dict[str, str]:
     write_tiny(folder / "mine.onnx", 3, labels=LABELS)
     write_tiny(folder / "cutter.onnx")
     home = folder / "home"
-    for name, classes in (("subject", 1), ("clothes", 3), ("u2netp", 1)):  # where the shipped ones are not there yet
+    named = {"subject": 1, "clothes": 3, "u2netp": 1, "lraspp-mobilenetv3-voc": 3}
+    for name, classes in named.items():  # where the shipped ones are not there yet, and for those to be downloaded
         write_tiny(home / "models" / f"{name}.onnx", classes)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**os.environ, "PATH": path, "IMAGO_HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}

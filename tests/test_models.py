@@ -1,4 +1,7 @@
-"""The gauntlet: every net, in a narrow form, walks through the same examination on images of 64 pixels."""
+"""The gauntlet: every net, in a narrow form, walks through the same examination on images of 64 pixels.
+
+Its last steps, the exported files, stand in test_models_export.py.
+"""
 
 from __future__ import annotations
 
@@ -316,36 +319,3 @@ def test_images_that_do_not_fit(form: Form) -> None:
 def test_loss_without_criterion() -> None:
     with pytest.raises(RuntimeError, match=r"set net\.criterion"):
         make(FORMS["unet"]).loss(noise(1, 3, 64, 64), Target(torch.zeros(1, 64, 64, dtype=torch.long)))
-
-
-class _First(nn.Module):
-    """The first output alone, as an exported net gives it."""
-
-    def __init__(self, net: SegmentationNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net(images)[0]
-
-
-@pytest.mark.slow
-@every_form
-def test_sizes_stay_free_in_onnx(form: Form, tmp_path: Path) -> None:
-    """Height and width of the example must not be frozen into the file."""
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    net = make(form).eval()
-    free = torch.export.Dim.DYNAMIC
-    program = torch.onnx.export(
-        _First(net).eval(), (noise(2, 3, 96, 128),), dynamo=True, dynamic_shapes=({0: free, 2: free, 3: free},)
-    )
-    assert program is not None
-    program.save(tmp_path / "net.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    sizes = [(64, 160), (96, 96)] if form.multiple > 1 else [(64, 160), (65, 101), (33, 200)]
-    for count, (height, width) in enumerate(sizes, start=1):
-        images = noise(count, 3, height, width)
-        answer = session.run(None, {session.get_inputs()[0].name: images.numpy()})[0]
-        with torch.no_grad():
-            torch.testing.assert_close(torch.from_numpy(answer), net(images)[0], rtol=1e-3, atol=1e-4)

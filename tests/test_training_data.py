@@ -18,6 +18,7 @@ from tiny_run import BINARY, silent, tiny
 from imago.core.errors import DataError
 from imago.core.labels import Labels
 from imago.data.augmentation import Augmentation
+from imago.data.dataset import open_dataset
 from imago.training.config import DataSource
 from imago.training.pictures import BatchPlan, PhotoCache, Pictures, Source, class_shares, frames_of
 from imago.training.sources import open_sources
@@ -44,6 +45,22 @@ def test_folders_must_agree_on_their_classes(root: Path, tmp_path: Path) -> None
     assert list(open_sources(tiny(tmp_path, data=twice), root).val) == ["tiny", "tiny (2)"]
     with pytest.raises(DataError, match="no validation photos"):
         open_sources(tiny(tmp_path, data=(DataSource("tiny", group=BINARY, validate=False),)), root)
+
+
+def test_photos_kept_for_validation_by_name(root: Path, tmp_path: Path) -> None:
+    """In place of the folder's own split, in which scene06 and scene07 are kept."""
+    entry = DataSource("tiny", group=BINARY, val=("scene02", "scene07"))
+    data = open_sources(tiny(tmp_path, data=(entry,)), root)
+    assert [sample.name for sample in data.val["tiny"]] == ["scene02", "scene07"]
+    assert [sample.name for sample in data.train[0].samples] == [f"scene0{n}" for n in (0, 1, 3, 4, 5, 6)]
+    assert data.notes == ("tiny: 2 photos kept for validation by name, 6 to train on",)
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    (tmp_path / "coco" / "annotations" / "instances_val.json").write_text("{}")
+    with pytest.raises(DataError, match="COCO's annotations have splits of their own; leave out val"):
+        open_dataset(tmp_path / "coco", val=("1",))
+    with pytest.raises(DataError) as caught:
+        open_sources(tiny(tmp_path, data=(replace(entry, val=("scene02", "scene99")),)), root)
+    assert caught.value.faults == (f"{root}/tiny: val names 'scene99', of which there is no photo",)
 
 
 def sources(root: Path, weights: tuple[float, ...] = (1.0,)) -> list[Source]:

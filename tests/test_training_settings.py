@@ -55,6 +55,8 @@ def test_settings_survive_the_file(tmp_path: Path) -> None:
         ("[augment]\nblurr = 1", "blurr"),
         ('[[data]]\npath = "x"\naugment = { flip = 7 }', "flip lies from 0 to 1; got 7"),
         ('[[data]]\npath = "x"\nweight = 0', "weight must be above 0"),
+        ('[[data]]\npath = "x"\nval = ["a", "b", "a"]', "x: val names a photo twice; got a, b, a"),
+        ('[[data]]\npath = "x"\nval = ["a"]\nlicences = [4]', "COCO's, which has splits of its own; leave out val"),
         ("size =", "not a TOML file"),
     ],
 )

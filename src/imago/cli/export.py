@@ -56,3 +56,5 @@ def export_command(
         f"compared with torch on {report.compared} {report.samples}: largest difference "
         f"{report.largest_difference:.2g}, mean {report.mean_difference:.2g} (allowed: {report.tolerance:.2g})"
     )
+    if report.remark:
+        click.echo(report.remark)

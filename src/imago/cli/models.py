@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from imago.core.card import ModelCard
 from imago.core.errors import ModelError
 from imago.files.download import download, models_folder
 from imago.files.modelfile import read_onnx_card, read_safetensors_card
-from imago.models.catalogue import CATALOGUE, recognise
+from imago.models.catalogue import CATALOGUE, Published, card_at, recognise
 from imago.models.find import find_model, models_on_disk
 from imago.models.shipped import shipped_models
 
@@ -44,18 +45,43 @@ def models_command(context: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--from", "address", metavar="URL", help="Another address of the same file; it is verified all the same.")
 def download_command(name: str, address: str | None) -> None:
-    """Fetch the published model NAME into the cache (IMAGO_HOME sets another place)."""
+    """Fetch the published model NAME into the cache (IMAGO_HOME sets another place).
+
+    Weights that are published for PyTorch are converted to .onnx, once; only this needs PyTorch.
+    """
     if name not in CATALOGUE:
         where = "comes with Imago" if name in shipped_models() else "is not to be downloaded"
         raise ModelError(f"model {name!r} {where}; to be had are {', '.join(CATALOGUE)}")
     entry = CATALOGUE[name]
-    if entry.path.is_file() and entry.path.stat().st_size == entry.remote.size:
+    if _is_there(entry):
         click.echo(f"{entry.path}: is there already", err=True)
         return
+    if entry.converted and importlib.util.find_spec("torch") is None:  # before anything is fetched
+        raise ModelError(
+            f"model {name!r} is published for PyTorch and converted once, for which torch is needed, which is not "
+            'installed; pip install "imago-seg[train]". Nothing was downloaded'
+        )
     remote = replace(entry.remote, address=address) if address else entry.remote
     with ByteMeter(name, remote.size) as meter:
-        download(remote, entry.path, meter.update)
-    click.echo(f"{entry.path}: {entry.remote.size / 1e6:.1f} MB, verified; licence {entry.card.licence}", err=True)
+        download(remote, entry.landing, meter.update)
+    click.echo(f"{entry.landing}: {remote.size / 1e6:.1f} MB, verified; licence {entry.card.licence}", err=True)
+    if entry.converted:
+        from imago.export.published import convert
+
+        report = convert(entry)
+        click.echo(
+            f"{entry.path}: {report.bytes / 1e6:.1f} MB, converted from it; answers as PyTorch does within "
+            f"{report.largest_difference:.1g}. The PyTorch file was removed",
+            err=True,
+        )
+
+
+def _is_there(entry: Published) -> bool:
+    if not entry.path.is_file():
+        return False
+    if not entry.converted:
+        return entry.path.stat().st_size == entry.remote.size
+    return _card_at(entry.path) is not None  # our own export is there whole or not at all
 
 
 @models_command.command("show")
@@ -83,11 +109,8 @@ def list_models() -> list[Listed]:
 
 def _card_at(path: Path) -> ModelCard | None:
     """The card of a file, None for a foreign or damaged one: a list shows what there is."""
-    entry = next((entry for entry in CATALOGUE.values() if entry.path == path), None)
-    if entry is not None:
-        return entry.card
     try:
-        return read_onnx_card(path)
+        return card_at(path) or read_onnx_card(path)
     except ModelError:
         return None
 

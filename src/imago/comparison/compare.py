@@ -22,7 +22,6 @@ from imago.evaluation.evaluate import evaluate
 from imago.evaluation.result import Evaluation
 from imago.files.writing import atomic_write
 from imago.inference.load import load
-from imago.metrics import confusion
 from imago.metrics.bootstrap import Difference, paired_difference
 
 PICTURES = 8  # validation images shown through every net
@@ -169,26 +168,11 @@ def _history(path: Path) -> tuple[dict[str, Any], ...]:
 
 
 def _against(best: Entry, entry: Entry) -> Entry:
-    function, first = _main_score(best.evaluation)
-    _, second = _main_score(entry.evaluation)
+    function, first = best.evaluation.main_score()
+    _, second = entry.evaluation.main_score()
     return Entry(
         entry.contestant, entry.evaluation, entry.cost, entry.history, paired_difference(function, first, second)
     )
-
-
-def _main_score(evaluation: Evaluation) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
-    """How ``evaluation.score`` follows from sums over images, and those of each image."""
-    assert evaluation.counts is not None
-    if evaluation.task == "semantic":
-        return confusion.mean_iou, evaluation.counts
-    scores = {image.name: image.score for image in evaluation.images}
-    values = np.array([scores[name] for name in evaluation.names])
-    known = np.isfinite(values)
-    return _ratio_of_sums, np.stack([np.where(known, values, 0), known], axis=1).astype(np.float64)
-
-
-def _ratio_of_sums(sums: np.ndarray) -> np.ndarray:
-    return np.divide(sums[..., 0], sums[..., 1], out=np.full(sums.shape[:-1], np.nan), where=sums[..., 1] > 0)
 
 
 def _plain(difference: Difference) -> dict[str, float | None]:

@@ -71,6 +71,17 @@ class Labels:
         )
 
 
+_VOC = (
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
+    "pottedplant sheep sofa train tvmonitor"
+)
+
+
+def voc_labels() -> Labels:
+    """Background and the 20 classes of PASCAL VOC, in its order and in its colours."""
+    return Labels(tuple(_VOC.split()))
+
+
 def binary_labels(name: str = "subject") -> Labels:
     """Background and one foreground class, which is drawn in a light green."""
     return Labels(names=("background", name), colours=((0, 0, 0), (64, 200, 96)))

@@ -15,7 +15,11 @@ class Augmentation:
     """How far the training photos are changed. Everything at 0 leaves only the resize to the frame."""
 
     flip: float = setting(0.5, "Share of photos mirrored left to right.")
-    zoom_min: float = setting(0.7, "Window's side relative to the photo's; below 1 zooms in.")
+    flip_vertical: float = setting(0.0, "Share of photos mirrored top to bottom (microscopy, aerial photos).")
+    quarter_turns: float = setting(0.0, "Share of photos turned by 90, 180 or 270 degrees.")
+    zoom_min: float = setting(
+        0.7, "Window's side relative to the photo's (--rule pad: to the frame's); below 1 zooms in."
+    )
     zoom_max: float = setting(1.25, "Above 1 shows the photo smaller, with its border repeated.")
     focus: float = setting(0.5, "Share of windows that are laid around a point of the subject (any class but 0).")
     close_up: float = setting(
@@ -23,6 +27,9 @@ class Augmentation:
     )
     stretch: float = setting(0.15, "Largest change of aspect, as a share.")
     rotate_deg: float = setting(10.0, "Largest turn to either side, in degrees.")
+    elastic: float = setting(0.0, "Share of photos pulled about as if they were elastic: tissue, cells.")
+    elastic_px: float = setting(10.0, "How far, as a standard deviation in pixels of a frame of 512 x 512.")
+    elastic_grid: int = setting(3, "Points a side of the grid that is pulled; more make smaller waves.")
     colour: float = setting(0.3, "Strength of brightness, contrast, saturation and tint, 0 to 1.")
     grey: float = setting(0.05, "Share of photos without colour.")
     blur: float = setting(0.15, "Share of photos blurred.")
@@ -47,12 +54,17 @@ class Augmentation:
                 raise ValueError(f"{name} lies from 0 to 1; got {getattr(self, name)}")
         if not 0 <= self.rotate_deg <= 180:
             raise ValueError(f"rotate_deg lies from 0 to 180; got {self.rotate_deg}")
-        for name in ("border_px", "border_weight"):
+        if self.elastic_grid not in range(2, 33):
+            raise ValueError(f"elastic_grid must be a whole number from 2 to 32; got {self.elastic_grid}")
+        for name in ("elastic_px", "border_px", "border_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
 
 
-SHARES = ("flip", "focus", "close_up", "stretch", "colour", "grey", "blur", "grain", "jpeg", "background", "second")
+SHARES = (
+    "flip", "flip_vertical", "quarter_turns", "focus", "close_up", "stretch", "elastic", "colour", "grey", "blur",
+    "grain", "jpeg", "background", "second",
+)  # fmt: skip
 CLOSEST = 1 / 5  # the closest close-up's side relative to the photo's
 
 NO_AUGMENTATION = Augmentation(

@@ -9,7 +9,7 @@ files every tenth photo by the hash of its name becomes validation, the same one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,15 +81,22 @@ class LabelReader:
         return np.array(self.table, np.uint8)[stored]
 
 
-def open_dataset(root: Path | str, grouping: Grouping | None = None, channels: int = 3) -> Dataset:
-    """Opens the data set in ``root``. Raises DataError that says what was expected and lists faults of naming."""
-    dataset, faults = survey(Path(root), grouping, channels)
+def open_dataset(
+    root: Path | str, grouping: Grouping | None = None, channels: int = 3, val: Sequence[str] = ()
+) -> Dataset:
+    """Opens the data set in ``root``. Raises DataError that says what was expected and lists faults of naming.
+
+    ``val``: names of the photos that are kept for validation, in place of the folder's own split.
+    """
+    dataset, faults = survey(Path(root), grouping, channels, val)
     if faults:
         raise DataError(f"{root}: {len(faults)} fault{'s' if len(faults) > 1 else ''} in the data set", faults)
     return dataset
 
 
-def survey(root: Path, grouping: Grouping | None = None, channels: int = 3) -> tuple[Dataset, tuple[str, ...]]:
+def survey(
+    root: Path, grouping: Grouping | None = None, channels: int = 3, val: Sequence[str] = ()
+) -> tuple[Dataset, tuple[str, ...]]:
     """What can be opened in ``root``, and the faults of naming: missing pairs, two files of one name, wrong splits.
 
     So that the pixels of the good pairs can be looked at as well, and all faults be told at once. Raises DataError
@@ -102,6 +109,8 @@ def survey(root: Path, grouping: Grouping | None = None, channels: int = 3) -> t
 
         if grouping is not None:
             raise DataError(f"{root}: COCO's objects are the subject or not; there are no labels to group")
+        if val:
+            raise DataError(f"{root}: COCO's annotations have splits of their own; leave out val")
         return open_coco(root, channels=channels), ()
     found = find_layout(root)
     photos, label_files = found.photos, found.masks
@@ -110,6 +119,8 @@ def survey(root: Path, grouping: Grouping | None = None, channels: int = 3) -> t
         classes = classes.grouped(grouping)
     names = sorted(photos.keys() & label_files.keys())
     divided = found.splits or find_splits(root, names, photos.keys() | label_files.keys())
+    if val:
+        divided = divided.keeping(val, root)
     samples = {
         name: Sample(
             name,

@@ -18,6 +18,14 @@ class Splits:
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
+    def keeping(self, val: Sequence[str], root: Path) -> Splits:
+        """The same photos with just ``val`` kept for validation; those of a test split stay there."""
+        rest = tuple(dict.fromkeys(n for split, names in self.members.items() if split != "test" for n in names))
+        faults = tuple(f"{root}: val names {n!r}, of which there is no photo" for n in val if n not in rest)
+        members = {"train": tuple(n for n in rest if n not in val), "val": tuple(n for n in val if n in rest)}
+        note = f"{len(members['val'])} photos kept for validation by name, {len(members['train'])} to train on"
+        return Splits({**self.members, **members}, (note,), (*self.faults, *faults))
+
 
 def is_validation(name: str) -> bool:
     """Every tenth name or so, by its hash: the same ones on every machine and after photos are added."""

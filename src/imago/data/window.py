@@ -12,9 +12,27 @@ from imago.core.spec import resize_image
 from imago.data.augmentation import CLOSEST, Augmentation, Pair
 
 
+def turn(image: np.ndarray, label: np.ndarray, how: Augmentation, rng: np.random.Generator) -> Pair:
+    """Top to bottom and by quarters, where nothing stands upright. Views: no pixel is copied."""
+    # Nothing is drawn where nothing is asked for: older recipes see the pictures that they saw.
+    if how.flip_vertical and rng.random() < how.flip_vertical:
+        image, label = image[::-1], label[::-1]
+    if how.quarter_turns and rng.random() < how.quarter_turns:
+        quarters = int(rng.integers(1, 4))
+        image, label = np.rot90(image, quarters), np.rot90(label, quarters)
+    return image, label
+
+
 def choose_window(
-    image: np.ndarray, label: np.ndarray, frame_hw: tuple[int, int], how: Augmentation, rng: np.random.Generator
+    image: np.ndarray,
+    label: np.ndarray,
+    frame_hw: tuple[int, int],
+    how: Augmentation,
+    rng: np.random.Generator,
+    own_scale: bool = False,
 ) -> Pair:
+    """A part of the photo, in the frame. ``own_scale``: at zoom 1 a pixel of the photo is one of the frame; else the
+    window at zoom 1 covers the photo."""
     height, width = label.shape
     if how.close_up and rng.random() < how.close_up:
         zoom = math.exp(rng.uniform(math.log(CLOSEST), math.log(max(how.zoom_min, CLOSEST))))
@@ -25,7 +43,10 @@ def choose_window(
     # A window with the frame's aspect that would cover the photo at zoom 1, stretched a little.
     aspect = frame_hw[1] / frame_hw[0] * math.exp(rng.uniform(-how.stretch, how.stretch))
     window_h = max(height, width / aspect) * zoom if zoom >= 1 else math.sqrt(height * width / aspect) * zoom
-    if zoom == 1 and not how.stretch:  # nothing but the resize was asked for
+    if own_scale:
+        window_h = math.sqrt(frame_hw[0] * frame_hw[1] / aspect) * zoom
+        window_w = window_h * aspect
+    elif zoom == 1 and not how.stretch:  # nothing but the resize was asked for
         window_h, window_w = float(height), float(width)
     else:
         window_w = window_h * aspect
@@ -35,6 +56,8 @@ def choose_window(
         if not focused or not inner.size or 0.02 < np.count_nonzero(inner) / inner.size < 0.93:
             break
         y, x = _place(label, (window_h, window_w), focused, top, rng)
+    if own_scale:
+        y, x = round(y), round(x)  # at zoom 1 pixel for pixel, not blurred by half of one
     flip = rng.random() < how.flip
     return cut_window(image, label, (y, x, window_h, window_w), frame_hw, flip)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from imago.core.card import Task
 from imago.core.labels import Labels
+from imago.metrics import confusion
 from imago.metrics.bootstrap import Interval
 
 # Every score in the summary, in the order of the table. "Over images": each image counts alike. The others are pooled:
@@ -78,6 +80,17 @@ class Evaluation:
     def score(self) -> float:
         """The one number that models are compared by: ``iou_image_mean`` (binary) or ``mean_iou``."""
         return self.summary["iou_image_mean" if self.task == "binary" else "mean_iou"].mean
+
+    def main_score(self) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
+        """How ``score`` follows from sums over images, and those of each image, in the order of ``names``: what
+        ``metrics.bootstrap.paired_difference`` takes."""
+        assert self.counts is not None
+        if self.task == "semantic":
+            return confusion.mean_iou, self.counts
+        scores = {image.name: image.score for image in self.images}
+        values = np.array([scores[name] for name in self.names])
+        known = np.isfinite(values)
+        return _ratio_of_sums, np.stack([np.where(known, values, 0), known], axis=1).astype(np.float64)
 
     def worst(self, count: int) -> tuple[ImageScores, ...]:
         """The ``count`` images with the lowest score, the lowest first."""
@@ -158,3 +171,7 @@ def _aligned(rows: list[tuple[str, ...]]) -> str:
         lines.append("  ".join(cells).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def _ratio_of_sums(sums: np.ndarray) -> np.ndarray:
+    return np.divide(sums[..., 0], sums[..., 1], out=np.full(sums.shape[:-1], np.nan), where=sums[..., 1] > 0)

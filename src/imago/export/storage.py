@@ -28,11 +28,13 @@ def store_half(model: onnx.ModelProto) -> None:
     """Store the large float32 weights as float16, each followed by a Cast back to float32.
 
     ONNX Runtime folds a Cast of a constant while it loads, so the net runs in float32 at float32's speed; a graph
-    that computes in float16 would be several times slower on a CPU. Values beyond float16's reach (65504) stay float32.
+    that computes in float16 would be several times slower on a CPU. Values beyond float16's reach (65504) stay float32,
+    and so do the weights that decide where a pooling maximum lies (see ``before_places``).
     """
     casts = []
+    kept = before_places(model.graph)
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT:
+        if tensor.data_type != TensorProto.FLOAT or tensor.name in kept:
             continue
         values = numpy_helper.to_array(tensor)
         if values.size < SMALL or np.abs(values).max() > np.finfo(np.float16).max:
@@ -43,3 +45,26 @@ def store_half(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     model.graph.ClearField("node")
     model.graph.node.extend(nodes)
+
+
+def before_places(graph: onnx.GraphProto) -> set[str]:
+    """Names of all tensors from which a pool's places are calculated, where the graph hands places on (ENet, SegNet).
+
+    Every other operation answers a small change with a small change. The place of a maximum jumps: where two of the
+    four values are nearly equal, a rounded weight swaps them, and the decoder puts the value on another pixel.
+    """
+    maker = {name: node for node in graph.node for name in node.output}
+    used = {name for node in graph.node for name in node.input}
+    found: set[str] = set()
+    waiting = [
+        name
+        for node in graph.node
+        if node.op_type == "MaxPool" and len(node.output) > 1 and node.output[1] in used
+        for name in node.input
+    ]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += maker[name].input if name in maker else ()
+    return found

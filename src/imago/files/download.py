@@ -46,15 +46,22 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_there(remote: Remote, path: Path) -> bool:
+    """Whether ``path`` is the remote file, by size and SHA-256."""
+    return path.is_file() and path.stat().st_size == remote.size and sha256_of(path) == remote.sha256
+
+
 def download(remote: Remote, target: Path, on_progress: Callable[[int, int], None] | None = None) -> Path:
     """Fetch ``remote`` to ``target`` (its folder is made) and return ``target``.
 
     What has come is kept in ``target.part``, so that the next call goes on where this one stopped. Size and SHA-256 are
-    checked before the file gets its name; a wrong file is removed. ``on_progress(bytes so far, bytes in all)``.
-    Raises DownloadError.
+    checked before the file gets its name; a wrong file is removed. A ``target`` that is the file already is left as it
+    is. ``on_progress(bytes so far, bytes in all)``. Raises DownloadError.
     """
     part = target.with_name(target.name + ".part")
     try:
+        if is_there(remote, target):
+            return target
         target.parent.mkdir(parents=True, exist_ok=True)
         if part.exists() and part.stat().st_size > remote.size:
             part.unlink()

@@ -8,7 +8,7 @@ from pathlib import Path
 from imago.core.errors import ModelError
 from imago.inference.engine import Engine
 from imago.inference.predictor import Predictor
-from imago.models.catalogue import CATALOGUE
+from imago.models.catalogue import card_at
 from imago.models.find import find_model
 
 
@@ -32,9 +32,7 @@ def load_engine(
         return _torch_engine(path, device)
     from imago.inference.onnx_engine import OnnxEngine
 
-    # A downloaded file was verified when it came: its card is known by its name.
-    entry = next((entry for entry in CATALOGUE.values() if entry.path == path), None)
-    return OnnxEngine(path, threads, device, entry.card if entry else None, keep_memory)
+    return OnnxEngine(path, threads, device, card_at(path), keep_memory)
 
 
 def _torch_engine(path: Path, device: str | None) -> Engine:

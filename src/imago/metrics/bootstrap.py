@@ -85,6 +85,9 @@ class Difference:
     high: float
     p: float  # two-sided: how often a difference of the other sign, or none, is drawn, twice; at least 1 / resamples
 
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
     @property
     def real(self) -> bool:
         """0 lies outside the 95 % interval."""

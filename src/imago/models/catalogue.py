@@ -1,16 +1,19 @@
 """Published weights that can be downloaded by name: address, size, checksum, licence, and the card they lack.
 
-The files are those of rembg's release v0.0.0: the authors' checkpoints as ONNX. Sizes and SHA-256 were compared over
-several independent public lists. Nothing here downloads: see ``imago.files.download``.
+U2-Net's are those of rembg's release v0.0.0: the authors' checkpoints as ONNX. The ``-voc`` ones are torchvision's, for
+PyTorch; they become an ``.onnx`` file on this machine (``imago.export.published``). Sizes and SHA-256 were compared
+over several independent public lists; torchvision's SHA-256 begin with the eight digits in the name of the file
+besides, and their sizes are those that torchvision states. Nothing here downloads: see ``imago.files.download``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from imago.core.card import ModelCard
-from imago.core.labels import binary_labels
+from imago.core.labels import binary_labels, voc_labels
 from imago.core.spec import InputSpec
 from imago.files.download import Remote, models_folder, sha256_of
 
@@ -21,11 +24,17 @@ class Published:
 
     remote: Remote
     card: ModelCard
+    converted: bool = False  # the remote holds PyTorch's weights, from which ``path`` is made here
 
     @property
     def path(self) -> Path:
-        """Where it lies once it is downloaded."""
+        """Where the model lies once it is downloaded."""
         return models_folder() / f"{self.card.name}.onnx"
+
+    @property
+    def landing(self) -> Path:
+        """Where the remote file itself comes to lie: ``path``, or PyTorch's weights until they are converted."""
+        return models_folder() / f"{self.card.name}.pth" if self.converted else self.path
 
 
 _RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
@@ -47,6 +56,41 @@ def _u2net(name: str, architecture: str, size: int, sha256: str, foreground: str
         note=note,
     )
     return Published(Remote(f"{_RELEASE}{name}.onnx", size, sha256), card)
+
+
+_TORCHVISION = "https://download.pytorch.org/models/"
+
+
+def _voc(
+    name: str,
+    architecture: str,
+    options: dict[str, Any],
+    file: str,
+    size: int,
+    sha256: str,
+    scores: tuple[float, float],
+) -> Published:
+    """``scores``: mean IoU and pixel accuracy as torchvision states them."""
+    card = ModelCard(
+        name=name,
+        architecture=architecture,
+        options={"classes": 21, "in_channels": 3, **options},
+        task="semantic",
+        labels=voc_labels(),
+        # torchvision brings the shorter side to 520. A rule for the area costs the same for every photo; at 4:3, the
+        # usual shape of COCO's photos, 600 x 600 is torchvision's size (520 x 696), multiples of the nets' stride.
+        input=InputSpec(rule="area", size_hw=(600, 600), multiple=8),
+        scores={"coco-val2017/mean_iou": scores[0], "coco-val2017/pixel_accuracy": scores[1]},
+        data=(
+            "COCO train2017, the photos with any of PASCAL VOC's 20 classes, labelled as VOC does (annotations CC BY "
+            "4.0; the photos under their Flickr owners' terms)",
+            "ImageNet-1k, on which the encoder began (for research use)",
+        ),
+        licence="BSD-3-Clause",
+        note=f"Published by torchvision ({file}). Learnt from COCO's photos with VOC's 21 labels, not from VOC. The "
+        "scores are torchvision's own, with the shorter side at 520 pixels; here a photo gets about 600 x 600 in area.",
+    )
+    return Published(Remote(_TORCHVISION + file, size, sha256), card, converted=True)
 
 
 CATALOGUE: dict[str, Published] = {
@@ -79,8 +123,68 @@ CATALOGUE: dict[str, Published] = {
             "Supervisely Person (for research use)",
             "Official weights of U2-Net (Qin et al. 2020) for people.",
         ),
+        _voc(
+            "lraspp-mobilenetv3-voc",
+            "lraspp",
+            {"encoder": "mobilenet_v3_large"},
+            "lraspp_mobilenet_v3_large-d234d4ea.pth",
+            13_097_061,
+            "d234d4eae9d55d5f76de18b77cf0dc62c66fe5c5482758209d00f950c92bb280",
+            (0.579, 0.912),
+        ),
+        _voc(
+            "deeplabv3-mobilenetv3-voc",
+            "deeplabv3",
+            {"encoder": "mobilenet_v3_large", "output_stride": 16, "rates": [12, 24, 36]},
+            "deeplabv3_mobilenet_v3_large-fc3c493d.pth",
+            44_356_159,
+            "fc3c493d68e89cc31ef488c803d5d7dd2f3190fb570598faa49fef69be8e5e70",
+            (0.603, 0.912),
+        ),
+        _voc(
+            "deeplabv3-resnet50-voc",
+            "deeplabv3",
+            {"encoder": "resnet50"},
+            "deeplabv3_resnet50_coco-cd0a2569.pth",
+            168_312_152,
+            "cd0a25694c4a0f7106b38f4938bf90a874f2f241cc410b8f63c7024399538f06",
+            (0.664, 0.924),
+        ),
+        _voc(
+            "deeplabv3-resnet101-voc",
+            "deeplabv3",
+            {"encoder": "resnet101"},
+            "deeplabv3_resnet101_coco-586e9e4e.pth",
+            244_545_539,
+            "586e9e4e203fcbf17e1ad45533d8d33ab133fc762bf03101c5dd743995c08c0d",
+            (0.674, 0.924),
+        ),
+        _voc(
+            "fcn-resnet50-voc",
+            "fcn",
+            {"encoder": "resnet50"},
+            "fcn_resnet50_coco-1167a1af.pth",
+            141_567_418,
+            "1167a1affa42e1e62858f8d3fac12d109e0108327ffc91c5855a324b11683c36",
+            (0.605, 0.914),
+        ),
+        _voc(
+            "fcn-resnet101-voc",
+            "fcn",
+            {"encoder": "resnet101"},
+            "fcn_resnet101_coco-7ecb50ca.pth",
+            217_800_805,
+            "7ecb50ca17844860a70d5ed0c748d997cf8adb62932abaa0233430c68594d749",
+            (0.637, 0.919),
+        ),
     )
 }
+
+
+def card_at(path: Path) -> ModelCard | None:
+    """The card of a published file that lies in its place; it was verified when it came. None for all others, and for
+    converted ones, which carry their own."""
+    return next((entry.card for entry in CATALOGUE.values() if entry.path == path and not entry.converted), None)
 
 
 def recognise(path: Path) -> ModelCard | None:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imago.models.base import SegmentationNet
-from imago.models.segnet import pool, unpool
+from imago.models.segnet import pool_with_places, unpool
 
 Kind = Literal["plain", "asymmetric", "shrink"]
 
@@ -65,6 +65,7 @@ class Bottleneck(nn.Module):
             *(nn.Conv2d(inner, out_channels, 1, bias=False), norm(out_channels), nn.Dropout2d(dropout)),
         )
         self.act = nn.PReLU(out_channels)
+        self.pool = pool_with_places()
         self.filling = out_channels - in_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ class Bottleneck(nn.Module):
 
     def shrink(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) -> (N, out, H / 2, W / 2), and the places of the C maxima."""
-        pooled, places = pool(x)
+        pooled, places = self.pool(x)
         return self.act(F.pad(pooled, (0, 0, 0, 0, 0, self.filling)) + self.main(x)), places
 
 

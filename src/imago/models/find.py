@@ -27,9 +27,11 @@ def find_model(model: str | Path) -> Path:
     if text in on_disk:
         return on_disk[text]
     if text in CATALOGUE:
-        size = CATALOGUE[text].remote.size / 1e6
+        entry = CATALOGUE[text]
+        needs = ' (once, with PyTorch: pip install "imago-seg[train]")' if entry.converted else ""
         raise ModelError(
-            f"model {text!r} is not on this machine ({size:.1f} MB); get it with: imago models download {text}"
+            f"model {text!r} is not on this machine ({entry.remote.size / 1e6:.1f} MB); get it with: "
+            f"imago models download {text}{needs}"
         )
     names = sorted({*shipped, *on_disk, *CATALOGUE})
     raise ModelError(

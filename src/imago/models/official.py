@@ -12,18 +12,13 @@ The names in those files come from the authors' code (github.com/xuebinqin/U-2-N
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from imago.core.errors import ModelError
 from imago.models.base import SegmentationNet
 from imago.models.checkpoint import copy_strictly
+from imago.models.state_dict import read_state_dict
 
 _STAGE = re.compile(r"stage([1-6])(d?)\.rebnconv(in|[1-7])(d?)\.(conv|bn)_s1\.(\w+)")
 _SIDE = re.compile(r"side([1-6])\.(\w+)")
@@ -48,7 +43,7 @@ def load_official(net: SegmentationNet, path: Path) -> None:
     with the same names. No code from the file is run. Raises ModelError that names the file where it does not fit.
     """
     named = {}
-    for official, tensor in _read(path).items():
+    for official, tensor in read_state_dict(path).items():
         name = our_name(official)
         if name is None:
             raise ModelError(
@@ -56,18 +51,3 @@ def load_official(net: SegmentationNet, path: Path) -> None:
             )
         named[name] = tensor
     copy_strictly(net, named, path)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)  # refuses all but tensors and plain values
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: there is no such file") from error
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: not a whole file of weights ({reason}); download it again") from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ModelError(f"{path}: expected a table of names and tensors (a state dict); save net.state_dict() alone")
-    return tensors

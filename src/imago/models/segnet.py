@@ -8,7 +8,6 @@ biases there (section 3.2). The paper's local contrast normalisation is left to 
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imago.models import vgg
@@ -16,9 +15,12 @@ from imago.models.base import SegmentationNet
 from imago.models.blocks import conv_norm
 
 
-def pool(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, C, H, W) -> the largest of each 2 x 2, and its flat place in the H x W map."""
-    return F.max_pool2d(x, 2, return_indices=True)
+def pool_with_places() -> nn.MaxPool2d:
+    """(N, C, H, W) -> the largest of each 2 x 2, and its flat place in the H x W map.
+
+    A module, not a function, so that the export can hook into it (see imago.export.compare).
+    """
+    return nn.MaxPool2d(2, return_indices=True)
 
 
 def unpool(x: Tensor, places: Tensor) -> Tensor:
@@ -40,6 +42,7 @@ class SegNet(SegmentationNet):
         super().__init__(classes, in_channels)
         channels = vgg.stage_channels(width)
         self.encoder = vgg.vgg16_stages(in_channels, width, norm=True)
+        self.pool = pool_with_places()
         self.decoder = nn.ModuleList()  # coarse to fine
         for depth, inside, after in zip(reversed(vgg.DEPTHS), channels[::-1], [*channels[-2::-1], 0], strict=True):
             layers: list[nn.Module] = [conv_norm(inside, inside) for _ in range(depth - 1)]
@@ -54,7 +57,7 @@ class SegNet(SegmentationNet):
         x = images
         remembered = []
         for stage in self.encoder:
-            x, places = pool(stage(x))  # (N, ., H / 2^i, W / 2^i)
+            x, places = self.pool(stage(x))  # (N, ., H / 2^i, W / 2^i)
             remembered.append(places)
         for stage, places in zip(self.decoder, reversed(remembered), strict=True):
             x = stage(unpool(x, places))
@@ -69,6 +72,7 @@ class SegNetBasic(SegmentationNet):
     def __init__(self, classes: int = 12, in_channels: int = 3, width: int = 64) -> None:
         super().__init__(classes, in_channels)
         self.encoder = nn.ModuleList(conv_norm(i, width, 7) for i in (in_channels, width, width, width))
+        self.pool = pool_with_places()
         self.decoder = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, 7, padding=3, bias=False), nn.BatchNorm2d(width)) for _ in range(4)
         )
@@ -79,7 +83,7 @@ class SegNetBasic(SegmentationNet):
         x = images
         remembered = []
         for stage in self.encoder:
-            x, places = pool(stage(x))
+            x, places = self.pool(stage(x))
             remembered.append(places)
         for stage, places in zip(self.decoder, reversed(remembered), strict=True):
             x = stage(unpool(x, places))

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
 from imago.core.errors import ModelError
+from imago.models.base import SegmentationNet
+from imago.models.checkpoint import copy_strictly
+from imago.models.state_dict import read_state_dict
 
 Parts = tuple[tuple[str, str], ...]  # (pattern of their names, our form of it), the first that fits counts
 
@@ -57,3 +61,15 @@ def our_names(tensors: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor]:
         else:
             raise ModelError(f"{theirs!r} is not a tensor of torchvision's net; is it another network's file?")
     return named
+
+
+def load_torchvision(net: SegmentationNet, architecture: str, path: Path) -> None:
+    """Fill ``net`` (``architecture`` is a key of ``PARTS``) from torchvision's ``.pth``; its auxiliary head, where it
+    has one, too. No code from the file is run. Raises ModelError that names the file where it does not fit.
+    """
+    tensors = read_state_dict(path)
+    try:
+        named = our_names(tensors, PARTS[architecture])
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    copy_strictly(net, named, path)

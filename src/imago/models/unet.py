@@ -174,6 +174,7 @@ class EncoderUNet(SegmentationNet):
             Join(i, skip, o, ratio, narrow, attention)
             for i, o, skip, ratio in zip(ins, widths, skips, ratios, strict=False)
         )
+        self.reaches_full_size = len(widths) > steps
         self.head = nn.Conv2d(widths[-1], classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -182,4 +183,6 @@ class EncoderUNet(SegmentationNet):
         x = self.context(maps[-1])
         for step, join in enumerate(self.up):
             x = join(x, maps[-2 - step] if step + 1 < len(maps) else None)
-        return (enlarge_to(self.head(x), images),)  # (N, K, H, W)
+        scores = self.head(x)
+        # Not where it has the size already: a resize to the same size costs a step its share, and the file too.
+        return (scores if self.reaches_full_size else enlarge_to(scores, images),)  # (N, K, H, W)

@@ -23,6 +23,7 @@ class DataSource:
     group: str = ""  # a grouping: TOML file or "background=null; person=rest"; empty: labels as they are
     weight: float = 1.0  # share of the training pictures, relative to the other folders
     licences: tuple[int, ...] = ()  # COCO only: take photos of these licence ids; empty: all
+    val: tuple[str, ...] = ()  # names of its validation photos, in place of the folder's own split
     validate: bool = True  # use its validation photos
     lend: bool = True  # other pictures may take backgrounds and second subjects from it; false where the subject is not
     # all of what a cut-out should show (bags alone: the one who carries them would be a background)
@@ -32,6 +33,10 @@ class DataSource:
     def __post_init__(self) -> None:
         if self.weight <= 0:
             raise ValueError(f"{self.path}: weight must be above 0; got {self.weight}")
+        if len(set(self.val)) < len(self.val):
+            raise ValueError(f"{self.path}: val names a photo twice; got {', '.join(self.val)}")
+        if self.val and self.licences:
+            raise ValueError(f"{self.path}: licences are COCO's, which has splits of its own; leave out val")
 
     def name(self, root: Path) -> str:
         """The folder's own name, as scores are listed."""

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from imago.core.card import ModelCard
+from imago.core.errors import ModelError
 from imago.core.labels import Labels
 from imago.data.dataset import Sample
 from imago.evaluation.evaluate import evaluate
 from imago.evaluation.result import Evaluation
+from imago.export.onnx import ExportReport
 from imago.export.run import export_run
 from imago.inference.predictor import Predictor
 from imago.inference.torch_engine import TorchEngine
@@ -64,11 +66,26 @@ def finish(
     )
     say(f"{folder / 'report.html'}: curves, scores, best and worst photos")
     if config.export:
-        report = export_run(folder, folder / "model.onnx", half=config.half, overwrite=True)
+        report = export_model(folder, config.half, say)
         say(
             f"{report.path}: {report.bytes / 1e6:.1f} MB, {report.sizes}; differs from torch by at most "
-            f"{report.largest_difference:.1e} on {report.samples}"
+            f"{report.largest_difference:.1e} on {report.samples}" + (f". {report.remark}" if report.remark else "")
         )
+
+
+def export_model(folder: Path, half: bool, say: Callable[[str], None]) -> ExportReport:
+    """``model.onnx`` of the run in ``folder``; a run does not end without one because its weights do not bear rounding.
+
+    Raises ModelError where the net as float32 cannot be exported either.
+    """
+    out = folder / "model.onnx"
+    try:
+        return export_run(folder, out, half=half, overwrite=True)
+    except ModelError as error:
+        if not half:
+            raise
+        say(f"stored as float32 instead of float16, which did not go: {error}")
+        return export_run(folder, out, overwrite=True)
 
 
 def named_samples(folders: dict[str, tuple[Sample, ...]]) -> list[Sample]:

@@ -87,7 +87,9 @@ class Pictures(Dataset):
         image, label = self.cache.get(key.source, key.sample)
         borrows = self.lenders and (source.augment.background or source.augment.second)
         others = [self._other(rng) for _ in range(3)] if borrows else None
-        image, label, weight = augment(image, label, key.frame_hw, source.augment, rng, others)
+        image, label, weight = augment(
+            image, label, key.frame_hw, source.augment, rng, others, own_scale=self.spec.rule == "pad"
+        )
         return (
             torch.from_numpy(self.spec.normalise(image)),
             torch.from_numpy(label.astype(np.int64)),

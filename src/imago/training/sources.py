@@ -84,7 +84,7 @@ def _open(entry: DataSource, root: Path, channels: int) -> tuple[Dataset, tuple[
     path = root / entry.path
     if entry.licences:
         return open_coco(path, entry.licences, channels=channels), ()
-    return survey(path, parse_grouping(entry.group) if entry.group else None, channels)
+    return survey(path, parse_grouping(entry.group) if entry.group else None, channels, entry.val)
 
 
 def _look(datasets: Sequence[Dataset], checking: Callable[[int, int], None]) -> list[str]:

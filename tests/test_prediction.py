@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from imago.core.errors import ImagoError
+from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.labels import Labels, binary_labels
 from imago.files.images import Photo
 from imago.inference.alpha import AlphaMap, ArrayAlpha
@@ -73,7 +74,7 @@ def test_semantic_models_cut_out_what_is_not_background() -> None:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({}, "needs an alpha_map or a label_map"),
+        ({}, "needs an alpha_map, a label_map or instances"),
         ({"label_map": np.zeros((4, 4), np.uint8)}, r"\(40, 60\)"),
         ({"label_map": np.zeros((40, 60), np.int64)}, "int64"),
         ({"label_map": np.full((40, 60), 3, np.uint8)}, "holds 3, but there are 3 labels"),
@@ -157,3 +158,53 @@ def test_grey_photos() -> None:
     found = Prediction(Photo(grey), binary_labels(), alpha_map=AlphaMap(LOW, grey))
     assert found.cutout().mode == "RGBA"
     assert found.overlay().mode == "RGB"
+
+
+# --- single objects ---------------------------------------------------------------------------------------------------
+
+
+def two_objects() -> Prediction:
+    """A red square of 10 x 10 (class 1) and a green one of 6 x 6 (class 2, surer) that overlap by 2 x 2."""
+    pixels = np.full((40, 50, 3), 30, np.uint8)
+    pixels[5:15, 5:15] = (200, 0, 0)
+    pixels[13:19, 13:19] = (0, 200, 0)
+    masks = [CroppedMask.of(np.ones((10, 10), bool), 5, 5), CroppedMask.of(np.ones((6, 6), bool), 13, 13)]
+    objects = Instances.make((40, 50), boxes_of(masks), [1, 2], [0.6, 0.9], masks)
+    return Prediction(Photo(pixels, name="two.png"), Labels(("background", "red", "green")), instances=objects)
+
+
+def test_objects_as_a_label_map() -> None:
+    found = two_objects().label_map
+    assert found.dtype == np.uint8
+    assert [(found == value).sum() for value in (1, 2)] == [96, 36]  # the surer one is above
+
+
+def test_each_object_by_itself() -> None:
+    cut = list(two_objects().each())
+    assert [name for name, _ in cut] == ["red", "green"]
+    image = np.asarray(cut[0][1])
+    assert image.shape[2] == 4
+    assert 10 <= image.shape[0] <= 16
+    middle = image[image.shape[0] // 2, image.shape[1] // 2]
+    assert middle.tolist() == [200, 0, 0, 255]
+
+
+def test_objects_as_json() -> None:
+    objects = two_objects().to_json()["objects"]
+    assert objects[1] == {"class": "green", "score": 0.9, "box_xyxy": [13.0, 13.0, 19.0, 19.0], "area": 36.0}
+
+
+def test_objects_of_another_image() -> None:
+    objects = two_objects().instances
+    assert objects is not None
+    photo = Photo(np.zeros((40, 51, 3), np.uint8), name="x.png")
+    with pytest.raises(ValueError, match=r"the photo is \(40, 51\), the objects are of an image of \(40, 50\)"):
+        Prediction(photo, Labels(("background", "red", "green")), instances=objects)
+    with pytest.raises(ValueError, match="classes of objects lie from 1 to 1"):
+        Prediction(two_objects().photo, Labels(("background", "red")), instances=objects)
+
+
+def test_no_single_objects() -> None:
+    plain = Prediction(two_objects().photo, Labels(("a", "b")), label_map=np.zeros((40, 50), np.uint8))
+    with pytest.raises(ImagoError, match=r"two\.png: the model finds no single objects"):
+        next(plain.each())

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 
 from imago.core.errors import ImagoError
-from imago.core.labels import Labels
+from imago.core.instances import Instances
+from imago.core.labels import Labels, binary_labels
 from imago.files.images import Photo
 from imago.files.inputs import OUTPUT_SUFFIXES
 from imago.files.png import strip_rows, write_png
@@ -25,6 +26,7 @@ from imago.files.writing import atomic_write, exists
 from imago.inference.alpha import STRIP_ROWS, AlphaMap, ArrayAlpha, full_alpha
 from imago.inference.cutout import Cutout, compose
 from imago.inference.matting import matte
+from imago.inference.objects import alone, check_objects, listed, painted_classes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,7 +37,8 @@ JPEG_QUALITY = 90  # of overlays
 class Prediction:
     """One photo's answer, read-only. What takes memory is made when it is first asked for.
 
-    A binary model gives ``alpha_map``, a semantic one ``label_map`` and its scores at the network's size.
+    A binary model gives ``alpha_map``, a semantic one ``label_map`` and its scores at the network's size, one that
+    finds objects ``instances``.
     """
 
     def __init__(
@@ -46,22 +49,26 @@ class Prediction:
         alpha_map: AlphaMap | ArrayAlpha | None = None,
         label_map: np.ndarray | None = None,
         low_scores: np.ndarray | None = None,
+        instances: Instances | None = None,
     ) -> None:
-        """``label_map``: uint8 or uint16 (H, W); ``low_scores``: float32 (K, h, w) 0..1, of the photo without padding.
+        """``label_map``: uint8 or uint16 (H, W); ``low_scores``: float32 (K, h, w) 0..1, of the photo without padding;
+        ``instances``: objects in pixels of the photo, whose classes are values of ``labels``.
 
         Raises ValueError for parts that do not belong together.
         """
-        if alpha_map is None and label_map is None:
-            raise ValueError("a prediction needs an alpha_map or a label_map; got neither")
+        if alpha_map is None and label_map is None and instances is None:
+            raise ValueError("a prediction needs an alpha_map, a label_map or instances; got none of them")
         if alpha_map is not None and alpha_map.size_hw != photo.size_hw:
             raise ValueError(f"the photo is {photo.size_hw}, the alpha {alpha_map.size_hw}; both must have one size")
         if alpha_map is not None and label_map is None and len(labels) != 2:
             raise ValueError(f"an alpha alone belongs to two labels; got {len(labels)}")
         if label_map is not None:
             _check_label_map(label_map, labels, photo.size_hw)
+        if instances is not None:
+            check_objects(instances, labels, photo.size_hw)
         if low_scores is not None and (low_scores.ndim != 3 or len(low_scores) != len(labels)):
             raise ValueError(f"scores must be ({len(labels)}, h, w), one plane a label; got {low_scores.shape}")
-        self.__dict__.update(photo=photo, labels=labels, scores=low_scores, _alpha_map=alpha_map)
+        self.__dict__.update(photo=photo, labels=labels, scores=low_scores, _alpha_map=alpha_map, instances=instances)
         if label_map is not None:
             self.__dict__["label_map"] = label_map
 
@@ -70,6 +77,7 @@ class Prediction:
         labels: Labels
         scores: np.ndarray | None  # float32 (K, h, w), at the network's size
         _alpha_map: AlphaMap | ArrayAlpha | None
+        instances: Instances | None
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Prediction does not change; make a new one instead of setting {name}")
@@ -98,7 +106,10 @@ class Prediction:
 
     @cached_property
     def label_map(self) -> np.ndarray:
-        """uint8 or uint16 (H, W), values of ``labels``; of a binary model 1 where alpha is one half or more."""
+        """uint8 or uint16 (H, W), values of ``labels``; of a binary model 1 where alpha is one half or more; of objects
+        the class of the surest one that is there."""
+        if self._alpha_map is None and self.instances is not None:
+            return painted_classes(self.instances, len(self.labels))
         assert self._alpha_map is not None
         found = np.empty(self.size_hw, np.uint8)
         for top in range(0, self.size_hw[0], STRIP_ROWS):
@@ -154,6 +165,10 @@ class Prediction:
         return Image.fromarray(self._overlaid(alpha, legend))
 
     def _overlaid(self, alpha: float = 0.5, legend: bool = True) -> np.ndarray:
+        if self.instances is not None:
+            from imago.draw.objects import draw_objects
+
+            return draw_objects(self.photo.pixels, self.instances, self.labels, alpha)
         from imago.draw.overlay import overlay
 
         return overlay(self.photo.pixels, self.label_map, self.labels, alpha, legend)
@@ -169,9 +184,19 @@ class Prediction:
             for value, name in enumerate(self.labels.names)
         }
 
+    def each(self, background: str | Path = "transparent", margin: float = 0.02) -> Iterator[tuple[str, Image.Image]]:
+        """Every object by itself, the surest first: its class, and a trimmed Pillow image (RGBA, or RGB on a
+        background) with soft edges. Raises ImagoError for a model that finds no objects."""
+        if self.instances is None:
+            raise ImagoError(f"{self.name}: the model finds no single objects; use one that does, such as nuclei")
+        for value, photo, alpha in alone(self.photo, self.instances, margin):
+            single = Prediction(photo, binary_labels(), alpha_map=alpha)
+            yield self.labels.names[value], single.cutout(background, crop=True, margin=margin)
+
     def to_json(self) -> dict[str, Any]:
         """What ``STEM.json`` holds."""
         return {
+            **({} if self.instances is None else {"objects": listed(self.instances, self.labels)}),
             "image": self.name,
             "size_hw": list(self.size_hw),
             "labels": self.labels.to_json(),

@@ -1,0 +1,71 @@
+"""What a prediction does with single objects: a map of their classes, a list for JSON, each one by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from imago.core.instances import Instances
+from imago.core.labels import Labels
+from imago.files.images import Photo
+from imago.inference.alpha import ArrayAlpha
+
+SOFT_PX = 0.8  # spread of an object's edge; masks of objects are hard
+ROOM_PX = 8  # kept around an object, for its edge
+
+
+def check_objects(objects: Instances, labels: Labels, size_hw: tuple[int, int]) -> None:
+    """Raises ValueError for objects of another image, or of classes that there are not."""
+    if objects.size_hw != size_hw:
+        raise ValueError(f"the photo is {size_hw}, the objects are of an image of {objects.size_hw}")
+    if len(objects) and not 1 <= int(objects.classes.min()) <= int(objects.classes.max()) < len(labels):
+        raise ValueError(
+            f"classes of objects lie from 1 to {len(labels) - 1} (0 is the background); got {objects.classes.min()} to "
+            f"{objects.classes.max()}"
+        )
+
+
+def painted_classes(objects: Instances, classes: int) -> np.ndarray:
+    """uint8 (H, W), uint16 from 255 classes on: the class of the surest object that is there, else 0."""
+    painted = np.zeros(objects.size_hw, np.uint8 if classes < 255 else np.uint16)
+    for index in np.argsort(objects.scores, kind="stable"):
+        where, crop = objects.region(int(index))
+        painted[where][crop] = objects.classes[index]
+    return painted
+
+
+def listed(objects: Instances, labels: Labels) -> list[dict[str, Any]]:
+    """A plain dict an object: class, score (0..1), box_xyxy and area in pixels."""
+    return [
+        {
+            "class": labels.names[int(objects.classes[index])],
+            "score": round(float(objects.scores[index]), 4),
+            "box_xyxy": [round(float(value), 2) for value in objects.boxes[index]],
+            "area": float(area),
+        }
+        for index, area in enumerate(objects.areas)
+    ]
+
+
+def alone(photo: Photo, objects: Instances, margin: float) -> Iterator[tuple[int, Photo, ArrayAlpha]]:
+    """For each object that has pixels: its class, the part of the photo around it, and its alpha there.
+
+    ``margin``: what is kept around it at least, as a share of its longer side.
+    """
+    for index in range(len(objects)):
+        where, crop = objects.region(index)
+        if not crop.any():
+            continue
+        room = ROOM_PX + round(margin * max(crop.shape))
+        (top, bottom), (left, right) = (
+            (max(0, part.start - room), min(limit, part.stop + room))
+            for part, limit in zip(where, objects.size_hw, strict=True)
+        )
+        mask = np.zeros((bottom - top, right - left), np.uint8)
+        mask[where[0].start - top : where[0].stop - top, where[1].start - left : where[1].stop - left][crop] = 255
+        part_of_photo = replace(photo, alpha=None, pixels=np.ascontiguousarray(photo.pixels[top:bottom, left:right]))
+        yield int(objects.classes[index]), part_of_photo, ArrayAlpha(cv2.GaussianBlur(mask, (0, 0), SOFT_PX))

@@ -60,7 +60,19 @@ class CroppedMask:
 
     def runs(self, size_hw: tuple[int, int]) -> list[int]:
         """COCO's run lengths in the whole image."""
-        return runs_of(self.full(size_hw))
+        width = self.size_hw[1]
+        if not width:
+            return runs_of(np.zeros(size_hw, bool))
+        # The columns that it lies in, then the empty ones beside them: 1,000 things need not be drawn at full size.
+        part = CroppedMask(0, self.top, self.size_hw, self.bits).full((size_hw[0], width))
+        lengths = runs_of(part)
+        lengths[0] += self.left * size_hw[0]
+        after = (size_hw[1] - self.left - width) * size_hw[0]
+        if len(lengths) % 2:  # ends with zeros
+            lengths[-1] += after
+        elif after:
+            lengths.append(after)
+        return lengths
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from imago.core.errors import ImageError, ImagoError
 from imago.core.labels import IGNORE, Labels
 from imago.data.dataset import LabelReader, Sample
 from imago.data.masks import UNKNOWN, UNREADABLE, colours_in
+from imago.data.things import ThingSample
 from imago.files.images import image_size, read_image
 
 SHOWN = 8  # unknown values or colours that one line names
@@ -69,7 +70,7 @@ def _check_one(sample: Sample, labels: Labels) -> tuple[list[str], np.ndarray]:
     return faults, values[values < len(labels)]
 
 
-def whole_photo(sample: Sample) -> tuple[int, int]:
+def whole_photo(sample: Sample | ThingSample) -> tuple[int, int]:
     """(height, width) of the upright photo. Raises ImageError where it is not whole.
 
     A photo that was cut short shows only when its pixels are decoded; JPEGs are decoded at an eighth of their size,

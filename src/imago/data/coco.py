@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from imago.core import runs
 from imago.core.errors import DataError
+from imago.core.instances import CroppedMask
 from imago.core.labels import IGNORE, binary_labels
+from imago.core.polygons import fill
 from imago.data.dataset import Dataset, Sample
 from imago.data.splits import divide
 
@@ -42,16 +43,41 @@ class SubjectReader:
 
 def object_mask(segmentation: Any, size_hw: tuple[int, int]) -> np.ndarray:
     """bool (H, W) of COCO's polygons (lists of x, y) or run lengths (column-major, plain list or packed text)."""
-    if isinstance(segmentation, dict):
-        counts = segmentation["counts"]
-        height, width = segmentation["size"]
-        return runs.mask_of(counts if isinstance(counts, list) else runs.unpack(counts), (height, width))
-    mask = np.zeros(size_hw, np.uint8)
-    for polygon in segmentation:
-        # COCO's coordinates have the pixel's corner at whole numbers, OpenCV's its centre.
-        points = np.round(np.array(polygon, np.float64).reshape(-1, 2) - 0.5).astype(np.int32)
-        cv2.fillPoly(mask, [points], 1)
-    return mask.astype(bool)
+    return object_crop(segmentation, size_hw).full(size_hw)
+
+
+def object_crop(segmentation: Any, size_hw: tuple[int, int]) -> CroppedMask:
+    """The same, small. Raises ValueError, KeyError or TypeError for what is no outline in an image of ``size_hw``."""
+    if not isinstance(segmentation, dict):
+        return fill(segmentation, size_hw)
+    counts = segmentation["counts"]
+    lengths = [int(run) for run in counts] if isinstance(counts, list) else runs.unpack(counts)
+    height, width = size_hw
+    if tuple(segmentation["size"]) != size_hw:
+        raise ValueError(f"run lengths for {tuple(segmentation['size'])} (height, width); the photo is {size_hw}")
+    if sum(lengths) != height * width or min(lengths) < 0:
+        runs.mask_of(lengths, size_hw)  # raises, with the numbers
+    ends = np.cumsum(lengths)
+    if len(lengths) < 2:
+        return CroppedMask.of(np.zeros((0, 0), bool))
+    # Only the columns from the first set pixel to the last: of a small thing in a large photo they are few.
+    left, right = int(ends[0]) // height, -(-int(ends[len(ends) // 2 * 2 - 1]) // height)
+    edges = np.clip(ends, left * height, right * height) - left * height
+    values = np.arange(len(lengths)) % 2 == 1
+    part = np.repeat(values, np.diff(edges, prepend=0))
+    return CroppedMask.of(part.reshape(right - left, height).T, left, 0)
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """``instances_*.json`` of a data set, in ``annotations/`` or beside the folders of photos."""
+    return sorted((root / "annotations").glob("instances_*.json")) or sorted(root.glob("instances_*.json"))
+
+
+def photo_path(root: Path, annotations: Path, file_name: str) -> Path | None:
+    """Where the photo lies that ``annotations`` calls ``file_name``; None where it is missing."""
+    which = annotations.stem.removeprefix("instances_")
+    folders = (root / which, root / "images" / which, root / "images", root)
+    return next((folder / file_name for folder in folders if (folder / file_name).is_file()), None)
 
 
 def open_coco(root: Path, licences: tuple[int, ...] = (), large: float = LARGE, channels: int = 3) -> Dataset:
@@ -86,7 +112,6 @@ def _samples(
     objects: dict[int, list[Any]] = {}
     for thing in content["annotations"]:
         objects.setdefault(thing["image_id"], []).append(thing)
-    folders = [root / path.stem.removeprefix("instances_"), root / "images", root]
     samples = []
     faults = []
     for photo in content["images"]:
@@ -96,7 +121,7 @@ def _samples(
         area = photo["height"] * photo["width"]
         if things and not any(t["area"] >= large * area and not t.get("iscrowd") for t in things):
             continue  # only small things: neither a subject nor surely a photo without one
-        image_path = next((f / photo["file_name"] for f in folders if (f / photo["file_name"]).is_file()), None)
+        image_path = photo_path(root, path, photo["file_name"])
         if image_path is None:
             faults.append(f"{path}: photo {photo['file_name']} is missing")
             continue

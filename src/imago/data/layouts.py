@@ -58,17 +58,22 @@ def find_layout(root: Path) -> Layout:
         return _pets(root)
     for images, masks in PAIRS:
         if (root / images).is_dir() and (root / masks).is_dir():
-            photos, photo_faults = _some(root / images, SUFFIXES, "photos")
-            labels, label_faults = _some(root / masks, MASK_SUFFIXES, "masks")
-            faults = [*photo_faults, *label_faults]
-            faults += [f"{photos[n]}: no mask {masks}/{n}.png" for n in sorted(photos.keys() - labels.keys())]
-            faults += [f"{labels[n]}: no photo {images}/{n}.*" for n in sorted(labels.keys() - photos.keys())]
-            return Layout(photos, labels, tuple(faults))
+            return pair(root, images, masks)
     pairs = ", ".join(f"{images}/ and {masks}/" for images, masks in PAIRS)
     raise DataError(
         f"{root}: no photos and masks found; expected two folders ({pairs}), annotations/ with COCO's JSON, CamVid's "
         "train/ and trainannot/, or the Pet set's images/ and annotations/trimaps/"
     )
+
+
+def pair(root: Path, images: str, masks: str) -> Layout:
+    """Photos and masks of the same names in two folders; the faults of those without the other."""
+    photos, photo_faults = _some(root / images, SUFFIXES, "photos")
+    labels, label_faults = _some(root / masks, MASK_SUFFIXES, "masks")
+    faults = [*photo_faults, *label_faults]
+    faults += [f"{photos[n]}: no mask {masks}/{n}.png" for n in sorted(photos.keys() - labels.keys())]
+    faults += [f"{labels[n]}: no photo {images}/{n}.*" for n in sorted(labels.keys() - photos.keys())]
+    return Layout(photos, labels, tuple(faults))
 
 
 def _camvid(root: Path) -> Layout:
@@ -127,13 +132,13 @@ def _pets(root: Path) -> Layout:
 def _some(folder: Path, suffixes: Iterable[str], what: str) -> tuple[dict[str, Path], list[str]]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; its {what} were expected there")
-    found, faults = _by_stem(folder, suffixes)
+    found, faults = by_stem(folder, suffixes)
     if not found:
         raise DataError(f"{folder}: holds no {what} (looked for {', '.join(sorted(suffixes))})")
     return found, faults
 
 
-def _by_stem(folder: Path, suffixes: Iterable[str]) -> tuple[dict[str, Path], list[str]]:
+def by_stem(folder: Path, suffixes: Iterable[str]) -> tuple[dict[str, Path], list[str]]:
     """Name without suffix (sub-folders kept, with /) -> path; and the fault of two files of one name."""
     found: dict[str, Path] = {}
     faults = []

@@ -1,0 +1,74 @@
+"""Looks at every photo and every object of a data set before anything is trained on it; all faults at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from imago.core.errors import ImagoError
+from imago.core.instances import Instances
+from imago.core.labels import Labels
+from imago.data.check import whole_photo
+from imago.data.things import ThingSample
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is in the photos."""
+
+    photos: int
+    empty: int  # photos without an object
+    crowds: int  # regions that are marked as crowd or difficult; counted nowhere else
+    objects: np.ndarray  # int64 (classes,): objects a class; the background's 0 first
+    faults: tuple[str, ...] = field(default=())
+
+
+def check_things(
+    samples: Sequence[ThingSample], labels: Labels, progress: Callable[[int, int], None] | None = None
+) -> Checked:
+    """Reads all: photos that are damaged, photos of another size than their annotation, outlines and masks that
+    cannot be read or are empty, classes out of range."""
+    objects = np.zeros(len(labels), np.int64)
+    faults: list[str] = []
+    empty = crowds = 0
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for done, (found, things) in enumerate(pool.map(lambda s: _check_one(s, labels), samples), 1):
+            faults += found
+            if things is not None:
+                crowd = np.zeros(len(things), bool) if things.crowd is None else things.crowd
+                known = things.classes[~crowd & (things.classes > 0) & (things.classes < len(labels))]
+                objects += np.bincount(known, minlength=len(labels))
+                crowds += int(crowd.sum())
+                empty += not len(things)
+            if progress:
+                progress(done, len(samples))
+    return Checked(len(samples), empty, crowds, objects, tuple(dict.fromkeys(faults)))
+
+
+def _check_one(sample: ThingSample, labels: Labels) -> tuple[list[str], Instances | None]:
+    faults: list[str] = []
+    size_hw = None
+    try:
+        size_hw = whole_photo(sample)
+    except ImagoError as error:
+        faults.append(str(error))
+    try:
+        things = sample.things()
+    except ImagoError as error:
+        return [*faults, *([] if str(error) in faults else [str(error)])], None
+    if size_hw and things.size_hw != tuple(size_hw):
+        faults.append(
+            f"{sample.image_path}: is {size_hw[0]} x {size_hw[1]} (height x width), but its objects were annotated on "
+            f"{things.size_hw[0]} x {things.size_hw[1]}"
+        )
+    wrong = (things.classes < 1) | (things.classes >= len(labels))
+    if wrong.any():
+        faults.append(f"{sample.image_path}: class {things.classes[wrong][0]} is out of range 1 to {len(labels) - 1}")
+    for index in np.flatnonzero(things.areas <= 0):
+        box = " ".join(f"{v:g}" for v in things.boxes[index])
+        faults.append(f"{sample.image_path}: object {index + 1} (box {box}) has no pixel; take it away or outline it")
+    return faults, things

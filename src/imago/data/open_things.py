@@ -1,0 +1,84 @@
+"""A data set of objects on disk: its format is found by looking at the folder.
+
+In this order: COCO (things_coco.py), Pascal VOC (things_voc.py), one file an object (things_masks.py), YOLO
+(things_yolo.py), label images (things_label_images.py). Opening reads names and annotation texts; pixels are read when
+asked for, and looked at all at once by check_things.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from imago.core.errors import DataError
+from imago.data.things import ThingDataset
+from imago.data.things_coco import is_coco, survey_coco
+from imago.data.things_label_images import find_pair, survey_label_images
+from imago.data.things_masks import photo_folders, survey_masks
+from imago.data.things_voc import is_voc, survey_voc
+from imago.data.things_yolo import survey_yolo
+from imago.data.yolo_layout import is_yolo
+
+
+def open_things(
+    root: Path | str,
+    channels: int = 3,
+    licences: tuple[int, ...] = (),
+    masks: bool | None = None,
+    leave_out: bool = False,
+) -> ThingDataset:
+    """Opens the objects in ``root``. Raises DataError that says what was expected and lists all faults.
+
+    ``licences``: of COCO, only photos whose licence id is one of these. ``masks``: True demands them, False takes
+    boxes alone, None takes what there is. ``leave_out``: go on without what is damaged, and note how much that was
+    (COCO's own file of 2017 has two boxes of no width).
+    """
+    dataset, faults = survey_things(Path(root), channels, licences, masks)
+    if not faults:
+        return dataset
+    count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+    if not leave_out:
+        raise DataError(f"{root}: {count} in the data set", faults)
+    return replace(dataset, notes=(*dataset.notes, f"{count} left out, the first: {faults[0]}"))
+
+
+def survey_things(
+    root: Path, channels: int = 3, licences: tuple[int, ...] = (), masks: bool | None = None
+) -> tuple[ThingDataset, tuple[str, ...]]:
+    """What can be opened in ``root``, without what is damaged, and the faults: missing photos, two photos of one name,
+    boxes that are none, classes that are not listed, unreadable texts.
+
+    Raises DataError where nothing can be opened at all.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder of data")
+    if is_coco(root):
+        return _with_photos(*survey_coco(root, channels, licences, masks))
+    if licences:
+        raise DataError(f"{root}: licences are known of COCO's photos alone, and there is no instances_*.json")
+    if is_voc(root):
+        return _with_photos(*survey_voc(root, channels, masks))
+    if photo_folders(root):
+        return _with_photos(*_alone(survey_masks(root, channels), masks))
+    if is_yolo(root):
+        return _with_photos(*survey_yolo(root, channels, masks))
+    if find_pair(root):
+        return _with_photos(*_alone(survey_label_images(root, channels), masks))
+    raise DataError(
+        f"{root}: no annotated objects found; expected COCO's annotations/instances_*.json, VOC's JPEGImages/ and "
+        "Annotations/, YOLO's images/ and labels/ with data.yaml, NAME/images/ and NAME/masks/ with a file an object, "
+        "or images/ and masks/ in which every value is an object"
+    )
+
+
+def _alone(found: tuple[ThingDataset, tuple[str, ...]], masks: bool | None) -> tuple[ThingDataset, tuple[str, ...]]:
+    """Formats of masks have no boxes without them: refused in words rather than passed over."""
+    if masks is False:
+        raise DataError(f"{found[0].root}: its objects are masks; their boxes come with them, so leave out masks=False")
+    return found
+
+
+def _with_photos(dataset: ThingDataset, faults: tuple[str, ...]) -> tuple[ThingDataset, tuple[str, ...]]:
+    if not faults and not dataset.split("all"):
+        raise DataError(f"{dataset.root}: holds no photo that can be used")
+    return dataset, faults

@@ -67,7 +67,7 @@ def scores(classes: Sequence[Ranked], weights: np.ndarray) -> ThingScores:
     """``weights`` float64 (R, N)."""
     longest = max((len(one.scores) for one in classes), default=0)
     rows = max(1, _CHUNK // max(1, longest, weights.shape[1]))
-    parts = [_scores(classes, weights[start : start + rows]) for start in range(0, len(weights), rows)]
+    parts = [_scores(classes, weights[start : start + rows]) for start in range(0, max(1, len(weights)), rows)]
     return ThingScores(
         {name: np.concatenate([part.summary[name] for part in parts]) for name in parts[0].summary},
         np.concatenate([part.ap for part in parts]),

@@ -94,7 +94,7 @@ def ap_difference(first: ThingEvaluation, second: ThingEvaluation, resamples: in
     count = len(first.names)
     weights = np.concatenate([np.ones((1, count)), drawn_weights(count, resamples)])
     values = coco.scores(first.ranked, weights).summary["ap"] - coco.scores(second.ranked, weights).summary["ap"]
-    return difference_of_draws(float(values[0]), values[1:])
+    return difference_of_draws(float(values[0]), _centred(values))
 
 
 class _Side:
@@ -228,4 +228,15 @@ class _Tally:
 
 def _interval(values: np.ndarray) -> Interval:
     """float (1 + R,): the score, then what it is in each draw."""
-    return interval_of_draws(float(values[0]), values[1:])
+    return interval_of_draws(float(values[0]), _centred(values))
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    """float (1 + R,) -> the draws (R,), moved so that their middle is the score.
+
+    AP of a draw is too high on average: a rare class drawn twice has more objects, but no more wrong finds in the other
+    images, and drawn not at all it leaves the mean. On coco128 (71 classes) all of a plain 95 % interval lay above the
+    score.
+    """
+    known = values[1:][~np.isnan(values[1:])]
+    return known - np.median(known) + values[0] if known.size else known

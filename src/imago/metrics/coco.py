@@ -80,14 +80,15 @@ def _scores(classes: Sequence[Ranked], weights: np.ndarray) -> ThingScores:
     recall = np.full((len(_LIMITS), len(THRESHOLDS), len(weights), len(classes)), np.nan)
     places = list(AREAS)
     for k, one in enumerate(classes):
+        often = weights[:, one.images]
+        wanted = [weights @ one.wanted[a] for a in range(len(AREAS))]
         for t in range(len(THRESHOLDS)):
             for a in range(len(AREAS)):
-                ap[a, t, :, k] = average_precision(*one.wins(weights, a, t))
+                ap[a, t, :, k] = average_precision(*one.wins(often, a, t), wanted[a])
             for row, (name, most) in enumerate(_LIMITS.values()):
                 a = places.index(name)
-                inside = one.hits[a, t] & (one.ranks < most)
-                hits = weights @ np.bincount(one.images[inside], minlength=weights.shape[1])
-                recall[row, t, :, k] = _ratio(hits, weights @ one.wanted[a])
+                hits = often @ (one.hits[a, t] & (one.ranks < most))
+                recall[row, t, :, k] = _ratio(hits, wanted[a])
     by_area = nan_mean(ap.mean(axis=1))  # (A, R): every threshold knows the same classes
     by_limit = nan_mean(recall.mean(axis=1))
     summary = {"ap": by_area[0], "ap50": nan_mean(ap[0, AT_50]), "ap75": nan_mean(ap[0, AT_75])}
@@ -97,42 +98,45 @@ def _scores(classes: Sequence[Ranked], weights: np.ndarray) -> ThingScores:
 
 
 def average_precision(hits: np.ndarray, counted: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """As ``Ranked.wins`` gives them: (R, hits), (R, hits), (R,) -> float64 (R,); nan where nothing is wanted."""
-    envelope = _envelope(hits, counted)
-    recall = _ratio(hits, wanted[:, None])
+    """``hits`` and ``counted`` (R, hits) as ``Ranked.wins`` gives them, ``wanted`` (R,) -> float64 (R,); nan where
+    nothing is wanted."""
+    if not hits.shape[1]:
+        return np.where(wanted > 0, 0.0, np.nan)
+    recall = hits / np.maximum(wanted, 1)[:, None]
     reached = np.searchsorted(RECALLS, recall.ravel(), "right").reshape(recall.shape)  # recalls up to here
-    reached[np.isnan(recall)] = 0
     gained = np.diff(reached, axis=1, prepend=0)
-    return np.where(wanted > 0, (envelope * gained).sum(axis=1) / len(RECALLS), np.nan)
+    area = np.einsum("rh,rh->r", envelope(hits, counted), gained) / len(RECALLS)
+    return np.where(wanted > 0, area, np.nan)
 
 
 def precision_curve(one: Ranked, threshold: int) -> np.ndarray:
     """float64 (101,): the best precision at each of RECALLS or more, all sizes; nan where the truth lacks the class."""
-    hits, counted, wanted = one.wins(np.ones((1, one.wanted.shape[1])), 0, threshold)
-    if not wanted[0]:
+    wanted = one.wanted[0].sum()
+    if not wanted:
         return np.full(len(RECALLS), np.nan)
-    at = np.searchsorted(hits[0] / wanted[0], RECALLS, "left")
-    return np.append(_envelope(hits, counted)[0], 0.0)[at]
+    hits, counted = one.wins(np.ones((1, len(one.scores))), 0, threshold)
+    at = np.searchsorted(hits[0] / wanted, RECALLS, "left")
+    return np.append(envelope(hits, counted)[0], 0.0)[at]
 
 
 def best_f(one: Ranked, threshold: int = AT_50) -> tuple[float, float]:
     """The best F1 that a least score can give this class, and that score; nan where the truth lacks the class."""
-    hits, counted, wanted = one.wins(np.ones((1, one.wanted.shape[1])), 0, threshold)
-    if not wanted[0]:
+    wanted = one.wanted[0].sum()
+    if not wanted:
         return float("nan"), float("nan")
+    hits, counted = one.wins(np.ones((1, len(one.scores))), 0, threshold)
     if not hits.size:
         return 0.0, float("nan")
-    values = 2 * hits[0] / (counted[0] + wanted[0])
+    values = 2 * hits[0] / (counted[0] + wanted)
     best = int(values.argmax())
     return float(values[best]), float(one.scores[one.hits[0, threshold]][best])
 
 
-def _envelope(hits: np.ndarray, counted: np.ndarray) -> np.ndarray:
+def envelope(hits: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """(R, hits): the best precision here or further down."""
-    precision = np.divide(hits, counted, out=np.zeros_like(hits), where=counted > 0)
+    precision = hits / np.maximum(counted, 1)  # where no image of these is drawn: 0 / 0
     return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    above, below = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)

@@ -91,14 +91,12 @@ class Ranked:
     counted: np.ndarray  # bool (A, T, D)
     wanted: np.ndarray  # int64 (A, N)
 
-    def wins(self, weights: np.ndarray, area: int, threshold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """``weights`` float (R, N), how often each image counts -> going down the scores, at each right one of reading
-        ``area`` and ``threshold``: how many were right so far and how many counted (R, hits), and how many are wanted
-        (R,)."""
+    def wins(self, often: np.ndarray, area: int, threshold: int) -> tuple[np.ndarray, np.ndarray]:
+        """``often`` float (R, D), how many times each of these is there -> going down the scores, at each right one of
+        reading ``area`` and ``threshold``: how many were right so far, and how many counted; both (R, hits)."""
         hits = self.hits[area, threshold]
-        often = weights[:, self.images]
         counted = np.cumsum(often * self.counted[area, threshold], axis=1)[:, hits]
-        return np.cumsum(often[:, hits], axis=1), counted, weights @ self.wanted[area]
+        return np.cumsum(often[:, hits], axis=1), counted
 
 
 def ranked(images: Sequence[Matches], classes: int) -> tuple[Ranked, ...]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from imago.metrics.coco import envelope
 from imago.metrics.confusion import nan_mean
 from imago.metrics.thing_matching import Matches, Ranked
 from imago.metrics.thing_overlap import Compared
@@ -51,10 +52,10 @@ def average_precisions(classes: Sequence[Ranked], weights: np.ndarray, points: i
         raise ValueError(f"VOC's average precision has 11 points or takes all (None); got {points}")
     values = np.full((len(weights), len(classes)), np.nan)
     for k, one in enumerate(classes):
-        hits, counted, wanted = one.wins(weights, 0, 0)
+        hits, counted = one.wins(weights[:, one.images], 0, 0)
+        wanted = weights @ one.wanted[0]
         known = wanted > 0
-        precision = np.divide(hits, counted, out=np.zeros_like(hits), where=counted > 0)
-        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        best = envelope(hits, counted)
         recall = hits / np.where(known, wanted, 1)[:, None]
         if points is None:
             area = (best * np.diff(recall, axis=1, prepend=0)).sum(axis=1)

@@ -89,12 +89,14 @@ class Instances:
     scores: np.ndarray  # float32 (K,), 0..1; 1 for annotations
     cropped: tuple[CroppedMask, ...] | None = None  # K masks, or None where there are boxes alone
     crowd: np.ndarray | None = None  # bool (K,); None is all False
+    difficult: np.ndarray | None = None  # bool (K,): VOC's mark for objects that scores pass over; None is all False
+    stated_areas: np.ndarray | None = None  # float64 (K,): a COCO file's "area", which tells small from large
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
         if self.boxes.shape != (count, 4):
             raise ValueError(f"boxes must be (K, 4); got {self.boxes.shape}")
-        for name in ("classes", "scores", "crowd"):
+        for name in ("classes", "scores", "crowd", "difficult", "stated_areas"):
             values = getattr(self, name)
             if values is not None and values.shape != (count,):
                 raise ValueError(f"{count} boxes need as many {name}; got shape {values.shape}")
@@ -116,6 +118,8 @@ class Instances:
         scores: object | None = None,
         cropped: Sequence[CroppedMask] | None = None,
         crowd: object | None = None,
+        difficult: object | None = None,
+        stated_areas: object | None = None,
     ) -> Instances:
         """The same from lists; ``scores`` are 1 where there are none."""
         found = boxes_.as_boxes(boxes)
@@ -126,6 +130,8 @@ class Instances:
             np.ones(len(found), np.float32) if scores is None else np.asarray(scores, np.float32).reshape(len(found)),
             None if cropped is None else tuple(cropped),
             None if crowd is None else np.asarray(crowd, bool).reshape(len(found)),
+            None if difficult is None else np.asarray(difficult, bool).reshape(len(found)),
+            None if stated_areas is None else np.asarray(stated_areas, np.float64).reshape(len(found)),
         )
 
     def __len__(self) -> int:
@@ -141,6 +147,8 @@ class Instances:
             self.scores[index],
             None if self.cropped is None else tuple(self.cropped[i] for i in index),
             None if self.crowd is None else self.crowd[index],
+            None if self.difficult is None else self.difficult[index],
+            None if self.stated_areas is None else self.stated_areas[index],
         )
 
     @property

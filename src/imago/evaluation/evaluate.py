@@ -6,9 +6,7 @@ does not grow with the images' sizes.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,14 +15,13 @@ import numpy as np
 from imago.core.card import ModelCard
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE
+from imago.evaluation.reading import read_ahead
 from imago.evaluation.result import ClassScores, Evaluation, ImageScores
 from imago.metrics import confusion
 from imago.metrics.bootstrap import Interval, interval, interval_of
 from imago.metrics.boundary import boundary_f
 from imago.metrics.confusion import ConfusionMatrix
 from imago.metrics.soft import THRESHOLDS, SoftScores, precision_recall_f, soft_scores
-
-_AHEAD = 2  # images read while the net runs
 
 
 class Sample(Protocol):
@@ -70,8 +67,12 @@ def evaluate(
     20 ms a megapixel and class. ``progress`` is told the count of images done. Raises DataError (or what the sample
     raises) for the first image that cannot be scored: a mean over the rest would be another score.
     """
+
+    def read(sample: Sample) -> tuple[str, np.ndarray, np.ndarray]:
+        return sample.name, sample.image(), sample.label()
+
     tally = _Tally(predictor.card, boundary)
-    for done, (name, image, truth) in enumerate(_read_ahead(samples), 1):
+    for done, (name, image, truth) in enumerate(read_ahead(samples, read), 1):
         answer = predictor(image)
         tally.add(name, answer, truth)
         if progress is not None:
@@ -79,26 +80,6 @@ def evaluate(
     if not tally.names:
         raise DataError("there is nothing to evaluate: the list of images is empty; choose another split or folder")
     return tally.evaluation()
-
-
-def _read_ahead(samples: Iterable[Sample]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """The samples in their order, decoded in a thread while the net is busy with the one before."""
-
-    def read(sample: Sample) -> tuple[str, np.ndarray, np.ndarray]:
-        return sample.name, sample.image(), sample.label()
-
-    with ThreadPoolExecutor(1, thread_name_prefix="imago-read") as pool:
-        waiting: deque[Future[tuple[str, np.ndarray, np.ndarray]]] = deque()
-        try:
-            for sample in samples:
-                waiting.append(pool.submit(read, sample))
-                if len(waiting) > _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 @dataclass

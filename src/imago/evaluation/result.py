@@ -112,11 +112,11 @@ class Evaluation:
             "classes": [
                 {
                     "name": row.name,
-                    "share": _finite(row.share),
-                    "pixel_accuracy": _finite(row.pixel_accuracy),
+                    "share": finite(row.share),
+                    "pixel_accuracy": finite(row.pixel_accuracy),
                     "iou": row.iou.to_json(),
-                    "dice": _finite(row.dice),
-                    "boundary_f": _finite(row.boundary_f),
+                    "dice": finite(row.dice),
+                    "boundary_f": finite(row.boundary_f),
                 }
                 for row in self.classes
             ],
@@ -125,8 +125,8 @@ class Evaluation:
             "images": [
                 {
                     "name": image.name,
-                    "score": _finite(image.score),
-                    "scores": {name: _finite(value) for name, value in image.scores.items()},
+                    "score": finite(image.score),
+                    "scores": {name: finite(value) for name, value in image.scores.items()},
                 }
                 for image in self.images
             ],
@@ -140,29 +140,29 @@ class Evaluation:
         rows: list[tuple[str, ...]] = [("score", "value", f"{confidence * 100:g} % interval")]
         for name, value in self.summary.items():
             bounds = f"{value.low:.4f} to {value.high:.4f}" if math.isfinite(value.low) else "-"
-            rows.append((SCORE_NAMES[name], _text(value.mean), bounds))
-        parts.append(_aligned(rows))
+            rows.append((SCORE_NAMES[name], text(value.mean), bounds))
+        parts.append(aligned(rows))
         by_class: list[tuple[str, ...]] = [("class", "share", "accuracy", "IoU", "Dice", "boundary F")]
         for row in self.classes:
             share = f"{row.share * 100:.2f} %" if math.isfinite(row.share) else "-"
             numbers = (row.pixel_accuracy, row.iou.mean, row.dice, row.boundary_f)
-            by_class.append((row.name, share, *map(_text, numbers)))
-        parts.append(_aligned(by_class))
+            by_class.append((row.name, share, *map(text, numbers)))
+        parts.append(aligned(by_class))
         if extremes:
             for title, images in (("worst", self.worst(extremes)), ("best", self.best(extremes))):
-                parts.append(_aligned([(title, "score"), *((image.name, _text(image.score)) for image in images)]))
+                parts.append(aligned([(title, "score"), *((image.name, text(image.score)) for image in images)]))
         return "\n\n".join(parts)
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _text(value: float) -> str:
+def text(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "-"
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> str:
+def aligned(rows: list[tuple[str, ...]]) -> str:
     """The first column to the left, the others to the right, a rule under the first row."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []

@@ -68,12 +68,24 @@ def interval_of(
     mean = float(function(stack.sum(axis=0)[None])[0])
     if count == 1:
         return Interval(mean, math.nan, math.nan, confidence)
-    scores = _resampled(function, stack, resamples, seed)
-    scores = scores[~np.isnan(scores)]
-    if scores.size == 0:
+    return interval_of_draws(mean, _resampled(function, stack, resamples, seed), confidence)
+
+
+def interval_of_draws(mean: float, draws: np.ndarray, confidence: float = 0.95) -> Interval:
+    """From a score and what it is in each draw, float (R,); nan among them are left out."""
+    draws = draws[~np.isnan(draws)]
+    if draws.size == 0:
         return Interval(mean, math.nan, math.nan, confidence)
-    low, high = np.quantile(scores, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(mean, float(low), float(high), confidence)
+
+
+def drawn_weights(count: int, resamples: int, seed: int = 0) -> np.ndarray:
+    """float64 (R, N): how often each of ``count`` images comes in each draw. For scores that are no function of sums,
+    such as average precision. No rows with fewer than two images: nothing can be said of their spread."""
+    if count < 2:
+        return np.zeros((0, count))
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,11 @@ def paired_difference(
 
     mean = float(difference(stack.sum(axis=0)[None])[0])
     draws = _resampled(difference, stack, resamples, seed) if len(stack) > 1 else np.empty(0)
+    return difference_of_draws(mean, draws, confidence)
+
+
+def difference_of_draws(mean: float, draws: np.ndarray, confidence: float = 0.95) -> Difference:
+    """From a difference and what it is in each draw, float (R,); nan among them are left out."""
     draws = draws[~np.isnan(draws)]
     if draws.size == 0:
         return Difference(mean, math.nan, math.nan, math.nan)

@@ -30,6 +30,9 @@ class ModelCard:
     output: Output = "probability"
     stretch: bool = False  # spread the answer to 0..1 by its own least and largest value (official U2-Net)
     mirror: bool = False  # the answer is the mean over the photo and its mirror image
+    objects: bool = (
+        False  # semantic: the classes are background, border, insides (data.borders): objects are made of them
+    )
     specks: float = 0.0  # binary: separate parts below this share of the largest one are left out
     scores: dict[str, float] = field(default_factory=dict)  # "people/iou": 0.94 and the like
     data: tuple[str, ...] = ()  # what it was trained on, with licences
@@ -43,8 +46,21 @@ class ModelCard:
             raise ModelError(f"model {self.name!r}: task {self.task!r} is not known; choose binary or semantic")
         if self.task == "binary" and len(self.labels) != 2:
             raise ModelError(f"model {self.name!r}: a binary model has two labels; got {len(self.labels)}")
+        if self.objects and (self.task != "semantic" or len(self.labels) < 3 or self.labels.names[1] != "border"):
+            raise ModelError(
+                f"model {self.name!r}: objects are made of background, border and insides; got task {self.task}, labels "
+                f"{', '.join(self.labels.names)}"
+            )
         if not 0 <= self.specks < 1 or (self.specks and self.task != "binary"):
             raise ModelError(f"model {self.name!r}: specks is a share below 1, of a binary model; got {self.specks}")
+
+    @property
+    def object_labels(self) -> Labels:
+        """The labels of what the model's user sees: without the border, where objects are made."""
+        if not self.objects:
+            return self.labels
+        names, colours = self.labels.names, self.labels.colours
+        return Labels((names[0], *names[2:]), (colours[0], *colours[2:]), self.labels.ignore)
 
     def with_(self, **changes: Any) -> ModelCard:
         return replace(self, **changes)
@@ -63,6 +79,7 @@ class ModelCard:
                 "stretch": self.stretch,
                 "mirror": self.mirror,
                 "specks": self.specks,
+                "objects": self.objects,
                 "scores": self.scores,
                 "data": list(self.data),
                 "licence": self.licence,
@@ -94,6 +111,7 @@ class ModelCard:
                 stretch=bool(values.get("stretch", False)),
                 mirror=bool(values.get("mirror", False)),
                 specks=float(values.get("specks", 0.0)),
+                objects=bool(values.get("objects", False)),
                 scores={str(k): float(v) for k, v in values.get("scores", {}).items()},
                 data=tuple(values.get("data", ())),
                 licence=values.get("licence", "unknown"),

@@ -7,11 +7,15 @@ cells touch, a net that is asked for borders sees them better than one that is a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
 from imago.core.instances import Instances
 from imago.core.labels import IGNORE, Labels
+from imago.data.dataset import Dataset, Sample
+from imago.data.things import ThingDataset, ThingSample
 
 BACKGROUND, BORDER, INSIDE = 0, 1, 2  # values of the label map; classes after the first go on from INSIDE
 
@@ -47,3 +51,27 @@ def border_map(things: Instances, width_px: float = 2.0, least_inside: float = 0
         part[inside & (count == 0)] = INSIDE - 1 + int(things.classes[index])
         count[crop] = 1
     return found
+
+
+@dataclass(frozen=True)
+class BorderReader:
+    """Reads one photo's objects as a border map."""
+
+    sample: ThingSample
+
+    def __call__(self) -> np.ndarray:
+        return border_map(self.sample.things())
+
+
+def border_dataset(things: ThingDataset) -> Dataset:
+    """The same photos with border maps for labels: what a semantic net can learn from."""
+    splits = {
+        split: tuple(Sample(s.name, s.image_path, BorderReader(s), channels=s.channels) for s in samples)
+        for split, samples in things.splits.items()
+    }
+    return Dataset(things.root, border_labels(things.labels), splits, things.notes)
+
+
+def thing_samples(samples: tuple[Sample, ...]) -> tuple[ThingSample, ...]:
+    """The way back: the objects behind border maps."""
+    return tuple(sample.read_label.sample for sample in samples if isinstance(sample.read_label, BorderReader))

@@ -16,6 +16,7 @@ from imago.inference.crf import DenseCRF
 from imago.inference.engine import Engine
 from imago.inference.label_map import enlarge_labels
 from imago.inference.prediction import Prediction
+from imago.inference.separate import Separation, separate_in
 from imago.inference.specks import drop_specks
 from imago.inference.views import look
 
@@ -39,6 +40,7 @@ class Predictor:
         self.max_pixels = max_pixels
         self.crf = crf
         self.views = views or Views()
+        self.separation = Separation()  # how objects are made, where the model's card asks for them
 
     @property
     def card(self) -> ModelCard:
@@ -71,4 +73,8 @@ class Predictor:
         if self.card.task == "binary":
             mask = drop_specks(scores[0], self.card.specks)
             return Prediction(photo, self.card.labels, alpha_map=AlphaMap(mask, photo.pixels))
+        if self.card.objects:
+            return Prediction(
+                photo, self.card.object_labels, instances=separate_in(scores, photo.size_hw, self.separation)
+            )
         return Prediction(photo, self.card.labels, label_map=enlarge_labels(scores, photo.size_hw), low_scores=scores)

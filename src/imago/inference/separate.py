@@ -6,6 +6,7 @@ The net knows background, border and the inside of each class (``data.borders``)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +15,7 @@ import numpy as np
 from imago.core.instances import CroppedMask, Instances, boxes_of
 
 BACKGROUND, BORDER, INSIDE = 0, 1, 2  # channels of the net; see data.borders
+MOST_PIXELS = 20_000_000  # of a map that is worked on: some 30 bytes each
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,28 @@ class Separation:
     least_seed_px: int = 4  # smaller seeds are noise
     least_area_px: int = 12  # smaller objects are left out
     foreground: float = 0.5  # least probability of "not background" in an object
+
+
+def separate_in(scores: np.ndarray, size_hw: tuple[int, int], how: Separation | None = None) -> Instances:
+    """``separate`` for a photo of ``size_hw``: ``scores`` (K, h, w) of any size are brought to it first; past
+    ``MOST_PIXELS`` the work is done smaller, and the masks are enlarged one by one."""
+    ratio = min(1.0, math.sqrt(MOST_PIXELS / (size_hw[0] * size_hw[1])))
+    work_hw = max(1, round(size_hw[0] * ratio)), max(1, round(size_hw[1] * ratio))
+    if scores.shape[1:] != work_hw:
+        scores = np.stack([cv2.resize(plane, work_hw[::-1], interpolation=cv2.INTER_LINEAR) for plane in scores])
+    found = separate(scores, how)
+    if work_hw == size_hw or found.cropped is None:
+        return found
+    factor_y, factor_x = size_hw[0] / work_hw[0], size_hw[1] / work_hw[1]
+    masks = [_enlarged(mask, factor_y, factor_x) for mask in found.cropped]
+    return Instances.make(size_hw, boxes_of(masks), found.classes, found.scores, masks)
+
+
+def _enlarged(mask: CroppedMask, factor_y: float, factor_x: float) -> CroppedMask:
+    top, bottom = round(mask.top * factor_y), round((mask.top + mask.size_hw[0]) * factor_y)
+    left, right = round(mask.left * factor_x), round((mask.left + mask.size_hw[1]) * factor_x)
+    large = cv2.resize(mask.crop.astype(np.float32), (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    return CroppedMask.of(large >= 0.5, left, top)
 
 
 def separate(scores: np.ndarray, how: Separation | None = None) -> Instances:

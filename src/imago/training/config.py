@@ -54,6 +54,9 @@ class TrainConfig:
     pretrained: bool = setting(False, "Start the encoder from published ImageNet weights (needs a network once).")
     option: tuple[str, ...] = setting((), "Further options of the net, as name=value (width=32).")
     init: str = setting("", "A .safetensors model to start from; what does not fit (another head) starts fresh.")
+    objects: bool = setting(
+        False, "Tell single objects apart (cells, leaves): learn insides and borders, then grow the insides."
+    )
     head: Literal["auto", "sigmoid", "softmax"] = setting("auto", "auto: sigmoid for two classes, softmax for more.")
 
     preset: Literal["none", "fast", "balanced", "accurate"] = setting(

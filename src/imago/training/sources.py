@@ -8,10 +8,12 @@ from pathlib import Path
 
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import Labels
+from imago.data.borders import border_dataset
 from imago.data.check import check_samples
 from imago.data.coco import open_coco
 from imago.data.dataset import Dataset, Sample, survey
 from imago.data.grouping import parse_grouping
+from imago.data.open_things import survey_things
 from imago.training.config import DataSource, TrainConfig
 from imago.training.pictures import Source
 
@@ -40,7 +42,7 @@ def open_sources(config: TrainConfig, root: Path, checking: Callable[[int, int],
     faults: list[str] = []
     for entry in config.data:
         try:
-            dataset, found = _open(entry, root, config.channels)
+            dataset, found = _open(entry, root, config)
             datasets.append(dataset)
             faults += found
         except (DataError, ImageError) as error:
@@ -80,11 +82,16 @@ def open_sources(config: TrainConfig, root: Path, checking: Callable[[int, int],
     return RunData(labels, train, val, tuple(datasets), notes)
 
 
-def _open(entry: DataSource, root: Path, channels: int) -> tuple[Dataset, tuple[str, ...]]:
+def _open(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, tuple[str, ...]]:
     path = root / entry.path
+    if config.objects:
+        if entry.group or entry.val:
+            raise DataError(f"{path}: group and val are for label maps; objects keep their own classes and splits")
+        things, faults = survey_things(path, config.channels, entry.licences, masks=True)
+        return border_dataset(things), faults
     if entry.licences:
-        return open_coco(path, entry.licences, channels=channels), ()
-    return survey(path, parse_grouping(entry.group) if entry.group else None, channels, entry.val)
+        return open_coco(path, entry.licences, channels=config.channels), ()
+    return survey(path, parse_grouping(entry.group) if entry.group else None, config.channels, entry.val)
 
 
 def _look(datasets: Sequence[Dataset], checking: Callable[[int, int], None]) -> list[str]:

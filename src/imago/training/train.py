@@ -227,6 +227,7 @@ def build_card(config: TrainConfig, net: SegmentationNet, labels: Labels, folder
         output="logit",
         mirror=config.mirror,
         specks=config.specks,
+        objects=config.objects,
         data=tuple(f"{d.name(root)}: {d.about}" if d.about else d.name(root) for d in config.data),
         licence=config.licence,
         note=config.note,

@@ -67,12 +67,12 @@ def average_precision(found: Sequence[Instances], truth: Sequence[Instances], io
     for value in np.unique(np.concatenate([one.classes for one in truth])):
         hits: list[tuple[float, bool]] = []
         for mine, true in zip(found, truth, strict=True):
-            open_ = list(true.boxes[true.classes == value])
+            waiting = list(true.boxes[true.classes == value])
             for index in np.flatnonzero(mine.classes == value):
-                overlap = boxes_.iou_matrix(mine.boxes[index : index + 1], boxes_.as_boxes(open_))[0]
+                overlap = boxes_.iou_matrix(mine.boxes[index : index + 1], boxes_.as_boxes(waiting))[0]
                 hit = bool(overlap.size) and float(overlap.max()) >= iou
                 if hit:
-                    del open_[int(overlap.argmax())]
+                    del waiting[int(overlap.argmax())]
                 hits.append((float(mine.scores[index]), hit))
         ordered = np.array([hit for _, hit in sorted(hits, key=lambda pair: -pair[0])], float)
         precision = ordered.cumsum() / np.arange(1, len(ordered) + 1)

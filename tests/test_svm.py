@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
+from sklearn.svm import LinearSVC
 
 from imago.training.svm import fit_ridge, fit_svm
-
-linear_model = pytest.importorskip("sklearn.linear_model")
-svm = pytest.importorskip("sklearn.svm")
 
 
 def drawn(seed: int, count: int = 200, features: int = 12, gap: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -26,13 +25,15 @@ def test_as_liblinear(seed: int, c: float, weight: float, bias: float) -> None:
     rows, positive = drawn(seed)
     mine = fit_svm(rows, positive, c, weight, bias, tolerance=1e-5, passes=20_000)
     assert mine.solved
-    theirs = svm.LinearSVC(
+    theirs = LinearSVC(
         loss="hinge", C=c, class_weight={True: weight, False: 1.0}, intercept_scaling=bias, tol=1e-6, max_iter=200_000
     ).fit(rows, positive)
 
     def cost(weights: np.ndarray, offset: float) -> float:
         misses = np.maximum(0, 1 - np.where(positive, 1, -1) * (rows @ weights + offset))
-        return float((weights**2).sum() / 2 + (offset / bias) ** 2 / 2 + (c * np.where(positive, weight, 1) * misses).sum())
+        return float(
+            (weights**2).sum() / 2 + (offset / bias) ** 2 / 2 + (c * np.where(positive, weight, 1) * misses).sum()
+        )
 
     assert cost(mine.weights, mine.offset) == pytest.approx(cost(theirs.coef_[0], theirs.intercept_[0]), rel=1e-4)
     np.testing.assert_allclose(mine.weights, theirs.coef_[0], atol=2e-3 * np.abs(theirs.coef_).max() + 1e-5)
@@ -60,6 +61,6 @@ def test_ridge(features: int) -> None:
     random = np.random.default_rng(0)
     rows, targets = random.normal(3, 1, (30, features)).astype(np.float32), random.normal(1, 1, (30, 4))
     weights, offsets = fit_ridge(rows, targets, 7.0)
-    theirs = linear_model.Ridge(alpha=7.0).fit(rows.astype(np.float64), targets)
+    theirs = Ridge(alpha=7.0).fit(rows.astype(np.float64), targets)
     np.testing.assert_allclose(weights, theirs.coef_, atol=1e-5)
     np.testing.assert_allclose(offsets, theirs.intercept_, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Selective search (Uijlings, van de Sande, Gevers and Smeulders 2013, IJCV 104): about 2,000 boxes where things may be.
+"""Selective search (Uijlings, van de Sande, Gevers, Smeulders 2013, IJCV 104): about 2,000 boxes where things may be.
 
 The image is cut into small even regions (Felzenszwalb and Huttenlocher 2004), and neighbours that are most alike in
 colour, texture, size and fit are joined, again and again, until one is left; every region on the way gives its box.

@@ -159,8 +159,8 @@ def with_surroundings(boxes: np.ndarray, crop: int, padding: int) -> np.ndarray:
 
 
 def warp_crop(image: np.ndarray, region: np.ndarray, crop: int, spec: InputSpec, mirror: bool = False) -> np.ndarray:
-    """The region x1 y1 x2 y2 of a uint8 (H, W, 3) image, stretched to uint8 (crop, crop, 3), bilinear; what lies outside
-    of the image is the mean colour. ``mirror``: left and right change places."""
+    """The region x1 y1 x2 y2 of a uint8 (H, W, 3) image, stretched to uint8 (crop, crop, 3), bilinear; what lies
+    outside of the image is the mean colour. ``mirror``: left and right change places."""
     x1, y1, x2, y2 = (float(value) for value in region)
     step_x, step_y = (x2 - x1) / crop, (y2 - y1) / crop
     if mirror:

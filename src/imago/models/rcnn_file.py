@@ -77,7 +77,7 @@ class RcnnCard:
                 licence=values["licence"],
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{source}: the model card inside is damaged ({error!r}); train or copy it again") from error
+            raise ModelError(f"{source}: its model card is damaged ({error!r}); train or copy it again") from error
 
 
 def predict(

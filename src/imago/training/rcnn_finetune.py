@@ -51,9 +51,7 @@ def _windows(number: int, rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.stack([np.full(len(rows), number, np.int64), rows, classes], axis=1)
 
 
-def draw(
-    positive: np.ndarray, negative: np.ndarray, options: RcnnOptions, step: int
-) -> tuple[np.ndarray, np.ndarray]:
+def draw(positive: np.ndarray, negative: np.ndarray, options: RcnnOptions, step: int) -> tuple[np.ndarray, np.ndarray]:
     """The windows of a step, int64 (positives + negatives, 3), and bool: which of them are mirrored."""
     random = np.random.default_rng([options.seed, step])
     chosen = np.concatenate(
@@ -132,9 +130,7 @@ def _save_state(
     write_tensors(path, tensors, {"step": str(done)})
 
 
-def _load_state(
-    net: RCNN, optimiser: torch.optim.Optimizer, learned: dict[str, torch.nn.Parameter], path: Path
-) -> int:
+def _load_state(net: RCNN, optimiser: torch.optim.Optimizer, learned: dict[str, torch.nn.Parameter], path: Path) -> int:
     """The number of steps that are done."""
     tensors, metadata = read_tensors(path)
     net.load_state_dict({name: value for name, value in tensors.items() if not name.startswith(MOMENTUM)})

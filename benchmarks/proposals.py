@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", choices=("fast", "quality"), default=["fast", "quality"])
     parser.add_argument("--side", type=int, default=ProposalOptions().side, help="working size, pixels")
     parser.add_argument("--count", type=int, default=ProposalOptions().count, help="most proposals an image")
-    parser.add_argument("--first", type=int, default=ProposalOptions().first, help="scale of the first regions")
+    parser.add_argument("--smallest", type=int, default=ProposalOptions().smallest, help="least first region, pixels")
     parser.add_argument("--threads", type=int, default=1, help="threads of OpenCV (default 1)")
     options = parser.parse_args()
     cv2.setNumThreads(options.threads)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, photos: list[tuple[Path, np.ndarray]]) -> str:
-    settings = replace(ProposalOptions(), side=options.side, count=options.count, first=options.first)
+    settings = replace(ProposalOptions(), side=options.side, count=options.count, smallest=options.smallest)
     truth = [boxes for _, boxes in photos]
     rows = [["mode", "images", "boxes", "recall", "goal", "reached", *SIZES, "proposals", "s an image", "CPU s"]]
     for mode in options.modes:

@@ -28,17 +28,27 @@ def test_finds_drawn_things(mode: str, scale: int) -> None:
     assert (found[:, 2:] > found[:, :2]).all()
     assert found.min() >= 0
     assert (found.max(axis=0) <= [80 * scale, 64 * scale] * 2).all()
-    assert len(np.unique(found, axis=0)) == len(found)
-    assert iou_matrix(things.boxes * scale, found).max(axis=1).min() > 0.85
+    assert iou_matrix(found, found)[~np.eye(len(found), dtype=bool)].max() <= 0.8
+    assert iou_matrix(things.boxes * scale, found).max(axis=1).min() > 0.75
 
 
-def test_count_and_least_side() -> None:
+def test_count_least_side_and_sameness() -> None:
     image, _ = draw_things(4)
     everything = propose(image, FAST)
     assert len(propose(image, replace(FAST, count=5))) == 5 < len(everything)
     large = propose(image, replace(FAST, least=20))
     assert 0 < len(large) < len(everything)
     assert (large[:, 2:] - large[:, :2]).min() >= 20
+    assert len(propose(image, replace(FAST, same=1.0))) > len(everything) > len(propose(image, replace(FAST, same=0.5)))
+
+
+def test_small_things_need_small_first_regions() -> None:
+    """A square of 6 x 6 pixels is lost where no first region is below 100 pixels, as in OpenCV's own modes."""
+    image = np.random.default_rng(0).integers(100, 110, (80, 80, 3)).astype(np.uint8)
+    image[30:36, 50:56] = (250, 30, 30)
+    square = np.array([[50, 30, 56, 36]], np.float32)
+    assert iou_matrix(square, propose(image, FAST)).max() > 0.5
+    assert iou_matrix(square, propose(image, replace(FAST, smallest=100))).max() < 0.5
 
 
 def test_an_even_image_is_one_box() -> None:
@@ -52,6 +62,8 @@ def test_an_even_image_is_one_box() -> None:
         ({"count": 0}, "count must be 1 or more; got 0"),
         ({"side": 8}, "side must be 16 pixels or more; got 8"),
         ({"blur": 0.0}, "blur be above 0; got 0 and 0.0"),
+        ({"smallest": 0}, "smallest must be 1 or more; got 0"),
+        ({"same": 0.0}, "same is an overlap above 0, at most 1; got 0.0"),
     ],
 )
 def test_options_refuse(changes: dict, words: str) -> None:

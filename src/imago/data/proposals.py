@@ -7,17 +7,19 @@ the 4 ways of two spaces and two kinds, "quality" in the 24 of three spaces, two
 paper: 8 and 80 ways). The work is done by OpenCV's contrib module.
 
 Differs from the paper:
-- the image is first brought to a working size, as R-CNN's and Fast R-CNN's authors did (500 pixels wide; here 640, for
-  COCO's photos have that). The time grows with the pixels, and the scales of the first regions are in pixels, so that
-  without it a photo of 12 megapixels would take minutes and begin at other regions than one of 0.3;
+- the image is first brought to a working size, 500 pixels, as R-CNN's and Fast R-CNN's authors did. The time grows with
+  the pixels, and the scales of the first regions are in pixels, so that without it a photo of 12 megapixels would take
+  minutes and begin at other regions than one of 0.3;
 - OpenCV's own two modes (switchToSelectiveSearchFast and -Quality) take no first region below 100 pixels, which loses
-  small things. Here it is ``smallest``. Measured on eight photos of coco128 at 500 pixels, "fast": of 43 true boxes
-  77 % are found with 100 pixels and scales 150 and 300, 86 % with 20 pixels and scale 100;
-- boxes that are nearly the same as one before (IoU above ``same``) are left out before the first ``count`` are taken,
-  as Edge Boxes does (Zitnick and Dollar 2014, ECCV): of those 86 % a plain cut after 2,000 boxes lost 12 %;
-- the order of the boxes has a random factor, as in the paper (section 3.4: it keeps the coarse levels of all ways from
-  coming first as a block). OpenCV draws it from C's ``rand``, which has no seed here: what is found is the same each
-  time, which of near equals stays and which are the first ``count`` is not. The cache keeps a training on one choice.
+  small things. Here it is ``smallest``. Measured on eight photos of coco128, "fast": of 43 true boxes 77 % are found
+  with 100 pixels and scales 150 and 300, 86 % with 20 pixels and scale 100;
+- OpenCV gives fine regions first, the paper (section 3.4) coarse ones. A cut after ``count`` boxes then takes large
+  things away, so its order is turned round. Measured on 32 photos with 176 true boxes: 88 % are found by all boxes,
+  73 % by the first 2,000 of OpenCV's order, 85 % by the last 2,000;
+- boxes that are nearly the same as one before (IoU above ``same``) are left out before that cut;
+- the order has a random factor, as in the paper. OpenCV draws it from C's ``rand``, which has no seed here: what is
+  found is the same each time, which of near equals stays and which are the first ``count`` is not. The cache keeps a
+  training on one choice.
 """
 
 from __future__ import annotations
@@ -46,11 +48,11 @@ class ProposalOptions:
 
     mode: Literal["fast", "quality"] = setting("fast", "fast: 4 ways to join regions; quality: 24, six times as slow.")
     count: int = setting(2000, "Most boxes an image.")
-    side: int = setting(640, "Working size: pixels of the longer side.")
+    side: int = setting(500, "Working size: pixels of the longer side.")
     scale: int = setting(100, "Scale of the first regions (k of Felzenszwalb and Huttenlocher); larger: fewer boxes.")
     smallest: int = setting(20, "Least first region, pixels of the working size.")
     blur: float = setting(0.8, "Spread of the blur before the first regions, pixels of the working size.")
-    same: float = setting(0.8, "Overlap (IoU) past which a box is left out beside an earlier one; 1: none is.")
+    same: float = setting(0.9, "Overlap (IoU) past which a box is left out beside an earlier one; 1: none is.")
     least: int = setting(0, "Boxes with a side below this are left out, pixels of the image.")
 
     def __post_init__(self) -> None:
@@ -68,8 +70,8 @@ class ProposalOptions:
 
 
 def propose(image: np.ndarray, options: ProposalOptions | None = None) -> np.ndarray:
-    """uint8 RGB (H, W, 3) -> float32 (K, 4) x1 y1 x2 y2 in pixels of the image, K at most ``count``, the likeliest
-    first, no two the same. Raises ValueError for another kind of image."""
+    """uint8 RGB (H, W, 3) -> float32 (K, 4) x1 y1 x2 y2 in pixels of the image, K at most ``count``, large ones
+    rather first, no two nearly the same. Raises ValueError for another kind of image."""
     options = options or ProposalOptions()
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"selective search takes uint8 (H, W, 3) images; got {image.dtype} {image.shape}")
@@ -85,7 +87,7 @@ def propose(image: np.ndarray, options: ProposalOptions | None = None) -> np.nda
 
 
 def _search(image: np.ndarray, options: ProposalOptions) -> np.ndarray:
-    """All boxes of the working image, in OpenCV's order, no two the same."""
+    """All boxes of the working image, coarse ones first but for chance, no two the same."""
     ways = cv2.ximgproc.segmentation
     search = ways.createSelectiveSearchSegmentation()
     spaces = [cv2.cvtColor(image, cv2.COLOR_RGB2HSV), cv2.cvtColor(image, cv2.COLOR_RGB2Lab)]
@@ -110,7 +112,7 @@ def _search(image: np.ndarray, options: ProposalOptions) -> np.ndarray:
         search.addStrategy(
             ways.createSelectiveSearchSegmentationStrategyMultiple(*parts) if len(parts) > 1 else parts[0]
         )
-    return boxes_.from_xywh(search.process())
+    return boxes_.from_xywh(search.process()[::-1])
 
 
 def _normalised_rgb(image: np.ndarray) -> np.ndarray:

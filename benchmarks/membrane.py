@@ -30,7 +30,7 @@ MEMBRANE, CELL = "membrane", "cell"
 PAPER = {"U-Net, 2015, 30 hidden slices": (0.0611, 0.0382)}
 CAVEAT = """\
 The paper's figures are of 30 other slices, whose truth was never given out, for a net trained on all 30 training
-slices; here 15 of 20 trained it, and the five measured come next in the same stack. So they are only roughly comparable.
+slices; here 15 of 20 trained it, and the five measured come next in the same stack. So they compare roughly.
 The challenge's errors are 1 - F: pixels at the best threshold, pairs of pixels (Rand) without thinning of borders."""
 
 

@@ -48,7 +48,7 @@ def load_official(net: SegmentationNet, path: Path) -> None:
     with the same names. No code from the file is run. Raises ModelError that names the file where it does not fit.
     """
     named = {}
-    for official, tensor in _read(path).items():
+    for official, tensor in read_tensors(path).items():
         name = our_name(official)
         if name is None:
             raise ModelError(
@@ -58,7 +58,8 @@ def load_official(net: SegmentationNet, path: Path) -> None:
     copy_strictly(net, named, path)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A published file's table of tensors, ``.pth`` or ``.safetensors``; no code from it is run. Raises ModelError."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_onnx import PLAIN, tiny_card, tiny_onnx
 from torchvision.models.detection.roi_heads import paste_masks_in_image
@@ -51,6 +51,7 @@ def objects(boxes: list[list[float]], scores: list[float], classes: list[int], m
     st.floats(0.5, 70),
 )  # fmt: skip
 def test_pasting_is_torchvisions(seed: int, side: int, x: float, y: float, width: float, height: float) -> None:
+    assume(x + width > 0 and y + height > 0)  # torchvision fails on boxes that lie outside
     mask = np.random.default_rng(seed).random((side, side), np.float32)
     box = np.array([x, y, x + width, y + height], np.float32)
     expected = paste_masks_in_image(torch.from_numpy(mask)[None, None], torch.from_numpy(box)[None], (48, 64))[0, 0]

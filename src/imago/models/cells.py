@@ -100,9 +100,15 @@ def objects_of(target: ThingTarget) -> tuple[Tensor, Tensor]:
 
 
 def answers(
-    targets: Sequence[ThingTarget], anchors: Tensor, mine: Sequence[int], stride: int, cells_hw: tuple[int, int], kinds: int
+    targets: Sequence[ThingTarget],
+    anchors: Tensor,
+    mine: Sequence[int],
+    stride: int,
+    cells_hw: tuple[int, int],
+    kinds: int,
 ) -> Answers:
-    """For each object the cell that holds its centre, and of ``anchors`` (all of the net) the one of the most like shape.
+    """For each object the cell that holds its centre, and of ``anchors`` (all of the net) the one of the most like
+    shape.
 
     Only objects whose anchor is one of ``mine`` (indices into ``anchors``, those of this map) come back. Where two have
     the same cell and anchor the later one's box counts, and the classes of both.
@@ -165,9 +171,9 @@ def choose(boxes: Tensor, scores: Tensor, frame_hw: tuple[int, int], score: floa
     values, places = flat.topk(min(CANDIDATES * most, flat.shape[0]))
     enough = values > score
     values, places = values[enough], places[enough]
-    inside = torch.stack(
-        [boxes[:, 0::2].clamp(0, frame_hw[1]), boxes[:, 1::2].clamp(0, frame_hw[0])], dim=2
-    ).flatten(1)  # x1 y1 x2 y2 again
+    inside = torch.stack([boxes[:, 0::2].clamp(0, frame_hw[1]), boxes[:, 1::2].clamp(0, frame_hw[0])], dim=2).flatten(
+        1
+    )  # x1 y1 x2 y2 again
     candidates, classes = inside[places // kinds], places % kinds
     stay = by_class(candidates, values, classes, iou, frame_hw)[:most]
     return Found(candidates[stay], values[stay], classes[stay] + 1)

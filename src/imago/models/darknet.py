@@ -1,11 +1,11 @@
-"""The parts and the backbones of YOLO: Darknet-19 (Redmon and Farhadi 2017, arXiv:1612.08242, table 6), Darknet-53 (2018,
-arXiv:1804.02767, table 1), and the column of their tiny forms (yolov2-tiny.cfg and yolov3-tiny.cfg of
+"""The parts and the backbones of YOLO: Darknet-19 (Redmon and Farhadi 2017, arXiv:1612.08242, table 6), Darknet-53
+(2018, arXiv:1804.02767, table 1), and the column of their tiny forms (yolov2-tiny.cfg and yolov3-tiny.cfg of
 github.com/pjreddie/darknet; no paper has it).
 
-Without the classifiers, whose last convolution no detector has. Layers are made in the order in which a .cfg lists them,
-which is the order of the values in a .weights file; each layer with values is a ``Conv``, a ``LocalConv`` or a Linear.
-Differs from darknet: batch norms add 1e-5 to the variance (darknet's CPU code adds 1e-6 to the spread, its GPU code 1e-5
-to the variance), and their memory keeps torch's 0.9 a step (darknet 0.99), since our data sets are small.
+Without the classifiers, whose last convolution no detector has. Layers are made in the order in which a .cfg lists
+them, which is the order of the values in a .weights file; each layer with values is a ``Conv``, a ``LocalConv`` or a
+Linear. Differs from darknet: batch norms add 1e-5 to the variance (darknet's CPU code adds 1e-6 to the spread, its GPU
+code 1e-5 to the variance), and their memory keeps torch's 0.9 a step (darknet 0.99), since our data sets are small.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ SLOPE = 0.1  # of the leaky ReLU below 0 (YOLO v1, equation 2)
 
 
 class ToUnit(nn.Module):
-    """Images as ``InputSpec`` gives them -> 0..1, which darknet works on: ImageNet's mean and spread are undone, or where
-    there are not three channels 0.5 and 0.25, as the training has them."""
+    """Images as ``InputSpec`` gives them -> 0..1, which darknet works on: ImageNet's mean and spread are undone, or
+    where there are not three channels 0.5 and 0.25, as the training has them."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -93,8 +93,8 @@ class LocalConv(nn.Module):
 
 
 def bottleneck(in_channels: int, out_channels: int, convs: int, first: int = 3) -> nn.Sequential:
-    """``convs`` convolutions that take turns: 3 x 3 to ``out_channels``, 1 x 1 to half of it; ``first`` is the kernel of
-    the first."""
+    """``convs`` convolutions that take turns: 3 x 3 to ``out_channels``, 1 x 1 to half of it, the kernel ``first``
+    first."""
     layers = []
     for index in range(convs):
         kernel = first if index % 2 == 0 else 4 - first
@@ -118,7 +118,7 @@ def reorg(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, 4 C, H / 2, W / 2), in the order that darknet's [reorg] has by mistake.
 
     Meant was: each 2 x 2 block becomes four channels. But the code takes the input for the output: it reads the memory
-    of (C, H, W) as if it were (C / 4, 2 H, 2 W), makes 2 x 2 blocks there, and the result is read as (4 C, H / 2, W / 2).
+    of (C, H, W) as if it were (C / 4, 2 H, 2 W), makes 2 x 2 blocks there, and reads the result as (4 C, H / 2, W / 2).
     Published weights want just that. C must be a multiple of 4.
     """
     count, channels, height, width = x.shape
@@ -155,7 +155,7 @@ class Darknet19(nn.Module):
 
 
 class TinyDarknet(nn.Module):
-    """Seven convolutions. (N, C, H, W) -> maps of strides 16 and 32 with 16 and 64 times ``width`` channels (width 16)."""
+    """Seven convolutions. (N, C, H, W) -> maps of strides 16 and 32 with 16 and 64 times ``width`` channels."""
 
     def __init__(self, in_channels: int, width: int = 16) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """The nets that find objects: one literal dict from name to builder.
 
-``classes`` counts the background: two kinds of objects are ``classes=3``. Anchors are width and height in network pixels.
+``classes`` counts the background: two kinds of objects are ``classes=3``. Anchors are width and height in network
+pixels.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def _yolov1(
     norm: bool = True,
     published: bool = False,
 ) -> ThingNet:
-    """``size`` is the side of the image, a multiple of 64; ``width`` 64, ``boxes`` 2 and ``norm`` False are the paper's."""
+    """``size`` is the image's side, a multiple of 64. The paper's: ``width`` 64, ``boxes`` 2, ``norm`` False."""
     from imago.models.yolo1 import yolov1
 
     return yolov1(classes, in_channels, width, size, boxes, norm, published)

@@ -2,9 +2,9 @@
 
 Figure 3: 24 convolutions and two fully connected layers answer for S x S cells at once. Each cell has B boxes (centre
 within the cell, square roots of width and height as shares of the image, confidence) and one set of class scores. The
-image is 448 pixels square and S is 7; ``size`` makes smaller ones, of 64 pixels a cell. The fast form has 9 convolutions
-and the connected layers of the authors' yolo-tiny.cfg of 2015: 256, linear; 4096; the answers.
-The loss is equation 3. Differs from the paper:
+image is 448 pixels square and S is 7; ``size`` makes smaller ones, of 64 pixels a cell. The fast form has 9
+convolutions and the connected layers of the authors' yolo-tiny.cfg of 2015: 256, linear; 4096; the answers. The loss is
+equation 3. Differs from the paper:
 - batch norms (on by default): without them, and without training on ImageNet first, the 24 layers learn badly. The
   published weights have them too; ``norm=False`` is the paper's form;
 - of several objects whose centre lies in one cell the first counts (as in darknet; the paper says nothing of it);
@@ -49,12 +49,12 @@ class YOLOv1(ThingNet):
 
     def check(self, images: Tensor) -> None:
         """Raises ValueError where the net cannot take ``images``: its connected layers know one size."""
-        super().check(images)
-        if tuple(images.shape[2:]) != (self.size, self.size):
+        if images.ndim == 4 and tuple(images.shape[2:]) != (self.size, self.size):
             raise ValueError(
                 f"images are {images.shape[2]} x {images.shape[3]}; this net takes {self.size} x {self.size} alone. "
                 "Resize them, or build it with another size="
             )
+        super().check(images)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         if not torch.compiler.is_compiling():

@@ -106,7 +106,7 @@ class YOLOv2(ThingNet):
         return answers(targets, self.anchors, every, STRIDE, (raw.shape[3], raw.shape[4]), self.classes - 1)
 
     def prior(self, raw: Tensor, who: Answers) -> Tensor:
-        """How far the predictions that answer for nothing are from the middle of their cell and the size of their anchor."""
+        """How far the predictions that answer for nothing are from their cell's middle and their anchor's size."""
         free = who.nobody(raw)
         off = (raw[:, :, :2].sigmoid() - 0.5).square().sum(dim=2) + raw[:, :, 2:4].square().sum(dim=2)
         return PRIOR / 2 * off[free].sum()

@@ -6,9 +6,9 @@ exclude each other. Where the paper is silent this follows darknet's yolo layer 
 - centres: the gradient in t_x is truth - sigmoid(t_x), as the paper says, which is that of cross entropy; less the
   truth's own entropy, so that right answers cost nothing. Sizes: half the squared error of t_w and t_h;
 - both weigh 2 - width * height (as shares of the image), so that small objects count.
-Objectness elsewhere is to be 0, but for predictions that overlap an object by more than ``ignore``: 0.5 in the paper, 0.7
-in the .cfg files. Terms are sums over the image, and means over the images of a batch (darknet divides by the batch in
-its step). Objects marked as crowd are neither: no paper speaks of them.
+Objectness elsewhere is to be 0, but for predictions that overlap an object by more than ``ignore``: 0.5 in the paper,
+0.7 in the .cfg files. Terms are sums over the image, and means over the images of a batch (darknet divides by the batch
+in its step). Objects marked as crowd are neither: no paper speaks of them.
 """
 
 from __future__ import annotations
@@ -119,7 +119,9 @@ class YOLOv3(ThingNet):
             total["centre"] = total["centre"] + (weight * centre).sum()
             total["size"] = total["size"] + (weight * (found[:, 2:4] - wanted[:, 2:]) ** 2).sum() / 2
             total["object"] = total["object"] + F.softplus(-found[:, 4]).sum()
-            total["class"] = total["class"] + F.binary_cross_entropy_with_logits(found[:, 5:], who.kinds, reduction="sum")
+            total["class"] = total["class"] + F.binary_cross_entropy_with_logits(
+                found[:, 5:], who.kinds, reduction="sum"
+            )
             with torch.no_grad():
                 boxes = boxes_of(raw, anchors, stride)
                 free = [excused(one, target, self.ignore) for one, target in zip(boxes, targets, strict=True)]

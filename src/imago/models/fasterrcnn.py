@@ -1,0 +1,217 @@
+"""Faster R-CNN (Ren, He, Girshick and Sun 2015, arXiv:1506.01497): proposals, then a class and a finer box for each.
+
+Two forms. On VGG-16 as in the paper: one map of stride 16, anchors of 3 sizes x 3 ratios, RoI max pooling 7 x 7, two
+fully connected layers of 4096 with dropout. On any encoder with a feature pyramid (Lin et al. 2017, arXiv:1612.03144)
+in torchvision's form, whose published weights load: one anchor size a map, RoIAlign 7 x 7, two layers of 1024.
+
+``forward`` gives the proposals float32 (P, 5) (number of the image, x1 y1 x2 y2), class logits (P, classes), moves
+(P, 4 * classes), then the maps. ``loss`` has the terms rpn_objectness, rpn_box, class and box.
+Differs from the paper: both stages are trained at once (the paper's four steps in turn; its authors' later code does
+so too); background has moves too, which nobody looks at (torchvision's form); and see imago.models.proposals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder, Matcher
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops import clip_boxes_to_image
+
+from imago.models import vgg
+from imago.models.proposals import BETA, Budget, ProposalNetwork, match_boxes, spare_crowd, split_crowd
+from imago.models.pyramid import Pyramid, VGGMap
+from imago.models.suppression import nms_by_class
+from imago.models.thing_base import Found, ThingNet, ThingTarget
+
+SIDE = 7  # cells a side that a region is pooled to
+LEAST_SIDE = 1e-2  # pixels; smaller boxes are no finds
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The regions that a training step looks at."""
+
+    regions: Tensor  # float32 (R, 5)
+    classes: Tensor  # int64 (R,), 0 is background
+    boxes: Tensor  # float32 (R, 4): the object's, anything where there is none
+    objects: Tensor  # int64 (R,): which object of its image
+
+
+class FasterRCNN(ThingNet):
+    """``features`` gives maps and pools regions, ``rpn`` proposes, ``box_head`` makes ``fc_width`` numbers of a region.
+
+    ``samples``: regions an image and training step, a quarter of them objects where there are so many.
+    """
+
+    def __init__(
+        self, classes: int, in_channels: int, features: Pyramid | VGGMap, rpn: ProposalNetwork, box_head: nn.Module,
+        fc_width: int, samples: int = 512,
+    ) -> None:  # fmt: skip
+        super().__init__(classes, in_channels)
+        self.multiple = self.least = features.multiple
+        self.features = features
+        self.rpn = rpn
+        self.box_head = box_head
+        self.box_predictor = FastRCNNPredictor(fc_width, classes)
+        self.coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
+        self.matcher = Matcher(0.5, 0.5, allow_low_quality_matches=False)
+        self.sampler = BalancedPositiveNegativeSampler(samples, 0.25)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        self.check(images)
+        frame_hw = (images.shape[2], images.shape[3])
+        maps = self.features(images)
+        scores, moves = self.rpn(maps)
+        regions = self.rpn.propose(scores, moves, self.rpn.anchors(maps, frame_hw), frame_hw, self.rpn.budget)
+        return (regions, *self.judge(maps, regions), *maps)
+
+    def judge(self, maps: list[Tensor], regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits (P, classes) and moves (P, 4 * classes) of regions."""
+        logits, moves = self.box_predictor(self.box_head(self.features.pool(maps, regions, SIDE)))
+        return logits.float(), moves.float()
+
+    def loss(self, images: Tensor, targets: list[ThingTarget]) -> dict[str, Tensor]:
+        self.check(images)
+        self.check_targets(images, targets)
+        frame_hw = (images.shape[2], images.shape[3])
+        maps = self.features(images)
+        scores, moves = self.rpn(maps)
+        anchors = self.rpn.anchors(maps, frame_hw)
+        terms = self.rpn.loss(scores, moves, anchors, targets)
+        with torch.no_grad():
+            regions = self.rpn.propose(scores, moves, anchors, frame_hw, self.rpn.training_budget)
+            sampled = self.sample(regions, targets)
+        logits, box_moves = self.judge(maps, sampled.regions)
+        terms |= self.box_loss(logits, box_moves, sampled)
+        return terms | self.mask_loss(maps, sampled, targets)
+
+    def check_targets(self, images: Tensor, targets: list[ThingTarget]) -> None:
+        """Raises ValueError where ``targets`` cannot be learnt from."""
+        if len(targets) != len(images):
+            raise ValueError(f"{len(images)} images need as many targets; got {len(targets)}")
+        for number, target in enumerate(targets):
+            flat = (target.boxes[:, 2:] <= target.boxes[:, :2]).any(dim=1)
+            if flat.any():
+                box = target.boxes[flat][0].tolist()
+                raise ValueError(f"image {number} of the batch has a box without area, {box}; leave such boxes out")
+
+    def sample(self, regions: Tensor, targets: list[ThingTarget]) -> Sampled:
+        """Proposals and the objects' own boxes, matched with the objects; a sample of them."""
+        parts = []
+        for number, target in enumerate(targets):
+            boxes, crowd = split_crowd(target)
+            candidates = torch.cat([regions[regions[:, 0] == number, 1:], boxes])
+            label, match = match_boxes(self.matcher, boxes, candidates)
+            label = spare_crowd(label, candidates, crowd)
+            objects, others = self.sampler([label])
+            chosen = torch.where((objects[0] > 0) | (others[0] > 0))[0]
+            label, match, candidates = label[chosen], match[chosen], candidates[chosen]
+            classes = target.classes if target.crowd is None else target.classes[~target.crowd]
+            parts.append(
+                Sampled(
+                    F.pad(candidates, (1, 0), value=float(number)),
+                    label * classes[match] if len(boxes) else label,
+                    boxes[match] if len(boxes) else candidates,
+                    match,
+                )
+            )
+        return Sampled(
+            torch.cat([p.regions for p in parts]), torch.cat([p.classes for p in parts]),
+            torch.cat([p.boxes for p in parts]), torch.cat([p.objects for p in parts]),
+        )  # fmt: skip
+
+    def box_loss(self, logits: Tensor, moves: Tensor, sampled: Sampled) -> dict[str, Tensor]:
+        """``class`` and ``box``; the latter over objects, each with the moves of its own class."""
+        count = max(1, len(logits))
+        found = torch.where(sampled.classes > 0)[0]
+        own = moves.unflatten(1, (-1, 4))[found, sampled.classes[found]]
+        wanted = self.coder.encode_single(sampled.boxes[found], sampled.regions[found, 1:])
+        return {
+            "class": F.cross_entropy(logits, sampled.classes, reduction="sum") / count,
+            "box": F.smooth_l1_loss(own, wanted, beta=BETA, reduction="sum") / count,
+        }
+
+    def mask_loss(self, maps: list[Tensor], sampled: Sampled, targets: list[ThingTarget]) -> dict[str, Tensor]:
+        """Mask R-CNN's term; none here."""
+        return {}
+
+    def decode(self, outputs: tuple[Tensor, ...], frame_hw: tuple[int, int]) -> list[Found]:
+        regions, logits, moves, *maps = outputs
+        found = []
+        for number in range(maps[0].shape[0]):
+            own = torch.where(regions[:, 0] == number)[0]
+            boxes, scores, classes = self.choose(regions[own, 1:], logits[own], moves[own], frame_hw)
+            found.append(Found(boxes, scores, classes, self.masks(maps, boxes, classes, number)))
+        return found
+
+    def choose(
+        self, regions: Tensor, logits: Tensor, moves: Tensor, frame_hw: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes (K, 4), scores (K,) and classes (K,) of one image. A region may be found as several classes."""
+        boxes = self.coder.decode_single(moves, regions).unflatten(1, (-1, 4))
+        boxes = clip_boxes_to_image(boxes, frame_hw)[:, 1:]  # (P, classes - 1, 4), without the background
+        scores = logits.softmax(dim=1)[:, 1:]
+        large = (boxes[..., 2:] - boxes[..., :2]).amin(dim=2) >= LEAST_SIDE
+        region, kind = torch.where((scores > self.score) & large)
+        box, score = boxes[region, kind], scores[region, kind]
+        best = nms_by_class(box, score, kind, self.iou, self.classes - 1)[: self.most]
+        return box[best], score[best], kind[best] + 1
+
+    def masks(self, maps: list[Tensor], boxes: Tensor, classes: Tensor, number: int) -> Tensor | None:
+        """Mask R-CNN's answer for the boxes of image ``number``; none here."""
+        return None
+
+
+class VGGHead(nn.Module):
+    """fc6 and fc7 of VGG-16 over a pooled region (R, C, 7, 7) -> (R, ``fc_width``)."""
+
+    def __init__(self, channels: int, fc_width: int) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(channels * SIDE * SIDE, fc_width)
+        self.fc7 = nn.Linear(fc_width, fc_width)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.dropout(F.relu(self.fc6(x.flatten(1))))
+        return self.dropout(F.relu(self.fc7(x)))
+
+
+def on_vgg(
+    classes: int, in_channels: int, width: int = 64, norm: bool = False, fc_width: int = 4096,
+    sizes: Sequence[float] = (128, 256, 512), samples: int = 128, pretrained: bool = False,
+) -> FasterRCNN:  # fmt: skip
+    """The paper's net: 2,000 proposals in training and 300 in use, of 12,000 and 6,000 that are compared."""
+    features = VGGMap(in_channels, width, norm)
+    head = VGGHead(features.channels, fc_width)
+    rpn = ProposalNetwork(features.channels, [sizes], Budget(12_000, 2000), Budget(6000, 300))
+    if pretrained:
+        published: Any = vgg.load_imagenet(features.stages)
+        for own, conv in ((head.fc6, published.pre_logits.fc1), (head.fc7, published.pre_logits.fc2)):
+            own.load_state_dict({"weight": conv.weight.detach().flatten(1), "bias": conv.bias.detach()})
+    return FasterRCNN(classes, in_channels, features, rpn, head, fc_width, samples)
+
+
+def pyramid_parts(
+    features: Pyramid, sizes: Sequence[float], proposals: int, fc_width: int
+) -> tuple[ProposalNetwork, nn.Module]:
+    """The proposal network, one anchor size a map, and the head that torchvision puts on a pyramid."""
+    if len(sizes) != len(features.strides) + 1:
+        raise ValueError(f"a pyramid has {len(features.strides) + 1} maps and wants as many sizes; got {list(sizes)}")
+    budgets = Budget(2 * proposals, 2 * proposals), Budget(proposals, proposals)
+    rpn = ProposalNetwork(features.channels, [(size,) for size in sizes], *budgets)
+    return rpn, TwoMLPHead(features.channels * SIDE * SIDE, fc_width)
+
+
+def on_pyramid(
+    classes: int, in_channels: int, features: Pyramid, fc_width: int = 1024,
+    sizes: Sequence[float] = (32, 64, 128, 256, 512), proposals: int = 1000, samples: int = 512,
+) -> FasterRCNN:  # fmt: skip
+    """torchvision's form. ``proposals``: in use; twice as many in training."""
+    rpn, head = pyramid_parts(features, sizes, proposals, fc_width)
+    return FasterRCNN(classes, in_channels, features, rpn, head, fc_width, samples)

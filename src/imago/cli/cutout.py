@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import click
 
 from imago.cli.options import build, options_from
 from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process
+from imago.core.choice import ObjectChoice
 from imago.core.setting import setting
 from imago.models.shipped import DEFAULT_MODEL
 
@@ -29,6 +32,9 @@ class CutoutSettings:
     paths: tuple[str, ...] = setting(argument=True, metavar="PATH...")
     model: str = setting(DEFAULT_MODEL, "A name (see imago models) or a model file.")
     out: Path | None = setting(None, "Folder to write to.  [default: beside each photo]", short="-o", metavar="DIR")
+    each: bool = setting(
+        False, "Every object that the model finds by itself, trimmed: STEM.001-CLASS.cutout.png, the surest first."
+    )
     crop: bool = setting(False, "Trim to the subject, with a margin.")
     background: str = setting(
         "transparent", "transparent, a colour as #rrggbb, blur, or an image file.", metavar="WHAT"
@@ -39,6 +45,10 @@ class CutoutSettings:
 
     def __post_init__(self) -> None:
         check_megapixels(self.max_megapixels)
+        if PIPE in self.paths and self.each:
+            raise ValueError("'-' writes one picture; --each writes one an object, so give it files")
+        if self.each and (self.matting or self.crop):
+            raise ValueError("--each trims every object by itself; leave out --crop and --matting")
         if PIPE in self.paths and (len(self.paths) > 1 or self.out is not None):
             raise ValueError(
                 "'-' reads one photo and writes it to standard output; it goes with no other path or --out"
@@ -51,6 +61,7 @@ class CutoutSettings:
 
 @click.command("cutout")
 @options_from(CutoutSettings)
+@options_from(ObjectChoice)
 def cutout_command(**values: Any) -> int:
     """Cut the subject out of each photo and write STEM.cutout.png.
 
@@ -61,7 +72,42 @@ def cutout_command(**values: Any) -> int:
     from imago.inference.cutout import check_background
 
     check_background(settings.background)
+    if settings.each:
+        return cut_each(settings, build(ObjectChoice, values))
     return cut_pipe(settings) if settings.paths == (PIPE,) else cut_files(settings)
+
+
+def cut_each(settings: CutoutSettings, choice: ObjectChoice) -> int:
+    """Returns the exit code. Of a photo that has objects of an earlier run beside it nothing is written."""
+    from imago.core.errors import ImagoError
+    from imago.files.writing import atomic_write, exists
+
+    plan = plan_photos(settings.paths, settings.out, ("cutout",), overwrite=True)  # that file itself is not written
+    predictor = load_for(settings.model, len(plan))
+    if not predictor.finds_objects:
+        raise ImagoError(f"model {settings.model!r} finds no single objects, which --each asks for; use one that does")
+    predictor.choice = choice
+
+    def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
+        whole = planned.outputs[0]
+        stem = whole.name.removesuffix(".cutout.png")
+        earlier = sorted(whole.parent.glob(f"{escape(stem)}.[0-9][0-9][0-9]-*.cutout.png"))
+        if earlier and not settings.overwrite:
+            raise exists(earlier[0])
+        for path in earlier:
+            path.unlink()  # asked for: else objects of two runs would stand side by side
+        count = 0
+        for count, (name, image) in enumerate(prediction.each(settings.background), 1):
+            with atomic_write(whole.with_name(f"{stem}.{count:03}-{safe(name)}.cutout.png"), True) as stream:
+                image.save(stream, "PNG", icc_profile=image.info.get("icc_profile"))
+        return () if count else ("nothing was found",)
+
+    return process(predictor, plan, write, settings.max_pixels)
+
+
+def safe(name: str) -> str:
+    """A class's name in a file's."""
+    return re.sub(r"[^\w-]+", "_", name)
 
 
 def cut_files(settings: CutoutSettings) -> int:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("imago.cli.train:train_command", "Train a model on annotated images."),
     "compare": ("imago.cli.compare:compare_command", "Train and measure several models side by side."),
     "evaluate": ("imago.cli.evaluate:evaluate_command", "Measure a model on annotated images."),
+    "data": ("imago.cli.data:data_command", "Look at annotated objects: check them, find anchors."),
     "export": ("imago.cli.export:export_command", "Turn a training run into one model file."),
 }
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imago.cli.options import build, options_from
 from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process
+from imago.core.choice import ObjectChoice
 from imago.core.setting import setting
 from imago.core.views import Views
 from imago.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from imago.core.instances import Instances
     from imago.files.inputs import PlannedImage
     from imago.inference.prediction import Prediction
+    from imago.inference.predictor import Predictor
 
-KINDS = ("mask", "overlay", "cutout", "json")
+KINDS = ("mask", "overlay", "cutout", "json", "objects", "yolo")
+FOR_OBJECTS = ("objects", "yolo", "coco", "counts")
+TABLES = {"coco": "objects.coco.json", "counts": "counts.csv"}  # one file for all photos, in --out
 USUAL = ("mask", "overlay")
 
 
@@ -32,7 +37,10 @@ class SegmentSettings:
     model: str = setting(DEFAULT_MODEL, "A name (see imago models) or a model file.")
     out: Path | None = setting(None, "Folder to write to.  [default: beside each photo]", short="-o", metavar="DIR")
     save: tuple[str, ...] = setting(
-        (), f"What to write.  [default: {','.join(USUAL)}; nothing with --json]", choices=KINDS, commas=True
+        (),
+        f"What to write.  [default: {','.join(USUAL)}; nothing with --json]",
+        choices=(*KINDS, *TABLES),
+        commas=True,
     )
     json: bool = setting(False, "Areas as JSON on standard output, one line a photo.")
     crf: bool = setting(False, "Refine outlines with a dense CRF: some seconds a photo.")
@@ -44,41 +52,61 @@ class SegmentSettings:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What is written, each once."""
-        return tuple(dict.fromkeys(self.save)) or (() if self.json else USUAL)
+        """What is written for each photo, each once."""
+        if not self.save:
+            return () if self.json else USUAL
+        return tuple(kind for kind in dict.fromkeys(self.save) if kind in KINDS)
+
+    @property
+    def tables(self) -> dict[str, Path]:
+        """What is written once for all photos, and where."""
+        first = Path(self.paths[0])
+        folder = self.out or (first if first.is_dir() else first.parent)
+        return {kind: folder / TABLES[kind] for kind in dict.fromkeys(self.save) if kind in TABLES}
 
 
 @click.command("segment")
 @options_from(SegmentSettings)
+@options_from(ObjectChoice)
 @options_from(Views)
 def segment_command(**values: Any) -> int:
     """Label every pixel of each photo: STEM.mask.png (values are classes, with the model's palette), STEM.overlay.jpg
     (with a legend), STEM.json (areas).
 
+    Models that find single objects write their outlines, names and scores into the overlay; --save objects is a PNG of
+    16 bits that numbers them, yolo a text, coco one JSON and counts one CSV for all photos.
+
     PATH is a photo or a folder (its sub-folders are kept).
     """
-    settings, views = build(SegmentSettings, values), build(Views, values)
-    from imago.files.writing import atomic_write
+    settings, views, choice = build(SegmentSettings, values), build(Views, values), build(ObjectChoice, values)
+    from imago.core.errors import ImagoError
+    from imago.files.writing import atomic_write, exists
 
     plan = plan_photos(settings.paths, settings.out, settings.kinds, settings.overwrite)
+    for path in settings.tables.values():
+        if path.exists() and not settings.overwrite:
+            raise exists(path)
     lines: dict[Path, str] = {}
+    found: dict[Path, Instances] = {}
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
-        writers: dict[str, Callable[[BinaryIO], Any]] = {
-            "mask": prediction.write_mask,
-            "overlay": prediction.write_overlay,
-            "cutout": prediction.write_cutout,
-            "json": prediction.write_json,
-        }
         for kind, path in zip(settings.kinds, planned.outputs, strict=True):
             with atomic_write(path, settings.overwrite) as stream:
-                writers[kind](stream)
+                prediction.writers[kind](stream)
         if settings.json:
             lines[planned.image.path] = json.dumps(prediction.to_json(), ensure_ascii=False)
+        if settings.tables and prediction.instances is not None:
+            found[planned.image.path] = prediction.instances
         return ()
 
     predictor = load_for(settings.model, len(plan))
-    predictor.views = views
+    predictor.views, predictor.choice = views, choice
+    asked = [kind for kind in (*settings.kinds, *settings.tables) if kind in FOR_OBJECTS]
+    if asked and not predictor.finds_objects:
+        raise ImagoError(
+            f"model {settings.model!r} finds no single objects, which --save {','.join(asked)} asks for; "
+            "use one that does"
+        )
     if settings.crf:
         from imago.inference.crf import DenseCRF
 
@@ -87,4 +115,19 @@ def segment_command(**values: Any) -> int:
     for planned in plan:
         if planned.image.path in lines:
             click.echo(lines[planned.image.path])
+    if settings.tables:
+        write_tables(settings, [planned for planned in plan if planned.image.path in found], found, predictor)
     return code
+
+
+def write_tables(
+    settings: SegmentSettings, plan: Sequence[PlannedImage], found: Mapping[Path, Instances], predictor: Predictor
+) -> None:
+    """One file each for all photos that could be read, in their order."""
+    from imago.data.write_things import FoundIn, write_coco, write_counts
+
+    photos = [FoundIn(planned.image.relative.as_posix(), found[planned.image.path]) for planned in plan]
+    writers = {"coco": write_coco, "counts": write_counts}
+    for kind, path in settings.tables.items():
+        writers[kind](path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
+        click.echo(f"{path}: {sum(len(photo.things) for photo in photos)} objects in {len(photos)} photos", err=True)

@@ -48,8 +48,8 @@ class ModelCard:
             raise ModelError(f"model {self.name!r}: a binary model has two labels; got {len(self.labels)}")
         if self.objects and (self.task != "semantic" or len(self.labels) < 3 or self.labels.names[1] != "border"):
             raise ModelError(
-                f"model {self.name!r}: objects are made of background, border and insides; got task {self.task}, labels "
-                f"{', '.join(self.labels.names)}"
+                f"model {self.name!r}: objects are made of background, border and insides; got task {self.task}, "
+                f"labels {', '.join(self.labels.names)}"
             )
         if not 0 <= self.specks < 1 or (self.specks and self.task != "binary"):
             raise ModelError(f"model {self.name!r}: specks is a share below 1, of a binary model; got {self.specks}")

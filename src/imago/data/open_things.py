@@ -7,10 +7,12 @@ asked for, and looked at all at once by check_things.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imago.core.errors import DataError
+from imago.core.instances import Instances
 from imago.data.things import ThingDataset
 from imago.data.things_coco import is_coco, survey_coco
 from imago.data.things_label_images import find_pair, survey_label_images
@@ -59,11 +61,11 @@ def survey_things(
     if is_voc(root):
         return _with_photos(*survey_voc(root, channels, masks))
     if photo_folders(root):
-        return _with_photos(*_alone(survey_masks(root, channels), masks))
+        return _with_photos(*_of_masks(survey_masks(root, channels), masks))
     if is_yolo(root):
         return _with_photos(*survey_yolo(root, channels, masks))
     if find_pair(root):
-        return _with_photos(*_alone(survey_label_images(root, channels), masks))
+        return _with_photos(*_of_masks(survey_label_images(root, channels), masks))
     raise DataError(
         f"{root}: no annotated objects found; expected COCO's annotations/instances_*.json, VOC's JPEGImages/ and "
         "Annotations/, YOLO's images/ and labels/ with data.yaml, NAME/images/ and NAME/masks/ with a file an object, "
@@ -71,11 +73,26 @@ def survey_things(
     )
 
 
-def _alone(found: tuple[ThingDataset, tuple[str, ...]], masks: bool | None) -> tuple[ThingDataset, tuple[str, ...]]:
-    """Formats of masks have no boxes without them: refused in words rather than passed over."""
-    if masks is False:
-        raise DataError(f"{found[0].root}: its objects are masks; their boxes come with them, so leave out masks=False")
-    return found
+@dataclass(frozen=True)
+class BoxesAlone:
+    """Reads the objects and drops their masks: their rectangles stay."""
+
+    read: Callable[[], Instances]
+
+    def __call__(self) -> Instances:
+        return replace(self.read(), cropped=None)
+
+
+def _of_masks(found: tuple[ThingDataset, tuple[str, ...]], masks: bool | None) -> tuple[ThingDataset, tuple[str, ...]]:
+    """For formats of masks, whose boxes come from them."""
+    dataset, faults = found
+    if masks is not False:
+        return found
+    splits = {
+        split: tuple(replace(sample, read_things=BoxesAlone(sample.read_things)) for sample in samples)
+        for split, samples in dataset.splits.items()
+    }
+    return replace(dataset, splits=splits, has_masks=False), faults
 
 
 def _with_photos(dataset: ThingDataset, faults: tuple[str, ...]) -> tuple[ThingDataset, tuple[str, ...]]:

@@ -89,8 +89,7 @@ def survey_label_images(root: Path, channels: int = 3) -> tuple[ThingDataset, tu
         )
     layout = pair(root, *found)
     names = sorted(layout.photos.keys() & layout.masks.keys())
-    faults = list(layout.faults)
-    if all(_is_one_mask(layout.masks[name], faults) for name in names[:LOOKED_AT]) and names:
+    if all(_is_one_mask(layout.masks[name]) for name in names[:LOOKED_AT]) and names:
         raise DataError(
             f"{root / found[1]}: holds 0 and 255 alone, which is one mask of everything; label images give each object "
             "a value of its own (1, 2, 3 ...)"
@@ -101,13 +100,12 @@ def survey_label_images(root: Path, channels: int = 3) -> tuple[ThingDataset, tu
     }
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
     notes = (f"each value in {found[1]}/ is an object", *divided.notes)
-    return ThingDataset(root, thing_labels([CLASS], root), splits, True, notes), (*faults, *divided.faults)
+    return ThingDataset(root, thing_labels([CLASS], root), splits, True, notes), (*layout.faults, *divided.faults)
 
 
-def _is_one_mask(path: Path, faults: list[str]) -> bool:
+def _is_one_mask(path: Path) -> bool:
     try:
         values = np.unique(read_label_image(path))
-    except ImageError as error:
-        faults.append(str(error))
+    except ImageError:  # the check of the data names it, with all the others
         return False
     return values[-1] == 255 and len(values) <= 2

@@ -41,13 +41,14 @@ class YoloReader:
         masks, found = [], []
         for shape in self.shapes:
             if shape.size == 4:
-                found.append(boxes.from_centres(shape, size_hw)[0])
+                found.append(boxes.from_centres(shape[None], size_hw)[0])
                 continue
             points = shape.reshape(-1, 2) * scale
-            mask = fill([points], size_hw)
-            masks.append(mask)
-            # Of a polygon that holds no pixel's centre, its own rectangle.
-            found.append(mask.box if mask.area else (*points.min(axis=0), *points.max(axis=0)))
+            rectangle = (*points.min(axis=0), *points.max(axis=0))
+            if self.has_masks:
+                masks.append(fill([points], size_hw))
+                rectangle = masks[-1].box if masks[-1].area else rectangle  # a sliver between the pixels' centres
+            found.append(rectangle)
         return Instances.make(
             size_hw,
             boxes.clip(boxes.as_boxes(found), size_hw),

@@ -16,6 +16,8 @@ OUTPUT_SUFFIXES = {
     "mask": ".mask.png",
     "overlay": ".overlay.jpg",
     "json": ".json",
+    "objects": ".objects.png",
+    "yolo": ".txt",
 }
 
 

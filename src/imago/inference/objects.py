@@ -1,14 +1,17 @@
-"""What a prediction does with single objects: a map of their classes, a list for JSON, each one by itself."""
+"""What a prediction does with single objects: which are wanted, a map of classes, a list, each one by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 
+from imago.core.boxes import nms_by_class
+from imago.core.choice import ObjectChoice
+from imago.core.errors import ImagoError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.files.images import Photo
@@ -16,6 +19,28 @@ from imago.inference.alpha import ArrayAlpha
 
 SOFT_PX = 0.8  # spread of an object's edge; masks of objects are hard
 ROOM_PX = 8  # kept around an object, for its edge
+
+
+def choose(objects: Instances, labels: Labels, choice: ObjectChoice) -> Instances:
+    """The wanted ones, the surest first. Raises ImagoError for a class that there is not."""
+    stays = objects.scores >= choice.score
+    if choice.classes:
+        stays &= np.isin(objects.classes, class_values(labels, choice.classes))
+    kept = np.flatnonzero(stays)
+    kept = kept[np.argsort(-objects.scores[kept], kind="stable")]
+    if choice.iou:
+        kept = kept[nms_by_class(objects.boxes[kept], objects.scores[kept], objects.classes[kept], choice.iou)]
+    return objects[kept[: choice.max_objects or None]]
+
+
+def class_values(labels: Labels, names: Sequence[str]) -> list[int]:
+    """The values of classes of objects by their names. Raises ImagoError."""
+    unknown = [name for name in names if name not in labels.names[1:]]
+    if unknown:
+        raise ImagoError(
+            f"the model has no class {', '.join(map(repr, unknown))}; it finds {', '.join(labels.names[1:])}"
+        )
+    return [labels.names.index(name) for name in names]
 
 
 def check_objects(objects: Instances, labels: Labels, size_hw: tuple[int, int]) -> None:

@@ -187,9 +187,7 @@ class Prediction:
     def each(self, background: str | Path = "transparent", margin: float = 0.02) -> Iterator[tuple[str, Image.Image]]:
         """Every object by itself, the surest first: its class, and a trimmed Pillow image (RGBA, or RGB on a
         background) with soft edges. Raises ImagoError for a model that finds no objects."""
-        if self.instances is None:
-            raise ImagoError(f"{self.name}: the model finds no single objects; use one that does, such as nuclei")
-        for value, photo, alpha in alone(self.photo, self.instances, margin):
+        for value, photo, alpha in alone(self.photo, self._objects(), margin):
             single = Prediction(photo, binary_labels(), alpha_map=alpha)
             yield self.labels.names[value], single.cutout(background, crop=True, margin=margin)
 
@@ -237,21 +235,49 @@ class Prediction:
         _, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         stream.write(data.data)
 
+    def write_objects(self, stream: BinaryIO) -> None:
+        """A grey PNG of 16 bits: 0, or the number (1 and more) of the object that is there, in the order of
+        ``instances``. Raises ImagoError for a model that finds no objects."""
+        from PIL import Image
+
+        painted = self._objects().painted()
+        if painted.dtype != np.uint16:
+            raise ImagoError(f"{self.name}: a label image of 16 bits holds 65,535 objects; there are {painted.max()}")
+        Image.fromarray(painted).save(stream, "PNG")
+
+    def write_yolo(self, stream: BinaryIO) -> None:
+        """YOLO's text: a line an object, class (from 0), centre, size as shares of the photo, score."""
+        from imago.data.write_things import yolo_text
+
+        stream.write(yolo_text(self._objects(), scores=True).encode("utf-8"))
+
+    def _objects(self) -> Instances:
+        if self.instances is None:
+            raise ImagoError(f"{self.name}: the model finds no single objects; use one that does, such as nuclei")
+        return self.instances
+
     def write_json(self, stream: BinaryIO) -> None:
         stream.write(json.dumps(self.to_json(), indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
 
-    def save(self, where: Path | str, what: Sequence[str] = ("cutout",), overwrite: bool = False) -> list[Path]:
-        """Writes ``what`` of ``cutout``, ``mask``, ``overlay``, ``json``; each whole or not at all. Gives the paths.
-
-        ``where`` with an ending (``fox.png``) is the file to write, for one thing; else a folder, for
-        ``STEM.cutout.png`` and so on. Raises ImagoError, before anything is written, where a file is there already.
-        """
-        writers: dict[str, Callable[[BinaryIO], Any]] = {
+    @property
+    def writers(self) -> dict[str, Callable[[BinaryIO], Any]]:
+        """What can be written of it, by name."""
+        return {
             "cutout": self.write_cutout,
             "mask": self.write_mask,
             "overlay": self.write_overlay,
             "json": self.write_json,
+            "objects": self.write_objects,
+            "yolo": self.write_yolo,
         }
+
+    def save(self, where: Path | str, what: Sequence[str] = ("cutout",), overwrite: bool = False) -> list[Path]:
+        """Writes ``what``, keys of ``writers``; each whole or not at all. Gives the paths.
+
+        ``where`` with an ending (``fox.png``) is the file to write, for one thing; else a folder, for
+        ``STEM.cutout.png`` and so on. Raises ImagoError, before anything is written, where a file is there already.
+        """
+        writers = self.writers
         unknown = [each for each in what if each not in writers]
         if unknown:
             raise ImagoError(f"cannot save {', '.join(map(repr, unknown))}; choose from {', '.join(writers)}")
@@ -270,7 +296,7 @@ class Prediction:
             return [where / (stem + OUTPUT_SUFFIXES[each]) for each in what]
         if len(what) != 1:
             raise ImagoError(f"{where}: one file cannot hold {len(what)} things; name a folder")
-        endings = {"overlay": (".jpg", ".jpeg"), "json": (".json",)}.get(what[0], (".png",))
+        endings = {"overlay": (".jpg", ".jpeg"), "json": (".json",), "yolo": (".txt",)}.get(what[0], (".png",))
         if where.suffix.lower() not in endings:
             raise ImagoError(f"{where}: {what[0]} is written as {' or '.join(endings)}; name the file so, or a folder")
         return [where]

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from imago.core.card import ModelCard
+from imago.core.choice import ObjectChoice
 from imago.core.views import Views
 from imago.files.images import MAX_PIXELS, Photo, read_image
 from imago.inference.alpha import AlphaMap
 from imago.inference.crf import DenseCRF
 from imago.inference.engine import Engine
 from imago.inference.label_map import enlarge_labels
+from imago.inference.objects import choose
 from imago.inference.prediction import Prediction
 from imago.inference.separate import Separation, separate_in
 from imago.inference.specks import drop_specks
@@ -40,11 +42,17 @@ class Predictor:
         self.max_pixels = max_pixels
         self.crf = crf
         self.views = views or Views()
+        self.choice = ObjectChoice()  # which objects are wanted
         self.separation = Separation()  # how objects are made, where the model's card asks for them
 
     @property
     def card(self) -> ModelCard:
         return self.engine.card
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether predictions hold ``instances``."""
+        return self.card.objects
 
     @overload
     def __call__(self, image: Picture) -> Prediction: ...
@@ -74,7 +82,7 @@ class Predictor:
             mask = drop_specks(scores[0], self.card.specks)
             return Prediction(photo, self.card.labels, alpha_map=AlphaMap(mask, photo.pixels))
         if self.card.objects:
-            return Prediction(
-                photo, self.card.object_labels, instances=separate_in(scores, photo.size_hw, self.separation)
-            )
+            labels = self.card.object_labels
+            found = separate_in(scores, photo.size_hw, self.separation)
+            return Prediction(photo, labels, instances=choose(found, labels, self.choice))
         return Prediction(photo, self.card.labels, label_map=enlarge_labels(scores, photo.size_hw), low_scores=scores)

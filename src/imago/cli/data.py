@@ -1,0 +1,90 @@
+"""``imago data``: look at a data set of objects, and measure its boxes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from imago.cli.options import SizeHW
+
+
+@click.group()
+def data_command() -> None:
+    """Look at annotated objects: check a data set, find anchors."""
+
+
+@data_command.command("check")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For scripts: JSON on standard output.")
+def check_command(data: Path, as_json: bool) -> None:
+    """Read every photo and object in DATA: how many there are of each class, and all faults (exit code 1)."""
+    from imago.cli.progress import Meter
+    from imago.core.errors import DataError
+    from imago.data.check_things import check_things
+    from imago.data.open_things import survey_things
+
+    dataset, faults = survey_things(data)
+    samples = dataset.split("all")
+    with Meter(len(samples)) as meter:
+        checked = check_things(samples, dataset.labels, lambda done, total: meter.advance())
+    faults = tuple(dict.fromkeys((*faults, *checked.faults)))
+    splits = {split: len(members) for split, members in dataset.splits.items()}
+    counts = dict(zip(dataset.labels.names[1:], checked.objects[1:].tolist(), strict=True))
+    if as_json:
+        found = {
+            "data": str(data), "photos": splits, "empty": checked.empty, "masks": dataset.has_masks,
+            "crowds": checked.crowds, "objects": counts, "notes": dataset.notes, "faults": faults,
+        }  # fmt: skip
+        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        unused = sum(not count for count in counts.values())
+        lines = [
+            f"photos   {', '.join(f'{split} {count}' for split, count in splits.items())}; "
+            f"{checked.empty} without objects",
+            f"objects  {sum(counts.values())} with {'masks' if dataset.has_masks else 'boxes alone'}, and "
+            f"{checked.crowds} crowd or difficult regions",
+            f"classes  {len(counts)}, {unused} of them without an object",
+        ]
+        width = max(map(len, counts))
+        ordered = sorted(counts.items(), key=lambda entry: -entry[1])
+        lines += [f"  {name.ljust(width)}  {count:>7}" for name, count in ordered if count]
+        lines += [f"note: {note}" for note in dataset.notes]
+        click.echo("\n".join(lines))
+    if faults:
+        raise DataError(f"{data}: {len(faults)} fault{'s' if len(faults) > 1 else ''} in the data set", faults)
+
+
+@data_command.command("anchors")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--count", type=click.IntRange(min=1), default=9, show_default=True, help="How many anchors.")
+@click.option("--size", "size_hw", type=SizeHW(), default="416", show_default=True, help="Of the net's input, pixels.")
+@click.option("--split", default="train", show_default=True, help="Which photos: train, val, test, or all.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random beginnings.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts: JSON on standard output.")
+def anchors_command(data: Path, count: int, size_hw: tuple[int, int], split: str, seed: int, as_json: bool) -> None:
+    """Find the box sizes for a YOLO net on DATA: width,height in pixels of the net's input, the smallest first.
+
+    k-means with the distance 1 - IoU (YOLO v2). Photos are fitted into the input with their aspect kept.
+    """
+    from imago.core.errors import DataError
+    from imago.data.anchors import box_sizes, find_anchors
+    from imago.data.open_things import open_things
+
+    samples = open_things(data, masks=False).split(split)  # drawing COCO's polygons would take an hour
+    sizes = box_sizes(samples, size_hw)
+    if not len(sizes):
+        raise DataError(f"{data}: the {len(samples)} photos of {split!r} have no object")
+    anchors, iou = find_anchors(sizes, count, seed)
+    if as_json:
+        found = {
+            "anchors": [[round(side, 2) for side in anchor] for anchor in anchors.tolist()],
+            "mean_iou": round(iou, 4),
+            "boxes": len(sizes),
+            "size_hw": size_hw,
+        }
+        click.echo(json.dumps(found))
+        return
+    click.echo(", ".join(f"{width:.0f},{height:.0f}" for width, height in anchors.tolist()))
+    click.echo(f"mean IoU {iou:.3f} over {len(sizes)} boxes of {len(samples)} photos ({split})")

@@ -32,7 +32,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
 )
 # Where torch lives. All else is the base install.
-WALLED = ("imago.models", "imago.losses", "imago.training", "imago.export", "imago.inference.torch_engine")
+WALLED = (
+    "imago.models",
+    "imago.losses",
+    "imago.training",
+    "imago.export",
+    "imago.inference.torch_engine",
+    "imago.inference.things_torch",
+)
 BASE_IN_MODELS = ("imago.models", "imago.models.catalogue", "imago.models.shipped")
 IMPORT_NAMES = {
     "huggingface-hub": "huggingface_hub",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from imago.core.errors import ModelError
 from imago.core.labels import Labels
@@ -13,7 +13,10 @@ from imago.core.spec import InputSpec
 FORMAT = 1  # raised when an older Imago could no longer read the card
 METADATA_KEY = "imago"  # the key in the metadata of .onnx and .safetensors files that holds the card as JSON
 
-Task = Literal["binary", "semantic"]  # one soft foreground, or one class a pixel
+# One soft foreground; one class a pixel; objects as boxes; objects as boxes with masks. A model of the last two keeps
+# its thresholds (score, iou, most: see imago.models.thing_base) among its options.
+Task = Literal["binary", "semantic", "boxes", "instances"]
+THING_TASKS = ("boxes", "instances")
 Output = Literal["probability", "logit"]  # what the file's first output holds
 
 
@@ -42,8 +45,10 @@ class ModelCard:
     precision: str = "float32"  # of the stored weights
 
     def __post_init__(self) -> None:
-        if self.task not in ("binary", "semantic"):
-            raise ModelError(f"model {self.name!r}: task {self.task!r} is not known; choose binary or semantic")
+        if self.task not in get_args(Task):
+            raise ModelError(
+                f"model {self.name!r}: task {self.task!r} is not known; choose {', '.join(get_args(Task))}"
+            )
         if self.task == "binary" and len(self.labels) != 2:
             raise ModelError(f"model {self.name!r}: a binary model has two labels; got {len(self.labels)}")
         if self.objects and (self.task != "semantic" or len(self.labels) < 3 or self.labels.names[1] != "border"):

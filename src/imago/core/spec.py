@@ -29,12 +29,13 @@ class Fit:
     offset_yx: tuple[int, int]  # where its upper left corner lies in the frame
     frame_hw: tuple[int, int]  # what the network sees
 
-    def boxes_to_image(self, boxes: np.ndarray) -> np.ndarray:
-        """float32 (K, 4) x1 y1 x2 y2 in the network's frame -> in pixels of the image, cut to it."""
+    def boxes_to_image(self, boxes: np.ndarray, cut: bool = True) -> np.ndarray:
+        """float32 (K, 4) x1 y1 x2 y2 in the network's frame -> in pixels of the image, cut to it unless ``cut`` is
+        False (a mask is stretched over the whole of its box, also where that lies in the padding)."""
         ratio = np.array(self.image_hw, np.float32) / np.array(self.content_hw, np.float32)  # y, x
         shift = np.array([self.offset_yx[1], self.offset_yx[0]] * 2, np.float32)
         moved = (boxes - shift) * np.array([ratio[1], ratio[0]] * 2, np.float32)
-        return clip(moved.astype(np.float32), self.image_hw)
+        return clip(moved.astype(np.float32), self.image_hw) if cut else moved.astype(np.float32)
 
     def boxes_to_frame(self, boxes: np.ndarray) -> np.ndarray:
         """The way there: float32 (K, 4) in pixels of the image -> in the network's frame."""

@@ -29,6 +29,7 @@ from imago.export.compare import compare
 from imago.export.storage import store_half, strip_traces
 from imago.files.writing import atomic_write, exists
 from imago.models.base import SegmentationNet
+from imago.models.thing_base import ThingNet
 
 OPSET = 18  # what torch's exporter writes by itself; ONNX Runtime reads it from release 1.14 (2023) on
 
@@ -99,7 +100,7 @@ def export_onnx(
         raise ModelError(f"{out}: an export is compared with torch on images; got none. Give at least one sample")
     precision = "float16" if half else "float32"
     limit = TOLERANCE[precision] if tolerance is None else tolerance
-    _check_multiple(net, card)
+    check_multiple(net, card)
     card = card.with_(output="probability", precision=precision)
     module = Probabilities(copy.deepcopy(net).to("cpu", torch.float32)).eval()
     model = _trace(module, card)
@@ -136,7 +137,7 @@ def describe_sizes(spec: InputSpec) -> str:
     return f"any multiples of {spec.multiple}" if spec.multiple > 1 else "any"
 
 
-def _check_multiple(net: SegmentationNet, card: ModelCard) -> None:
+def check_multiple(net: SegmentationNet | ThingNet, card: ModelCard) -> None:
     spec = card.input
     sides = spec.size_hw if spec.fixed_size else (spec.multiple, spec.multiple)
     if any(side % net.multiple for side in sides):
@@ -164,7 +165,7 @@ def _trace(module: Probabilities, card: ModelCard) -> onnx.ModelProto:
             shape[axis] = spec.multiple * count if spec.multiple > 1 else count
     image = torch.zeros(2, spec.channels, height, width)
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 module,
                 (image,),
@@ -185,7 +186,7 @@ def _trace(module: Probabilities, card: ModelCard) -> onnx.ModelProto:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter's advice to programmers is no news to users: silent here, and only here."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -9,13 +9,13 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
-from imago.core.card import ModelCard
+from imago.core.card import THING_TASKS, ModelCard
 from imago.core.errors import ModelError
 from imago.files.modelfile import read_onnx_card, sidecar
 from imago.inference.threads import free_cores
 from imago.models.catalogue import recognise
 
-_RUNTIME_ERRORS = (
+RUNTIME_ERRORS = (
     runtime_errors.Fail,
     runtime_errors.InvalidArgument,
     runtime_errors.InvalidGraph,
@@ -49,8 +49,8 @@ class OnnxEngine:
         self.name = str(source) if isinstance(source, Path) else "model"
         if isinstance(source, Path) and not source.is_file():
             raise ModelError(f"{source}: there is no such model file")
-        self.card = card or _card_of(source, self.name)
-        self.session = _session(source, self.name, threads or free_cores(), device, keep_memory)
+        self.card = card or card_of(source, self.name)
+        self.session = open_session(source, self.name, threads or free_cores(), device, keep_memory)
         self._input, self._output = self.session.get_inputs()[0], self.session.get_outputs()[0]
         self._check()
         self._run_options = onnxruntime.RunOptions()
@@ -64,9 +64,9 @@ class OnnxEngine:
         parts = [batch[i : i + 1] for i in range(len(batch))] if self._one_by_one else [batch]
         try:
             answers = [self._run(part.astype(self._type, copy=False)) for part in parts]
-        except _RUNTIME_ERRORS as error:
+        except RUNTIME_ERRORS as error:
             raise ModelError(
-                f"{self.name}: cannot run on input of shape {batch.shape} ({_first_line(error)}); "
+                f"{self.name}: cannot run on input of shape {batch.shape} ({first_line(error)}); "
                 "does the size rule in its card fit the network?"
             ) from error
         return self._probabilities(answers[0] if len(answers) == 1 else np.concatenate(answers))
@@ -90,6 +90,11 @@ class OnnxEngine:
 
     def _check(self) -> None:
         """The file against its card, before anything runs."""
+        if self.card.task in THING_TASKS:
+            raise ModelError(
+                f"{self.name}: finds objects (task {self.card.task!r}), it labels no pixels; use "
+                "imago.inference.things.ObjectEngine and find_objects"
+            )
         spec = self.card.input
         shape = self._input.shape
         if len(self.session.get_inputs()) != 1 or len(shape) != 4 or self._input.type not in _TYPES:
@@ -107,7 +112,7 @@ class OnnxEngine:
             )
 
 
-def _card_of(source: Path | bytes, name: str) -> ModelCard:
+def card_of(source: Path | bytes, name: str) -> ModelCard:
     card = read_onnx_card(source, name)
     if card is None and isinstance(source, Path):
         card = recognise(source)
@@ -120,7 +125,7 @@ def _card_of(source: Path | bytes, name: str) -> ModelCard:
     return card
 
 
-def _session(
+def open_session(
     source: Path | bytes, name: str, threads: int, device: str | None, keep_memory: bool
 ) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
@@ -138,8 +143,8 @@ def _session(
         return onnxruntime.InferenceSession(
             str(source) if isinstance(source, Path) else source, options, providers=_providers(device)
         )
-    except _RUNTIME_ERRORS as error:
-        raise ModelError(f"{name}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from error
+    except RUNTIME_ERRORS as error:
+        raise ModelError(f"{name}: ONNX Runtime cannot load it ({first_line(error)}); export it again") from error
 
 
 def _providers(device: str | None) -> list[str]:
@@ -155,7 +160,7 @@ def _providers(device: str | None) -> list[str]:
     return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

@@ -6,22 +6,28 @@ Nothing is ever unpickled: a file cannot run code. The state of a training that 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as packed
-from torch import Tensor
+from torch import Tensor, nn
 
 from imago.core.card import METADATA_KEY, ModelCard
 from imago.core.errors import ModelError
 from imago.files.modelfile import read_safetensors_card
 from imago.models import build
 from imago.models.base import SegmentationNet
+from imago.models.thing_base import ThingNet
+from imago.models.things import build_things
+
+Net = TypeVar("Net", SegmentationNet, ThingNet)
 
 
-def save(net: SegmentationNet, card: ModelCard, path: Path, *, half: bool = False) -> None:
+def save(net: SegmentationNet | ThingNet, card: ModelCard, path: Path, *, half: bool = False) -> None:
     """Write ``net`` and ``card`` to ``path``: beside it first, then renamed, so that no half-written file is ever seen.
 
     ``half`` stores matrices and convolutions as float16; biases and norms (small, and sensitive) stay float32.
@@ -59,6 +65,15 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[SegmentationNe
 
     Raises ModelError that names the file where it is missing, damaged, or does not hold what its card says.
     """
+    return _load(path, device, build)
+
+
+def load_things(path: Path, device: torch.device | str = "cpu") -> tuple[ThingNet, ModelCard]:
+    """The same for a net that finds objects."""
+    return _load(path, device, build_things)
+
+
+def _load(path: Path, device: torch.device | str, builder: Callable[..., Net]) -> tuple[Net, ModelCard]:
     tensors = _read(path)  # first: it also finds files that are missing or cut short
     card = read_safetensors_card(path)
     if not card.architecture:
@@ -67,14 +82,14 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[SegmentationNe
     options = {name: value for name, value in card.options.items() if name != "pretrained"}
     with torch.random.fork_rng(devices=[]):  # the fresh weights that are overwritten must not move the random stream
         try:
-            net = build(card.architecture, **options)
+            net = builder(card.architecture, **options)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
     copy_strictly(net, tensors, path)
     return net.to(device).eval(), card
 
 
-def copy_strictly(net: SegmentationNet, tensors: dict[str, Tensor], path: Path) -> None:
+def copy_strictly(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """``tensors`` into ``net``; ModelError that names ``path`` unless names and shapes are the same on both sides."""
     own = net.state_dict()
     missing = sorted(own.keys() - tensors.keys())

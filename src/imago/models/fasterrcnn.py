@@ -184,12 +184,12 @@ class VGGHead(nn.Module):
 
 def on_vgg(
     classes: int, in_channels: int, width: int = 64, norm: bool = False, fc_width: int = 4096,
-    sizes: Sequence[float] = (128, 256, 512), samples: int = 128, pretrained: bool = False,
+    sizes: Sequence[float] = (128, 256, 512), proposals: int = 300, samples: int = 128, pretrained: bool = False,
 ) -> FasterRCNN:  # fmt: skip
-    """The paper's net: 2,000 proposals in training and 300 in use, of 12,000 and 6,000 that are compared."""
+    """The paper's net: 2,000 proposals in training and ``proposals`` in use, of 12,000 and 6,000 that are compared."""
     features = VGGMap(in_channels, width, norm)
     head = VGGHead(features.channels, fc_width)
-    rpn = ProposalNetwork(features.channels, [sizes], Budget(12_000, 2000), Budget(6000, 300))
+    rpn = ProposalNetwork(features.channels, [sizes], Budget(12_000, 2000), Budget(6000, proposals))
     if pretrained:
         published: Any = vgg.load_imagenet(features.stages)
         for own, conv in ((head.fc6, published.pre_logits.fc1), (head.fc7, published.pre_logits.fc2)):

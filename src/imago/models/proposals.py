@@ -42,8 +42,13 @@ class ProposalNetwork(nn.Module):
     """``sizes``: for each map the sides of its anchors, pixels (square root of their area)."""
 
     def __init__(
-        self, channels: int, sizes: Sequence[Sequence[float]], training_budget: Budget, budget: Budget, samples: int = 256
-    ) -> None:  # fmt: skip
+        self,
+        channels: int,
+        sizes: Sequence[Sequence[float]],
+        training_budget: Budget,
+        budget: Budget,
+        samples: int = 256,
+    ) -> None:
         super().__init__()
         generator = AnchorGenerator(tuple(tuple(s) for s in sizes), (RATIOS,) * len(sizes))
         for level, cell in enumerate(generator.cell_anchors):
@@ -76,18 +81,26 @@ class ProposalNetwork(nn.Module):
         return found
 
     def propose(
-        self, scores: list[Tensor], moves: list[Tensor], anchors: list[Tensor], frame_hw: tuple[int, int], budget: Budget
-    ) -> Tensor:  # fmt: skip
+        self,
+        scores: list[Tensor],
+        moves: list[Tensor],
+        anchors: list[Tensor],
+        frame_hw: tuple[int, int],
+        budget: Budget,
+    ) -> Tensor:
         """float32 (P, 5): the images' proposals, one image after the other, each with the image's number first."""
         images = range(scores[0].shape[0])
-        each = [
-            self._propose([s[i] for s in scores], [m[i] for m in moves], anchors, frame_hw, budget) for i in images
-        ]
+        each = [self._propose([s[i] for s in scores], [m[i] for m in moves], anchors, frame_hw, budget) for i in images]
         return torch.cat([F.pad(boxes, (1, 0), value=float(i)) for i, boxes in zip(images, each, strict=True)])
 
     def _propose(
-        self, scores: list[Tensor], moves: list[Tensor], anchors: list[Tensor], frame_hw: tuple[int, int], budget: Budget
-    ) -> Tensor:  # fmt: skip
+        self,
+        scores: list[Tensor],
+        moves: list[Tensor],
+        anchors: list[Tensor],
+        frame_hw: tuple[int, int],
+        budget: Budget,
+    ) -> Tensor:
         boxes, chances, levels = [], [], []
         for level, (score, move, anchor) in enumerate(zip(scores, moves, anchors, strict=True)):
             best = score.topk(torch.sym_min(budget.before, score.shape[0])).indices
@@ -103,7 +116,7 @@ class ProposalNetwork(nn.Module):
     def loss(
         self, scores: list[Tensor], moves: list[Tensor], anchors: list[Tensor], targets: list[ThingTarget]
     ) -> dict[str, Tensor]:
-        """``rpn_objectness`` and ``rpn_box``, over a sample of anchors: half of them objects where there are so many."""
+        """``rpn_objectness`` and ``rpn_box`` over a sample of anchors, half of them objects where there are so many."""
         anchor = torch.cat(anchors)
         labels, wanted = [], []
         for target in targets:

@@ -3,8 +3,8 @@
 Feature Pyramid Network: Lin et al. 2017 (arXiv:1612.03144), torchvision's module; RoIAlign: He et al. 2017
 (arXiv:1703.06870, section 3); RoI pooling: Girshick 2015 (arXiv:1504.08083, section 2.1).
 
-Both give, when called with images (N, C, H, W), a list of maps of ``channels`` channels, fine to coarse, and cut regions
-out of them: ``pool(maps, regions, side)``, regions float32 (R, 5): number of the image in the batch, x1 y1 x2 y2 in
+Both give, when called with images (N, C, H, W), a list of maps of ``channels`` channels, fine to coarse, and cut
+regions out of them: ``pool(maps, regions, side)``, regions float32 (R, 5): number of the image in the batch, x1 y1 x2 y2 in
 network pixels -> (R, channels, side, side). Example: ``Pyramid(build_encoder("resnet18_half"))`` and images (1, 3, 64,
 96) give five maps of 256 channels: 16 x 24, 8 x 12, 4 x 6, 2 x 3 and 1 x 2.
 """
@@ -25,7 +25,7 @@ SAMPLES = 2  # points a side that RoIAlign averages in each of its cells; torchv
 
 
 class Pyramid(nn.Module):
-    """The encoder's maps of stride 4, 8, 16, 32 joined from coarse to fine, and the coarsest once more at half its size.
+    """The encoder's maps of stride 4, 8, 16, 32 joined from coarse to fine, and the last once more at half its size.
 
     ``frozen_norms``: the encoder's batch norms keep the mean and spread that they came with, and their weights (what
     published nets do: the pictures of a batch are too few to measure them). Sides of images: multiples of 32.

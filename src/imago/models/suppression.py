@@ -19,15 +19,12 @@ def nms_by_class(boxes: Tensor, scores: Tensor, classes: Tensor, iou: float, cou
     ``classes`` int64 (M,), 0 .. ``count`` - 1. A box goes where one of its class with a better score overlaps it by
     more than ``iou``.
     """
-    kept = [where[nms(boxes[where], scores[where], iou)] for value in classes.unique() for where in _at(classes, value)]
-    if not kept:
-        return torch.zeros(0, dtype=torch.int64, device=boxes.device)
-    stay = torch.cat(kept).sort().values
+    stays = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    for value in classes.unique():
+        own = torch.where(classes == value)[0]
+        stays[own[nms(boxes[own], scores[own], iou)]] = True
+    stay = torch.where(stays)[0]
     return stay[scores[stay].sort(descending=True, stable=True).indices]
-
-
-def _at(classes: Tensor, value: Tensor) -> tuple[Tensor]:
-    return torch.where(classes == value)
 
 
 @nms_by_class.register_fake

@@ -1,0 +1,134 @@
+"""Nets that find objects as .onnx files: the light install answers as torch does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import draw_scene
+
+from imago.core.card import ModelCard
+from imago.core.errors import ModelError
+from imago.core.labels import Labels
+from imago.core.spec import InputSpec
+from imago.export.things import differences, export_things
+from imago.files.images import read_image
+from imago.inference.things import FrameObjects, ObjectEngine, find_objects
+from imago.inference.things_torch import TorchObjectEngine
+from imago.models import checkpoint
+from imago.models.thing_base import ThingNet
+from imago.models.things import build_things
+
+LABELS = Labels(("background", "disc", "box"))
+
+
+def stirred_net(name: str, **options: Any) -> ThingNet:
+    """Random weights with scores far apart, as a trained net's."""
+    torch.manual_seed(0)
+    net = build_things(name, **options)
+    for key, tensor in net.state_dict().items():
+        if key.endswith(("cls_logits.weight", "cls_score.weight", "bbox_pred.weight")):
+            tensor.normal_(0, 0.5 / tensor[0].numel() ** 0.5)
+    return net.eval()
+
+
+OPTIONS = {
+    "classes": 3, "encoder": "resnet18_half", "width": 32, "fc_width": 32, "mask_widths": [16, 16], "proposals": 200,
+    "score": 0.2, "sizes": [8, 16, 32, 64, 128],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mask_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One net as a checkpoint and as an exported file."""
+    folder = tmp_path_factory.mktemp("things")
+    net = stirred_net("maskrcnn", **OPTIONS)
+    card = ModelCard("masks", "maskrcnn", OPTIONS, "instances", LABELS, InputSpec(rule="area", size_hw=(192, 192)))
+    checkpoint.save(net, card, folder / "net.safetensors")
+    report = export_things(net, card, folder / "net.onnx", samples=[draw_scene(seed, (90, 150))[0] for seed in (1, 2)])
+    assert report.largest_difference < 1e-3
+    assert report.sizes == "any multiples of 32"
+    return folder / "net.safetensors", folder / "net.onnx"
+
+
+@pytest.mark.slow
+def test_the_file_answers_as_torch(mask_files: tuple[Path, Path]) -> None:
+    mine, other = ObjectEngine(mask_files[1]), TorchObjectEngine(mask_files[0], device="cpu")
+    assert mine.card.options == OPTIONS | {"iou": 0.5, "most": 100}
+    for size_hw in ((64, 64), (90, 150), (300, 130)):
+        image = draw_scene(5, size_hw)[0]
+        found, expected = (find_objects(engine, image, score=0.25) for engine in (mine, other))
+        assert len(found) > 3
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=2e-3)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
+        assert np.array_equal(found.classes, expected.classes)
+        assert (found.masks != expected.masks).mean() < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_the_file_answers_as_torch_on_photos(mask_files: tuple[Path, Path], data_root: Path) -> None:
+    mine, other = ObjectEngine(mask_files[1]), TorchObjectEngine(mask_files[0], device="cpu")
+    for path in sorted((data_root / "coco128" / "train2017").glob("*.jpg"))[:12]:
+        frame = mine.card.input.fit(read_image(path).pixels)[0][None]
+        apart = differences(other.run(frame), mine.run(frame), 0.2 + 1e-3, 100)
+        assert apart.size > 10
+        assert apart.max() < 1e-3
+
+
+@pytest.mark.slow
+def test_nothing_found_in_the_file(mask_files: tuple[Path, Path]) -> None:
+    """A thresholds' worth of nothing goes through the mask head too."""
+    engine = ObjectEngine(mask_files[1])
+    found = engine.run(np.full((1, 3, 64, 64), np.nan, np.float32))  # no score is above anything
+    assert found.boxes.shape == (0, 4)
+    assert found.masks is not None
+    assert found.masks.shape == (0, 28, 28)
+
+
+@pytest.mark.slow
+def test_vgg_of_a_fixed_size(tmp_path: Path) -> None:
+    net = stirred_net("fasterrcnn", classes=3, encoder="vgg16_bn", width=4, fc_width=32, sizes=(16, 32, 64), score=0.3)
+    card = ModelCard("boxes", "fasterrcnn", {}, "boxes", LABELS, InputSpec(rule="squash", size_hw=(64, 96)))
+    report = export_things(net, card, tmp_path / "net.onnx", samples=[draw_scene(1)[0], draw_scene(2)[0]])
+    assert (report.sizes, report.largest_difference < 1e-3) == ("64 x 96", True)
+    assert len(find_objects(ObjectEngine(tmp_path / "net.onnx"), draw_scene(1)[0], score=0.3)) > 3
+    json.loads(report.card.to_json())
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    net = stirred_net("fasterrcnn", classes=3, encoder="vgg16_bn", width=4, fc_width=32)
+    card = ModelCard("boxes", "fasterrcnn", {}, "instances", LABELS, InputSpec(rule="area", size_hw=(64, 64)))
+    image = draw_scene(1)[0]
+    with pytest.raises(ModelError, match="the net's task is 'boxes', but its card says 'instances'"):
+        export_things(net, card, tmp_path / "a.onnx", samples=[image])
+    with pytest.raises(ModelError, match=r"got none\. Give at least one sample"):
+        export_things(net, card, tmp_path / "a.onnx", samples=[])
+
+
+def some(boxes: list[list[float]], scores: list[float], classes: list[int]) -> FrameObjects:
+    return FrameObjects(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores), np.array(classes, np.int64))
+
+
+FIRST = some([[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.4], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("second", "most", "largest"),
+    [
+        (FIRST, 100, 0.0),
+        (some([[20, 20, 30, 30], [0, 0, 10, 10.5]], [0.4, 0.9], [2, 1]), 100, 0.5),  # in any order
+        (some([[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.3], [1, 2]), 100, 0.1),
+        (some([[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.4], [1, 1]), 100, np.inf),  # another class
+        (some([[0, 0, 10, 10]], [0.9], [1]), 100, np.inf),  # one is missing
+        (some([[0, 0, 10, 10]], [0.9], [1]), 1, 0.0),  # but for a doubt about the last of those that have room
+        (some([], [], []), 100, np.inf),
+    ],
+)
+def test_differences(second: FrameObjects, most: int, largest: float) -> None:
+    for one, other in ((FIRST, second), (second, FIRST)):
+        assert differences(one, other, 0.1, most).max() == pytest.approx(largest, abs=1e-6)

@@ -1,0 +1,118 @@
+"""Objects in photos without torch's help: pasting masks, thresholds, boxes in photo pixels, faulty files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_onnx import PLAIN, tiny_card, tiny_onnx
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from imago.core.card import ModelCard
+from imago.core.errors import ModelError
+from imago.core.labels import Labels
+from imago.core.spec import InputSpec
+from imago.inference.onnx_engine import OnnxEngine
+from imago.inference.paste import paste
+from imago.inference.things import FrameObjects, ObjectEngine, find_objects
+
+LABELS = Labels(("background", "disc", "box"))
+
+
+def thing_card(task: Any = "instances", spec: InputSpec = PLAIN, **changes: Any) -> ModelCard:
+    return ModelCard("things", "", {"score": 0.05, "iou": 0.5, "most": 100}, task, LABELS, spec).with_(**changes)
+
+
+class Known:
+    """An engine that always finds the same."""
+
+    def __init__(self, found: FrameObjects, card: ModelCard) -> None:
+        self.found, self.card = found, card
+
+    def run(self, frame: np.ndarray) -> FrameObjects:
+        return self.found
+
+
+def objects(boxes: list[list[float]], scores: list[float], classes: list[int], masks: bool = False) -> FrameObjects:
+    return FrameObjects(
+        np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.int64),
+        np.ones((len(boxes), 28, 28), np.float32) if masks else None,
+    )  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 1000), st.sampled_from([7, 14, 28]), st.floats(-20, 40), st.floats(-20, 40), st.floats(0.5, 70),
+    st.floats(0.5, 70),
+)  # fmt: skip
+def test_pasting_is_torchvisions(seed: int, side: int, x: float, y: float, width: float, height: float) -> None:
+    mask = np.random.default_rng(seed).random((side, side), np.float32)
+    box = np.array([x, y, x + width, y + height], np.float32)
+    expected = paste_masks_in_image(torch.from_numpy(mask)[None, None], torch.from_numpy(box)[None], (48, 64))[0, 0]
+    pasted = paste(mask, box, (48, 64)).full((48, 64))
+    doubtful = (expected.numpy() - 0.5).__abs__() < 1e-4  # bilinear weights are rounded differently
+    assert np.array_equal(pasted | doubtful, (expected.numpy() >= 0.5) | doubtful)
+
+
+def test_a_mask_outside_of_the_image_is_empty() -> None:
+    for box in ([100, 100, 120, 120], [-50, -50, -10, -10]):
+        assert paste(np.ones((28, 28), np.float32), np.array(box, np.float32), (48, 64)).area == 0
+
+
+KNOWN = objects([[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 10], [30, 30, 40, 40]], [0.9, 0.8, 0.7, 0.3], [1, 1, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("choice", "scores"),
+    [
+        ({}, [0.9, 0.8, 0.7]),
+        ({"score": 0.2}, [0.9, 0.8, 0.7, 0.3]),
+        ({"score": 0.95}, []),
+        ({"iou": 0.5}, [0.9, 0.7]),  # of one class only
+        ({"classes": [2]}, [0.7]),
+        ({"classes": []}, []),
+        ({"most": 1}, [0.9]),
+    ],
+)
+def test_choices(choice: dict[str, Any], scores: list[float]) -> None:
+    found = find_objects(Known(KNOWN, thing_card("boxes")), np.zeros((48, 64, 3), np.uint8), **choice)
+    assert found.scores.tolist() == pytest.approx(scores)
+    assert found.cropped is None
+
+
+def test_boxes_and_masks_lie_in_the_photo() -> None:
+    """A photo of 100 x 200 in a frame of 64 x 64: half its size is 32 x 64 would be; 16 rows of padding above."""
+    card = thing_card(spec=InputSpec(rule="letterbox", size_hw=(64, 64)))
+    known = objects([[8, 20, 24, 36], [0, 0, 64, 32], [0, 0, 9, 15]], [0.9, 0.8, 0.7], [1, 2, 1], masks=True)
+    found = find_objects(Known(known, card), np.zeros((100, 200, 3), np.uint8))
+    factor = 200 / 64
+    assert found.boxes.tolist() == pytest.approx(
+        np.array([[8 * factor, 4 * factor, 24 * factor, 20 * factor], [0, 0, 200, 16 * factor]]), abs=0.01
+    )  # the third lies in the padding alone
+    assert found.masks.shape == (2, 100, 200)
+    y, x = np.nonzero(found.masks[0])
+    assert np.abs(np.array([x.min(), y.min(), x.max() + 1, y.max() + 1]) - found.boxes[0]).max() < 2.5
+    assert found.masks[1].sum() == pytest.approx(200 * 50, rel=0.05)  # cut off by the photo's rim, not squeezed
+
+
+def test_nothing_found() -> None:
+    found = find_objects(Known(objects([], [], [], masks=True), thing_card()), np.zeros((48, 64, 3), np.uint8))
+    assert (len(found), found.cropped) == (0, ())
+
+
+def test_files_that_find_no_objects(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="its task is 'binary'; objects are found by models of the tasks boxes and"):
+        ObjectEngine(tiny_onnx(tiny_card(1), 1))
+    with pytest.raises(ModelError, match="the outputs boxes, scores, classes, masks for its task 'instances'; it has"):
+        ObjectEngine(tiny_onnx(thing_card(), 1))
+    with pytest.raises(ModelError, match=r"gone\.onnx: there is no such model file"):
+        ObjectEngine(tmp_path / "gone.onnx")
+    with pytest.raises(ModelError, match=r"finds objects \(task 'boxes'\), it labels no pixels"):
+        OnnxEngine(tiny_onnx(thing_card("boxes"), 1))
+    with pytest.raises(ModelError, match="choose binary, semantic, boxes, instances"):
+        thing_card("outlines")

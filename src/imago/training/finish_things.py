@@ -42,21 +42,12 @@ def finish_separated(
 ) -> None:
     """A semantic net of insides and borders, judged by the objects that are made of them."""
     net, card = best_of(config, folder)
-    predict = separated(Predictor(TorchEngine(folder / BEST, choose_device(config.device))))
+    predictor = Predictor(TorchEngine(folder / BEST, choose_device(config.device)))
     folders = {name: thing_samples(samples) for name, samples in data.val.items()}
-    scores = judge(config, folder, card, predict, folders, history, data.notes, say)
+    scores = judge(config, folder, card, predictor.objects, folders, history, data.notes, say)
     checkpoint.save(net, card.with_(scores=scores), folder / BEST)
     if config.export:
         say(told(export_model(folder, config.half, say)))
-
-
-def separated(predictor: Predictor) -> Predict:
-    def predict(image: np.ndarray) -> Instances:
-        found = predictor(image).instances
-        assert found is not None
-        return found
-
-    return predict
 
 
 def judge(

@@ -21,8 +21,9 @@ from imago.data.augmentation import Augmentation
 from imago.data.dataset import open_dataset
 from imago.training.config import DataSource
 from imago.training.pictures import BatchPlan, PhotoCache, Pictures, Source, class_shares, frames_of
+from imago.training.semantic import class_weights
 from imago.training.sources import open_sources
-from imago.training.train import build, class_weights
+from imago.training.train import build
 
 
 def test_faults_of_all_folders_at_once(tmp_path: Path) -> None:

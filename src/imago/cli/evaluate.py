@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imago.cli.options import build, options_from
 from imago.core.views import Views
+
+if TYPE_CHECKING:
+    from imago.evaluation.result import Evaluation
+    from imago.evaluation.thing_result import ThingEvaluation
+    from imago.inference.predictor import Predictor
 
 
 @click.command("evaluate")
@@ -42,15 +47,11 @@ def evaluate_command(
 ) -> None:
     """Measure MODEL (a name, an .onnx or a .safetensors file) on the annotated photos in DATA.
 
-    Each photo is scored at its full resolution. Intervals are 95 % bootstrap intervals over photos.
+    Each photo is scored at its full resolution. Intervals are 95 % bootstrap intervals over photos. A model that finds
+    objects is measured by average precision, of masks and of boxes, on objects in any of the formats that train takes.
     """
     views = build(Views, values)
-    from imago.cli.progress import Meter
-    from imago.core.errors import DataError
-    from imago.data.dataset import open_dataset
-    from imago.data.grouping import parse_grouping
-    from imago.evaluation.evaluate import evaluate
-    from imago.files.writing import atomic_write, exists
+    from imago.files.writing import exists
     from imago.inference.load import load
 
     target = Path(json_out) if json_out not in (None, "-") else None
@@ -62,6 +63,32 @@ def evaluate_command(
         from imago.inference.crf import DenseCRF
 
         predictor.crf = DenseCRF()
+    result: Evaluation | ThingEvaluation
+    if predictor.finds_objects:
+        result = measure_objects(predictor, data, split, group, limit)
+    else:
+        result = measure_pixels(predictor, data, split, group, limit, boundary)
+    text = json.dumps({"data": str(data), "split": split, **result.to_json()}, ensure_ascii=False, indent=1)
+    if json_out == "-":
+        click.echo(text)
+        return
+    click.echo(result.table())
+    if target is not None:
+        from imago.files.writing import atomic_write
+
+        with atomic_write(target, overwrite=overwrite) as stream:
+            stream.write(text.encode("utf-8") + b"\n")
+
+
+def measure_pixels(
+    predictor: Predictor, data: Path, split: str, group: str, limit: int | None, boundary: bool
+) -> Evaluation:
+    from imago.cli.progress import Meter
+    from imago.core.errors import DataError
+    from imago.data.dataset import open_dataset
+    from imago.data.grouping import parse_grouping
+    from imago.evaluation.evaluate import evaluate
+
     card = predictor.card
     dataset = open_dataset(data, parse_grouping(group) if group else None, channels=card.input.channels)
     if len(dataset.labels) != len(card.labels):
@@ -70,7 +97,6 @@ def evaluate_command(
             f"has {len(card.labels)} ({_few(card.labels.names)}); bring them together with --group"
         )
     samples = dataset.split(split)[:limit]
-    to_stdout = json_out == "-"
     with Meter(len(samples)) as meter:
         if dataset.labels.names != card.labels.names:
             meter.say(
@@ -79,15 +105,36 @@ def evaluate_command(
             )
         for note in dataset.notes:
             meter.say(f"note: {note}")
-        result = evaluate(predictor, samples, boundary=boundary, progress=lambda done: meter.advance())
-    text = json.dumps({"data": str(data), "split": split, **result.to_json()}, ensure_ascii=False, indent=1)
-    if to_stdout:
-        click.echo(text)
-        return
-    click.echo(result.table())
-    if target is not None:
-        with atomic_write(target, overwrite=overwrite) as stream:
-            stream.write(text.encode("utf-8") + b"\n")
+        return evaluate(predictor, samples, boundary=boundary, progress=lambda done: meter.advance())
+
+
+def measure_objects(predictor: Predictor, data: Path, split: str, group: str, limit: int | None) -> ThingEvaluation:
+    from imago.cli.progress import Meter
+    from imago.core.errors import DataError, ImagoError
+    from imago.data.open_things import open_things
+    from imago.evaluation.things import evaluate_things
+
+    card, labels = predictor.card, predictor.card.object_labels
+    if group:
+        raise ImagoError(f"--group is for label maps; the model {card.name!r} finds objects, which keep their classes")
+    dataset = open_things(data, card.input.channels)
+    if len(dataset.labels) != len(labels):
+        raise DataError(
+            f"{data}: has {len(dataset.labels) - 1} classes of objects ({_few(dataset.labels.names[1:])}), but the "
+            f"model {card.name!r} finds {len(labels) - 1} ({_few(labels.names[1:])}); both must have the same, in one order"
+        )
+    samples = dataset.split(split)[:limit]
+    with Meter(len(samples)) as meter:
+        if dataset.labels.names != labels.names:
+            meter.say(
+                f"note: the classes are matched by their order: {_few(dataset.labels.names[1:])} in the data, "
+                f"{_few(labels.names[1:])} in the model"
+            )
+        for note in dataset.notes:
+            meter.say(f"note: {note}")
+        return evaluate_things(
+            predictor.objects, samples, labels, model=card.name, progress=lambda done: meter.advance()
+        )
 
 
 def _few(names: tuple[str, ...], limit: int = 6) -> str:

@@ -60,6 +60,11 @@ class ModelCard:
             raise ModelError(f"model {self.name!r}: specks is a share below 1, of a binary model; got {self.specks}")
 
     @property
+    def finds_objects(self) -> bool:
+        """Whether its user is given single objects."""
+        return self.objects or self.task in THING_TASKS
+
+    @property
     def object_labels(self) -> Labels:
         """The labels of what the model's user sees: without the border, where objects are made."""
         if not self.objects:

@@ -115,6 +115,32 @@ def _keys(series: Mapping[str, Sequence[Point]]) -> str:
     return "".join(parts)
 
 
+def bar_chart(values: Mapping[str, float], title: str, texts: Mapping[str, str] | None = None) -> str:
+    """An ``<svg>`` with one bar a name from the left, the longest as wide as there is room; values that are negative or
+    not finite have none. ``texts`` stand at the bars' ends (the numbers where there are none)."""
+    pitch = 26
+    height = _TOP + pitch * len(values) + 6
+    start = 24 + 6.2 * max((len(name) for name in values), default=0)  # about the width of the text
+    room = _WIDTH - start - 110
+    longest = max((value for value in values.values() if math.isfinite(value)), default=0.0)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
+        f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
+        f'<text x="8" y="16" font-size="13" font-weight="600">{escape(title)}</text>',
+    ]
+    for row, (name, value) in enumerate(values.items()):
+        y = _TOP + row * pitch
+        wide = room * value / longest if math.isfinite(value) and value > 0 else 0.0
+        text = texts[name] if texts is not None else _number(value) if math.isfinite(value) else "–"
+        parts.append(
+            f'<text x="{start - 8:.0f}" y="{y + 13}" text-anchor="end">{escape(name)}</text>'
+            f'<rect x="{start:.0f}" y="{y}" width="{wide:.1f}" height="18" rx="2" fill="{LINE_COLOURS[0]}"/>'
+            f'<text x="{start + wide + 6:.0f}" y="{y + 13}" opacity=".7">{escape(text)}</text>'
+        )
+    parts.append("</svg>")
+    return "".join(parts)
+
+
 def heat_table(
     values: np.ndarray, names: Sequence[str], corner: str = "truth \\ prediction", numbers_up_to: int = 24
 ) -> str:

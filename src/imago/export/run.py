@@ -10,11 +10,15 @@ from typing import TypeVar
 
 import numpy as np
 
+from imago.core.card import THING_TASKS, ModelCard
 from imago.core.errors import DataError, ImageError, ModelError
 from imago.data.dataset import open_dataset
+from imago.data.open_things import open_things
 from imago.export.onnx import ExportReport, export_onnx
+from imago.export.things import export_things
 from imago.files.images import read_image
 from imago.files.inputs import find_images
+from imago.files.modelfile import read_safetensors_card
 from imago.models import checkpoint
 
 Item = TypeVar("Item")
@@ -44,16 +48,21 @@ def export_run(
     if out.suffix.lower() != ".onnx":
         raise ModelError(f"{out}: the exported file must end in .onnx, by which it is known again")
     path = find_checkpoint(source)
-    net, card = checkpoint.load(path)
+    card = read_safetensors_card(path)
     changes = {key: value for key, value in (("name", name), ("licence", licence), ("note", note)) if value}
     card = card.with_(**changes)
     if samples is not None:
         images, described = _read(Path(samples), card.input.channels), f"images of {samples}"
     else:
-        images, described = _validation_photos(path.parent, card.input.channels), "validation photos of the run"
+        images, described = _validation_photos(path.parent, card), "validation photos of the run"
         if not images:
             images, described = made_up_images(card.input.channels), "made-up images (the run's photos are not there)"
-    report = export_onnx(net, card, out, samples=images, half=half, tolerance=tolerance, overwrite=overwrite)
+    if card.task in THING_TASKS:
+        finder, _ = checkpoint.load_things(path)
+        report = export_things(finder, card, out, samples=images, half=half, tolerance=tolerance, overwrite=overwrite)
+    else:
+        net, _ = checkpoint.load(path)
+        report = export_onnx(net, card, out, samples=images, half=half, tolerance=tolerance, overwrite=overwrite)
     return replace(report, samples=described)
 
 
@@ -77,7 +86,7 @@ def _read(folder: Path, channels: int) -> list[np.ndarray]:
     return [read_image(path, channels=channels).pixels for path in spread(found, SAMPLES)]
 
 
-def _validation_photos(run: Path, channels: int) -> list[np.ndarray]:
+def _validation_photos(run: Path, card: ModelCard) -> list[np.ndarray]:
     """A few photos of the val splits that the run's ``config.json`` names; empty where they are no longer there."""
     try:
         values = json.loads((run / "config.json").read_text("utf-8"))
@@ -89,13 +98,14 @@ def _validation_photos(run: Path, channels: int) -> list[np.ndarray]:
     paths: list[Path] = []
     for folder in folders:
         try:
-            paths += [sample.image_path for sample in open_dataset(folder).splits.get("val", ())]
+            dataset = open_things(folder, leave_out=True) if card.finds_objects else open_dataset(folder)
+            paths += [sample.image_path for sample in dataset.splits.get("val", ())]
         except DataError:
             continue  # moved or deleted since
     images = []
     for path in spread(paths, SAMPLES):
         try:
-            images.append(read_image(path, channels=channels).pixels)
+            images.append(read_image(path, channels=card.input.channels).pixels)
         except ImageError:
             continue
     return images

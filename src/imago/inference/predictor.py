@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from imago.core.card import ModelCard
+from imago.core.card import THING_TASKS, ModelCard
 from imago.core.choice import ObjectChoice
+from imago.core.errors import ModelError
+from imago.core.instances import Instances
 from imago.core.views import Views
 from imago.files.images import MAX_PIXELS, Photo, read_image
 from imago.inference.alpha import AlphaMap
 from imago.inference.crf import DenseCRF
 from imago.inference.engine import Engine
 from imago.inference.label_map import enlarge_labels
-from imago.inference.objects import choose
+from imago.inference.objects import choose, class_values
 from imago.inference.prediction import Prediction
 from imago.inference.separate import Separation, separate_in
 from imago.inference.specks import drop_specks
+from imago.inference.things import FindsObjects, find_objects
 from imago.inference.views import look
 
 if TYPE_CHECKING:
@@ -36,7 +39,11 @@ class Predictor:
     """
 
     def __init__(
-        self, engine: Engine, max_pixels: int = MAX_PIXELS, crf: DenseCRF | None = None, views: Views | None = None
+        self,
+        engine: Engine | FindsObjects,
+        max_pixels: int = MAX_PIXELS,
+        crf: DenseCRF | None = None,
+        views: Views | None = None,
     ) -> None:
         self.engine = engine
         self.max_pixels = max_pixels
@@ -52,7 +59,7 @@ class Predictor:
     @property
     def finds_objects(self) -> bool:
         """Whether predictions hold ``instances``."""
-        return self.card.objects
+        return self.card.finds_objects
 
     @overload
     def __call__(self, image: Picture) -> Prediction: ...
@@ -72,8 +79,10 @@ class Predictor:
 
     def predict(self, photo: Photo) -> Prediction:
         """The same for a photo that has been read already."""
+        if self.card.task in THING_TASKS:
+            return self._find(cast(FindsObjects, self.engine), photo)
         views = replace(self.views, flip=True) if self.card.mirror else self.views
-        scores = look(self.engine.run, self.card.input, photo.pixels, views, self.card.name)  # (K, h, w)
+        scores = look(cast(Engine, self.engine).run, self.card.input, photo.pixels, views, self.card.name)  # (K, h, w)
         if self.crf is not None:
             both = np.stack([1 - scores[0], scores[0]]) if self.card.task == "binary" else scores
             refined = self.crf.refine(both, photo.pixels)
@@ -86,3 +95,30 @@ class Predictor:
             found = separate_in(scores, photo.size_hw, self.separation)
             return Prediction(photo, labels, instances=choose(found, labels, self.choice))
         return Prediction(photo, self.card.labels, label_map=enlarge_labels(scores, photo.size_hw), low_scores=scores)
+
+    def objects(self, image: np.ndarray) -> Instances:
+        """All objects that the model finds in uint8 (H, W, C), whatever their scores and classes: as average precision
+        wants them. Raises ModelError for a model that finds none."""
+        if not self.finds_objects:
+            raise ModelError(f"{self.card.name}: finds no single objects; its task is {self.card.task!r}")
+        open_minded = Predictor(self.engine, self.max_pixels, self.crf, self.views)
+        open_minded.separation = self.separation
+        open_minded.choice = ObjectChoice(score=0.0)
+        found = open_minded(image).instances
+        assert found is not None
+        return found
+
+    def _find(self, engine: FindsObjects, photo: Photo) -> Prediction:
+        """With a net that finds objects. It looks at the photo once, and has no probabilities for a CRF to refine."""
+        if self.crf is not None or self.views != Views():
+            raise ModelError(
+                f"{self.card.name}: a net that finds objects looks at a photo once; leave out the CRF, mirror images, "
+                "scales and the sliding window"
+            )
+        choice, labels = self.choice, self.card.labels
+        classes = class_values(labels, choice.classes) if choice.classes else None
+        found = find_objects(
+            engine, photo.pixels, score=choice.score, iou=choice.iou or None, classes=classes,
+            most=choice.max_objects or None,
+        )  # fmt: skip
+        return Prediction(photo, labels, instances=found)

@@ -101,7 +101,7 @@ def find_objects(
     score: float = 0.5,
     iou: float | None = None,
     classes: Sequence[int] | None = None,
-    most: int = 100,
+    most: int | None = 100,
 ) -> Instances:
     """uint8 (H, W, C) -> its objects, the best score first, boxes and masks in pixels of the image.
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from imago.core.errors import DataError
+import numpy as np
+
+from imago.core.errors import DataError, ModelError
 from imago.core.setting import setting
 from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
 from imago.data.augmentation import Augmentation
 from imago.models import BUILDERS, options_of
+from imago.models.things import THING_BUILDERS
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,11 @@ class TrainConfig:
 
     data: tuple[DataSource, ...] = field(default=(), metadata={"cli": False})
     out: str = setting("runs/run", "Folder of the run.", short="-o")
-    model: str = setting("u2netp", f"Architecture, and after a colon its encoder: {', '.join(BUILDERS)}.")
+    model: str = setting(
+        "u2netp",
+        f"Architecture, and after a colon its encoder: {', '.join(BUILDERS)}; of nets that find objects: "
+        f"{', '.join(THING_BUILDERS)}.",
+    )
     encoder: str = setting("", "Encoder: resnet34_slim, or any timm network that fits; empty: the architecture's own.")
     pretrained: bool = setting(False, "Start the encoder from published ImageNet weights (needs a network once).")
     option: tuple[str, ...] = setting((), "Further options of the net, as name=value (width=32).")
@@ -66,6 +74,9 @@ class TrainConfig:
     size: int = setting(320, "Side of the network's frame in pixels (or of a square of equal area).")
     use_size: int = setting(0, "Side that the finished model is used at; 0: --size. Larger: finer outlines, slower.")
     start_size: int = setting(0, "Side at the start; grows to --size over the first three quarters. 0: no growing.")
+    multiscale: bool = setting(
+        False, "Nets that find objects: frames of another side each epoch, 0.75 to 1.25 of --size (YOLO v2)."
+    )
     rule: SizeRule = setting("area", "How a photo is brought to the frame.")
     shapes: bool = setting(True, "With rule area: frames of the shapes that the photos have, not only squares.")
     multiple: int = setting(32, "Sides of the frame are multiples of this.")
@@ -132,14 +143,17 @@ class TrainConfig:
             raise ValueError(f"use_size is at least 16 and needs a rule other than squash; got {self.use_size}")
         if self.start_size and not 16 <= self.start_size <= self.size:
             raise ValueError(f"start_size lies from 16 to size ({self.size}); got {self.start_size}")
-        if self.start_size and self.rule == "squash":
-            raise ValueError("start_size needs a net of any size; it does not go with rule squash")
+        if (self.start_size or self.multiscale) and self.rule == "squash":
+            name = "start_size" if self.start_size else "multiscale"
+            raise ValueError(f"{name} needs a net of any size; it does not go with rule squash")
+        if self.start_size and self.multiscale:
+            raise ValueError("start_size and multiscale both choose the side of the frames; leave one out")
         if self.lr <= 0:
             raise ValueError(f"lr must be above 0; got {self.lr}")
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
             raise ValueError(f"ema and warmup lie from 0 up to 1; got {self.ema} and {self.warmup}")
         for name in ("encoder", "pretrained"):
-            if getattr(self, name) and name not in options_of(self.model):
+            if getattr(self, name) and name not in known_options(self.model):
                 raise ValueError(f"model {self.model!r} has no {name} to choose; leave --{name} out")
         if not 0 <= self.specks < 1:
             raise ValueError(f"specks is a share below 1; got {self.specks}")
@@ -149,8 +163,10 @@ class TrainConfig:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
 
-    def side_at(self, share: float) -> int:
-        """Side of the frames when ``share`` (0..1) of the training is done."""
+    def side_at(self, share: float, epoch: int) -> int:
+        """Side of the frames of ``epoch``, begun when ``share`` (0..1) of the training is done."""
+        if self.multiscale:  # YOLO v2 (arXiv:1612.08242), section 2: another side from time to time
+            return round(self.size * float(np.random.default_rng((self.seed, epoch, 1)).uniform(0.75, 1.25)))
         if not self.start_size:
             return self.size
         return round(self.start_size + (self.size - self.start_size) * min(1.0, share / 0.75))
@@ -173,6 +189,10 @@ class TrainConfig:
         side_px = side_px or self.use_size or self.size
         side = max(step, round(side_px / step) * step) if self.rule != "squash" else side_px
         return InputSpec(self.rule, (side, side), step, self.channels, mean, std)
+
+    def data_lines(self, root: Path) -> tuple[str, ...]:
+        """What the model card says of the data: name and remark of each folder."""
+        return tuple(f"{d.name(root)}: {d.about}" if d.about else d.name(root) for d in self.data)
 
     def net_options(self) -> dict[str, Any]:
         """``option`` and ``encoder`` as keyword arguments of the builder; values are read as JSON where they can be."""
@@ -208,6 +228,16 @@ class TrainConfig:
         except (TypeError, ValueError) as error:
             raise DataError(f"{source}: {error}") from error
         return config
+
+
+def known_options(architecture: str) -> tuple[str, ...]:
+    """The names of what its builder takes. Raises ModelError for an architecture that there is not."""
+    if architecture in THING_BUILDERS:
+        return tuple(inspect.signature(THING_BUILDERS[architecture]).parameters)
+    if architecture not in BUILDERS:
+        names = ", ".join((*BUILDERS, *THING_BUILDERS))
+        raise ModelError(f"architecture {architecture!r} is not known; choose from {names}")
+    return options_of(architecture)
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,6 +14,7 @@ from imago.core.card import ModelCard
 from imago.core.errors import ModelError
 from imago.core.labels import Labels
 from imago.data.dataset import Sample
+from imago.data.things import ThingSample
 from imago.evaluation.evaluate import evaluate
 from imago.evaluation.result import Evaluation
 from imago.export.onnx import ExportReport
@@ -20,6 +22,7 @@ from imago.export.run import export_run
 from imago.inference.predictor import Predictor
 from imago.inference.torch_engine import TorchEngine
 from imago.models import checkpoint
+from imago.models.base import SegmentationNet
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
 from imago.training.preset import read_stored
@@ -29,15 +32,18 @@ from imago.training.sources import RunData
 BEST = "best.safetensors"
 SHOWN = 6  # best and worst photos in the report
 
+AnySample = TypeVar("AnySample", Sample, ThingSample)
+
 
 def finish(
-    config: TrainConfig, folder: Path, data: RunData, history: Sequence[dict[str, Any]], say: Callable[[str], None]
+    config: TrainConfig,
+    folder: Path,
+    data: RunData[Sample],
+    history: Sequence[Mapping[str, Any]],
+    say: Callable[[str], None],
 ) -> None:
     """Writes scores.json, report.html and, where asked for, model.onnx; puts the scores into the checkpoint's card."""
-    net, card = checkpoint.load(folder / BEST)
-    # A finished run may be finished anew with another use_size, mirror or specks in its config.json.
-    card = card.with_(input=config.input_spec(net.multiple), mirror=config.mirror, specks=config.specks)
-    checkpoint.save(net, card, folder / BEST)
+    net, card = best_of(config, folder)
     predictor = Predictor(TorchEngine(folder / BEST, choose_device(config.device)))
     evaluations: dict[str, Evaluation] = {}
     scores: dict[str, float] = {}
@@ -66,11 +72,24 @@ def finish(
     )
     say(f"{folder / 'report.html'}: curves, scores, best and worst photos")
     if config.export:
-        report = export_model(folder, config.half, say)
-        say(
-            f"{report.path}: {report.bytes / 1e6:.1f} MB, {report.sizes}; differs from torch by at most "
-            f"{report.largest_difference:.1e} on {report.samples}" + (f". {report.remark}" if report.remark else "")
-        )
+        say(told(export_model(folder, config.half, say)))
+
+
+def best_of(config: TrainConfig, folder: Path) -> tuple[SegmentationNet, ModelCard]:
+    """The best checkpoint, stored again with the card that ``config`` wants now: a finished run may be finished anew
+    with another use_size, mirror or specks in its config.json."""
+    net, card = checkpoint.load(folder / BEST)
+    card = card.with_(input=config.input_spec(net.multiple), mirror=config.mirror, specks=config.specks)
+    checkpoint.save(net, card, folder / BEST)
+    return net, card
+
+
+def told(report: ExportReport) -> str:
+    """A line on what was exported."""
+    return (
+        f"{report.path}: {report.bytes / 1e6:.1f} MB, {report.sizes}; differs from torch by at most "
+        f"{report.largest_difference:.1e} on {report.samples}" + (f". {report.remark}" if report.remark else "")
+    )
 
 
 def export_model(folder: Path, half: bool, say: Callable[[str], None]) -> ExportReport:
@@ -88,14 +107,12 @@ def export_model(folder: Path, half: bool, say: Callable[[str], None]) -> Export
         return export_run(folder, out, overwrite=True)
 
 
-def named_samples(folders: dict[str, tuple[Sample, ...]]) -> list[Sample]:
+def named_samples(folders: dict[str, tuple[AnySample, ...]]) -> list[AnySample]:
     """All samples; with several folders the folder stands before the name, for two may use the same one."""
     if len(folders) == 1:
         return list(next(iter(folders.values())))
     return [
-        Sample(f"{folder}/{s.name}", s.image_path, s.read_label, s.label_path, s.channels)
-        for folder, samples in folders.items()
-        for s in samples
+        replace(sample, name=f"{folder}/{sample.name}") for folder, samples in folders.items() for sample in samples
     ]
 
 

@@ -14,17 +14,14 @@ from typing import Any
 import torch
 
 from imago.core.errors import ImagoError
-from imago.data.dataset import Sample
 from imago.models import checkpoint
-from imago.models.base import Target
 from imago.training.config import TrainConfig
-from imago.training.device import channels_last_is_faster
 from imago.training.interrupt import Interrupt, Stopped
+from imago.training.kind import Validation
 from imago.training.optim import rate_factor
 from imago.training.pictures import frames_of
 from imago.training.run import BEST, LAST, STATE, Clock, Run
 from imago.training.state import save_state
-from imago.training.validate import NetEngine, Validation, validate
 
 
 def fit(run: Run) -> None:
@@ -54,7 +51,7 @@ def run_steps(run: Run, clock: Clock, interrupt: Interrupt) -> None:
         return  # resumed when the time was up: what is left is to close the epoch
     run.net.train()
     if not progress.step_in_epoch:
-        progress.side_px = config.side_at(clock.share)
+        progress.side_px = config.side_at(clock.share, progress.epoch)
     run.plan.epoch, run.plan.start = progress.epoch, progress.step_in_epoch
     run.plan.frames = frames_of(config.input_spec(run.net.multiple, progress.side_px), config.shapes, run.aspects)
     # The loader's own draws are fixed too; the pictures do not depend on them.
@@ -71,20 +68,17 @@ def run_steps(run: Run, clock: Clock, interrupt: Interrupt) -> None:
             break
 
 
-def take_step(run: Run, batch: Sequence[torch.Tensor], share: float) -> tuple[float, bool]:
+def take_step(run: Run, batch: Any, share: float) -> tuple[float, bool]:
     """One forward and backward pass; the weights move at every ``accumulate``-th. The loss, and whether they moved."""
     config, progress = run.config, run.progress
-    images, labels, weights = (run.fabric.to_device(part) for part in batch)
-    if channels_last_is_faster(images.device.type):
-        images = images.contiguous(memory_format=torch.channels_last)
     moves = (progress.step_in_epoch + 1) % config.accumulate == 0 or progress.step_in_epoch + 1 == run.plan.steps
     # Dropout and the like draw from a seed of their own for each step, so that a resumed run draws the same.
     torch.manual_seed((config.seed * 7_919 + progress.step * run.fabric.world_size + run.fabric.global_rank) % 2**63)
     with run.fabric.no_backward_sync(run.module, enabled=not moves):  # type: ignore[arg-type]
         # Fabric enters the precision for marked methods only where it wraps the net (DDP); on one device it would not.
         with run.fabric.autocast():
-            terms = run.module.loss(images, Target(labels, weights))  # type: ignore[operator]
-        loss = sum(terms.values(), torch.zeros((), device=images.device))
+            terms = run.kind.loss(run, batch)
+        loss = sum(terms.values(), torch.zeros((), device=run.fabric.device))
         run.fabric.backward(loss / config.accumulate)
     value = float(loss.detach())
     refuse_non_finite("loss", value, progress.step, config)
@@ -117,10 +111,8 @@ def scales_gradients(run: Run) -> bool:
     return run.fabric.strategy.precision.precision == "16-mixed"
 
 
-def look(run: Run, folders: Mapping[str, Sequence[Sample]], interrupt: Interrupt) -> Validation:
+def look(run: Run, folders: Mapping[str, Sequence[Any]], interrupt: Interrupt) -> Validation:
     """Validates the averaged weights (the net's own where there is no average)."""
-    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(run.fabric.strategy.precision.precision))
-    engine = NetEngine(run.net, run.card, run.fabric.device, dtype)
 
     def shown(done: int, total: int) -> None:
         run.display.count("validation", done, total)
@@ -128,7 +120,8 @@ def look(run: Run, folders: Mapping[str, Sequence[Sample]], interrupt: Interrupt
 
     with averaged(run):
         try:
-            return validate(engine, {name: tuple(samples) for name, samples in folders.items()}, shown)
+            run.net.eval()
+            return run.kind.look(run, folders, shown)
         finally:
             run.net.train()
 
@@ -167,7 +160,8 @@ def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
             # The same photos each time, so that the best is the best.
             most = config.validate_photos or None
             seen = look(run, {name: samples[:most] for name, samples in run.data.val.items()}, interrupt)
-            row |= {"val_loss": seen.loss, "score": seen.score if math.isfinite(seen.score) else 0.0}
+            row |= {} if seen.loss is None else {"val_loss": seen.loss}
+            row["score"] = seen.score if math.isfinite(seen.score) else 0.0
             row |= {f"score/{name}": value for name, value in seen.by_folder.items()}
         # Every process needs the score for the early stop.
         row["score"] = run.fabric.broadcast(row.get("score", 0.0))

@@ -109,7 +109,7 @@ def _step_cost(config: TrainConfig, classes: int, device: str, batch: int) -> tu
     from imago.models.base import Target
     from imago.training.device import PRECISIONS, channels_last_is_faster, choose_precision
     from imago.training.optim import build_optimiser
-    from imago.training.train import build_net
+    from imago.training.semantic import build_net
 
     net = build_net(replace(config, pretrained=False), Labels(tuple(f"class {k}" for k in range(classes)))).to(device)
     outputs = net.classes

@@ -6,10 +6,10 @@ the pictures that it would have seen, and the number of worker processes changes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +20,12 @@ from imago.core.spec import InputSpec
 from imago.data.augment import augment
 from imago.data.augmentation import Augmentation
 from imago.data.dataset import Sample
+from imago.data.things import ThingSample
 from imago.files.images import image_size
 
 SURVEYED = 200  # photos whose sizes are looked at
+
+AnySample = TypeVar("AnySample", Sample, ThingSample)
 
 
 class Key(NamedTuple):
@@ -35,22 +38,32 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Generic[AnySample]):
     """The training photos of one folder."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[AnySample, ...]
     weight: float
     augment: Augmentation
     lend: bool = True  # pictures may take backgrounds and second subjects from it
 
 
-class PhotoCache:
-    """Decoded photos and label maps, as many as fit into ``budget_gb``. Filled before the workers are forked."""
+def read_label(sample: Sample) -> tuple[np.ndarray, int]:
+    """The label map uint8 (H, W), and its bytes."""
+    label = sample.label()
+    return label, label.nbytes
 
-    def __init__(self, sources: list[Source], budget_gb: float) -> None:
+
+class PhotoCache:
+    """Decoded photos and what is known of them, as many as fit into ``budget_gb``. Filled before the workers are
+    forked. ``read`` gives a sample's truth (a label map, objects) and its size in bytes."""
+
+    def __init__(
+        self, sources: Sequence[Source[Any]], budget_gb: float, read: Callable[[Any], tuple[Any, int]] = read_label
+    ) -> None:
         self.sources = sources
+        self.read = read
         self.images: dict[Path, np.ndarray] = {}  # by file: two folders of a recipe may share their photos
-        self.labels: dict[tuple[int, int], np.ndarray] = {}
+        self.truths: dict[tuple[int, int], Any] = {}
         left = budget_gb * 1e9
         for s, source in enumerate(sources):
             for i, sample in enumerate(source.samples):
@@ -59,18 +72,18 @@ class PhotoCache:
                 if sample.image_path not in self.images:
                     self.images[sample.image_path] = sample.image()
                     left -= self.images[sample.image_path].nbytes
-                self.labels[s, i] = sample.label()
-                left -= self.labels[s, i].nbytes
+                self.truths[s, i], size = read(sample)
+                left -= size
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers that are not forked (macOS, Windows) decode for themselves: gigabytes are not sent to each."""
-        return {"sources": self.sources, "images": {}, "labels": {}}
+        return {"sources": self.sources, "read": self.read, "images": {}, "truths": {}}
 
-    def get(self, source: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image uint8 (H, W, C) and label uint8 (H, W)."""
+    def get(self, source: int, index: int) -> tuple[np.ndarray, Any]:
+        """Image uint8 (H, W, C) and its truth."""
         sample = self.sources[source].samples[index]
-        image, label = self.images.get(sample.image_path), self.labels.get((source, index))
-        return sample.image() if image is None else image, sample.label() if label is None else label
+        image, truth = self.images.get(sample.image_path), self.truths.get((source, index))
+        return sample.image() if image is None else image, self.read(sample)[0] if truth is None else truth
 
 
 class Pictures(Dataset):
@@ -106,7 +119,7 @@ class BatchPlan(Sampler[list[Key]]):
 
     def __init__(
         self,
-        sources: list[Source],
+        sources: Sequence[Source[Any]],
         frames: list[tuple[int, int]],
         batch: int,
         epoch_photos: int,
@@ -160,7 +173,7 @@ def frames_of(spec: InputSpec, shapes: bool, aspects: Sequence[float] = (1.0, 0.
     return list(dict.fromkeys(spec.plan((1000, max(1, round(1000 * aspect)))).frame_hw for aspect in aspects))
 
 
-def aspects_of(samples: Sequence[Sample]) -> tuple[float, ...]:
+def aspects_of(samples: Sequence[Sample | ThingSample]) -> tuple[float, ...]:
     """Width by height of a narrow, a middling and a wide photo: the 10th, 50th and 90th of a hundred."""
     sizes = [image_size(samples[int(index)].image_path) for index in np.linspace(0, len(samples) - 1, SURVEYED)]
     return tuple(float(a) for a in np.quantile([width / height for height, width in sizes], (0.1, 0.5, 0.9)))

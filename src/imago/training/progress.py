@@ -63,8 +63,9 @@ class Display:
         parts = [f"epoch {row['epoch']}", f"loss {row['train_loss']:.4f}"]
         if "val_loss" in row:
             parts.append(f"val {row['val_loss']:.4f}")
+        folders = [f"{name[6:]} {value:.4f}" for name, value in row.items() if name.startswith("score/")]
+        if folders:
             parts.append(f"score {row['score']:.4f}")
-            folders = [f"{name[6:]} {value:.4f}" for name, value in row.items() if name.startswith("score/")]
             if len(folders) > 1:
                 parts.append(f"({', '.join(folders)})")
         parts.append(clock_text(row["seconds"]))

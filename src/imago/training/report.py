@@ -52,31 +52,56 @@ class ReportData:
 
 def write_report(path: Path, run: ReportData) -> None:
     """Writes the HTML file ``path``, replacing an older one."""
+    write_page(path, render(run))
+
+
+def write_page(path: Path, text: str) -> None:
     with atomic_write(Path(path), overwrite=True) as stream:
-        stream.write(render(run).encode("utf-8"))
+        stream.write(text.encode("utf-8"))
 
 
 def render(run: ReportData) -> str:
     """The report as HTML. Every text from outside is escaped."""
     evaluation = run.evaluation
+    sections = [
+        *_judgement(evaluation, run.labels),
+        section("Worst images", _examples(run.worst, run.labels), bool(run.worst)),
+        section("Best images", _examples(run.best, run.labels), bool(run.best)),
+    ]
+    return whole_page(run.title, _tiles(run), sections, run.history, run.settings, run.notes)
+
+
+def whole_page(
+    title: str,
+    tiles: str,
+    judgement: Sequence[str],
+    history: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    notes: Sequence[str],
+) -> str:
+    """What all trainings tell, around the HTML that says how good the model is: ``tiles`` at the head, and sections."""
+    sections = [
+        f"<header><h1>{escape(title)}</h1>{tiles}</header>",
+        section("Notes", "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>", bool(notes)),
+        section("Training", _curves(history), bool(history)),
+        *judgement,
+        section("Settings", table(("setting", "value"), _settings(settings)), bool(settings)),
+    ]
+    return page(title, sections)
+
+
+def _judgement(evaluation: Evaluation, labels: Labels) -> list[str]:
     normalised = evaluation.matrix / np.maximum(evaluation.matrix.sum(axis=1, keepdims=True), 1)
     normalised = np.where(evaluation.matrix.sum(axis=1, keepdims=True) > 0, normalised, np.nan)
-    sections = [
-        f"<header><h1>{escape(run.title)}</h1>{_tiles(run)}</header>",
-        section("Notes", "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in run.notes) + "</ul>", bool(run.notes)),
-        section("Training", _curves(run.history), bool(run.history)),
+    return [
         section("Scores", _scores(evaluation)),
-        section("Classes", _classes(evaluation, run.labels)),
+        section("Classes", _classes(evaluation, labels)),
         section(
             "Confusion matrix",
             "<p>Each row shows, in per cent, what the pixels of one class were taken for.</p>"
-            f'<div class="wide">{heat_table(normalised, run.labels.names)}</div>',
+            f'<div class="wide">{heat_table(normalised, labels.names)}</div>',
         ),
-        section("Worst images", _examples(run.worst, run.labels), bool(run.worst)),
-        section("Best images", _examples(run.best, run.labels), bool(run.best)),
-        section("Settings", table(("setting", "value"), _settings(run.settings)), bool(run.settings)),
     ]
-    return page(run.title, sections)
 
 
 def _tiles(run: ReportData) -> str:

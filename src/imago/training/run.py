@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
@@ -14,12 +14,14 @@ from torch.utils.data import DataLoader
 
 from imago.core.card import ModelCard
 from imago.core.spec import InputSpec
-from imago.models.base import SegmentationNet
 from imago.training.config import TrainConfig
 from imago.training.optim import MovingAverage
 from imago.training.pictures import BatchPlan
 from imago.training.progress import Display
 from imago.training.sources import RunData
+
+if TYPE_CHECKING:
+    from imago.training.kind import Kind, Net
 
 STATE = "resume.safetensors"
 BEST = "best.safetensors"
@@ -47,16 +49,17 @@ class Progress:
 class Run:
     """All objects of one training."""
 
+    kind: Kind
     config: TrainConfig
     folder: Path
     fabric: Fabric
-    data: RunData
-    net: SegmentationNet
+    data: RunData[Any]
+    net: Net
     module: nn.Module  # the net as Fabric wraps it
     optimiser: torch.optim.Optimizer
     average: MovingAverage | None
     plan: BatchPlan
-    loader: DataLoader
+    loader: DataLoader[Any]
     card: ModelCard
     progress: Progress
     display: Display
@@ -65,6 +68,12 @@ class Run:
     @property
     def spec(self) -> InputSpec:
         return self.card.input
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """What the arithmetic is rounded to; None is float32."""
+        dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+        return dtypes.get(str(self.fabric.strategy.precision.precision))
 
 
 class Clock:

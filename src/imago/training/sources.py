@@ -5,50 +5,70 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Generic
 
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import Labels
 from imago.data.borders import border_dataset
 from imago.data.check import check_samples
+from imago.data.check_things import check_things
 from imago.data.coco import open_coco
 from imago.data.dataset import Dataset, Sample, survey
 from imago.data.grouping import parse_grouping
 from imago.data.open_things import survey_things
+from imago.data.things import ThingDataset, ThingSample
 from imago.training.config import DataSource, TrainConfig
-from imago.training.pictures import Source
+from imago.training.pictures import AnySample, Source
+
+Checking = Callable[[int, int], None]  # told how many photos are looked at, of how many
 
 
 @dataclass(frozen=True)
-class RunData:
+class RunData(Generic[AnySample]):
     """What a run learns from and is judged by."""
 
     labels: Labels
-    train: tuple[Source, ...]
-    val: dict[str, tuple[Sample, ...]]  # by folder
-    datasets: tuple[Dataset, ...]
+    train: tuple[Source[AnySample], ...]
+    val: dict[str, tuple[AnySample, ...]]  # by folder
+    datasets: tuple[Any, ...]  # Dataset or ThingDataset, as the samples are
     notes: tuple[str, ...]
 
     @property
-    def val_samples(self) -> list[Sample]:
+    def val_samples(self) -> list[AnySample]:
         return [sample for samples in self.val.values() for sample in samples]
 
 
-def open_sources(config: TrainConfig, root: Path, checking: Callable[[int, int], None] | None = None) -> RunData:
-    """Opens every folder. Raises DataError, with the faults of all folders at once.
+def open_sources(config: TrainConfig, root: Path, checking: Checking | None = None) -> RunData[Sample]:
+    """Opens every folder of photos and label maps. Raises DataError, with the faults of all folders at once.
 
     Where ``checking`` is given every photo and mask is looked at too, and it is told how many are done of how many.
     """
-    datasets: list[Dataset] = []
+    return _gather(config, root, checking, _open, _look)
+
+
+def open_thing_sources(config: TrainConfig, root: Path, checking: Checking | None = None) -> RunData[ThingSample]:
+    """The same for photos and their objects, whatever there is of boxes and masks."""
+    return _gather(config, root, checking, _open_things, _look_at_things)
+
+
+def _gather(
+    config: TrainConfig,
+    root: Path,
+    checking: Checking | None,
+    open_one: Callable[[DataSource, Path, TrainConfig], tuple[Any, tuple[str, ...]]],
+    look: Callable[[Sequence[Any], Checking], list[str]],
+) -> RunData[Any]:
+    datasets: list[Any] = []
     faults: list[str] = []
     for entry in config.data:
         try:
-            dataset, found = _open(entry, root, config)
+            dataset, found = open_one(entry, root, config)
             datasets.append(dataset)
             faults += found
         except (DataError, ImageError) as error:
             faults += list(getattr(error, "faults", ())) or [str(error)]
     if checking is not None:
-        faults += _look(datasets, checking)
+        faults += look(datasets, checking)
     if faults:
         faults = list(dict.fromkeys(faults))
         told = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
@@ -68,7 +88,7 @@ def open_sources(config: TrainConfig, root: Path, checking: Callable[[int, int],
         Source(dataset.split("train"), entry.weight, replace(config.augment, **entry.augment), entry.lend)
         for entry, dataset in zip(config.data, datasets, strict=True)
     )
-    val: dict[str, tuple[Sample, ...]] = {}
+    val: dict[str, tuple[Any, ...]] = {}
     for entry, dataset in zip(config.data, datasets, strict=True):
         if entry.validate and dataset.splits.get("val"):
             name = entry.name(root)
@@ -85,8 +105,7 @@ def open_sources(config: TrainConfig, root: Path, checking: Callable[[int, int],
 def _open(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, tuple[str, ...]]:
     path = root / entry.path
     if config.objects:
-        if entry.group or entry.val:
-            raise DataError(f"{path}: group and val are for label maps; objects keep their own classes and splits")
+        _refuse_for_objects(entry, path)
         things, faults = survey_things(path, config.channels, entry.licences, masks=True)
         return border_dataset(things), faults
     if entry.licences:
@@ -94,7 +113,28 @@ def _open(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, 
     return survey(path, parse_grouping(entry.group) if entry.group else None, config.channels, entry.val)
 
 
-def _look(datasets: Sequence[Dataset], checking: Callable[[int, int], None]) -> list[str]:
+def _open_things(entry: DataSource, root: Path, config: TrainConfig) -> tuple[ThingDataset, tuple[str, ...]]:
+    path = root / entry.path
+    _refuse_for_objects(entry, path)
+    return survey_things(path, config.channels, entry.licences)
+
+
+def _refuse_for_objects(entry: DataSource, path: Path) -> None:
+    if entry.group or entry.val:
+        raise DataError(f"{path}: group and val are for label maps; objects keep their own classes and splits")
+
+
+def _look_at_things(datasets: Sequence[ThingDataset], checking: Checking) -> list[str]:
+    total, before = sum(len(dataset.split("all")) for dataset in datasets), 0
+    faults: list[str] = []
+    for dataset in datasets:
+        samples = dataset.split("all")
+        faults += check_things(samples, dataset.labels, lambda done, _: checking(before + done, total)).faults  # noqa: B023
+        before += len(samples)
+    return faults
+
+
+def _look(datasets: Sequence[Dataset], checking: Checking) -> list[str]:
     """Faults of the pixels. Folders of the same classes are looked at together: what one lacks another may have."""
     alike: dict[tuple[str, ...], list[Dataset]] = {}
     for dataset in datasets:

@@ -4,12 +4,12 @@ in ``loop``, what comes after it in ``finish``."""
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -17,21 +17,17 @@ from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
 import imago
-from imago import losses, models
-from imago.core.card import ModelCard
 from imago.core.errors import DataError, ImagoError
-from imago.core.labels import Labels
-from imago.data.dataset import Sample
 from imago.models import checkpoint
-from imago.models.base import SegmentationNet
 from imago.models.pretrained import WeightsUnavailable
 from imago.training.config import TrainConfig
 from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
 from imago.training.interrupt import ignore_in_worker
+from imago.training.kind import Kind, kind_of
 from imago.training.loop import fit
 from imago.training.memory import free_memory
 from imago.training.optim import MovingAverage, build_optimiser
-from imago.training.pictures import BatchPlan, PhotoCache, Pictures, aspects_of, class_shares, frames_of
+from imago.training.pictures import BatchPlan, aspects_of, frames_of
 from imago.training.preset import CHOICES, choose, fingerprint, stored, told
 from imago.training.progress import Display
 from imago.training.run import BEST, LAST, STATE, Progress, Run
@@ -58,13 +54,11 @@ def train(
     while it runs, report.html and model.onnx at the end. With ``resume`` a run that is done gets these anew.
     Raises ImagoError where the folder is in use, or the data is faulty.
     """
-    from imago.training.finish import finish
-
     run = build(config, root, resume, say, given)
     if not run.progress.done:
         fit(run)
     if run.fabric.is_global_zero:
-        finish(run.config, run.folder, run.data, run.progress.history, say)
+        run.kind.finish(run.config, run.folder, run.data, run.progress.history, say)
     return run.folder
 
 
@@ -96,6 +90,8 @@ def setup(config: TrainConfig, resume: bool) -> Path:
 def build(
     config: TrainConfig, root: Path, resume: bool, say: Callable[[str], None], given: Collection[str] = ()
 ) -> Run:
+    kind = kind_of(config)
+    kind.refuse(config)
     folder = setup(config, resume)
     goes_on = resume and (folder / STATE).is_file()  # a run killed before its first state begins again
     device = choose_device(config.device)
@@ -110,20 +106,18 @@ def build(
         config, choices = fabric.broadcast(
             settled(config, root, set(given), speak) if fabric.is_global_zero else (config, "")
         )
-
-    data = open_checked(config, root, fabric, display, check=not goes_on)
+    data = open_checked(kind, config, root, fabric, display, check=not goes_on)
     for note in data.notes:
         speak(note)
     if goes_on:
         config = replace(config, pretrained=False)  # the run's own weights are loaded further down
     try:
-        net = build_net(config, data.labels)
+        net = kind.build_net(config, data)
     except WeightsUnavailable as error:
         speak(f"{error}; trained from scratch")
         config = replace(config, pretrained=False)
-        net = build_net(config, data.labels)
-    net.criterion = build_criterion(config, data)
-    card = build_card(config, net, data.labels, folder, root)
+        net = kind.build_net(config, data)
+    card = kind.build_card(config, net, data, folder, root)
     if config.init and not goes_on:
         fresh = checkpoint.load_matching(net, Path(config.init))
         speak(f"started from {config.init}; fresh: {', '.join(fresh) or 'nothing'}")
@@ -150,9 +144,9 @@ def build(
     )  # fmt: skip
     workers = worker_count(config)
     # Decoded before the workers are forked, so that they share the photos. Nothing is needed of a run that is done.
-    pictures = Pictures(PhotoCache(sources, 0.0 if progress.done else config.cache_gb), card.input)
-    loader = DataLoader(
-        pictures, batch_sampler=plan, num_workers=workers, worker_init_fn=quiet_worker,
+    pictures = kind.pictures(sources, card.input, 0.0 if progress.done else config.cache_gb)
+    loader: DataLoader[Any] = DataLoader(
+        pictures, batch_sampler=plan, collate_fn=kind.collate, num_workers=workers, worker_init_fn=quiet_worker,
         pin_memory=device == "cuda", prefetch_factor=3 if workers else None,
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )  # fmt: skip
@@ -170,71 +164,40 @@ def build(
         f"{photos} photos to train on, {len(data.val_samples)} for validation; {device}, {precision}"
     )
     return Run(
-        config, folder, fabric, data, net, module, optimiser, average, plan, loader, card, progress, display, aspects
+        kind,
+        config,
+        folder,
+        fabric,
+        data,
+        net,
+        module,
+        optimiser,
+        average,
+        plan,
+        loader,
+        card,
+        progress,
+        display,
+        aspects,
     )
 
 
-def open_checked(config: TrainConfig, root: Path, fabric: Fabric, display: Display, check: bool) -> RunData:
+def open_checked(
+    kind: Kind, config: TrainConfig, root: Path, fabric: Fabric, display: Display, check: bool
+) -> RunData[Any]:
     """The data. With ``check`` the first process looks at every pixel, while the others wait for its word."""
     data, problem = None, None
     if fabric.is_global_zero:
         try:
-            data = open_sources(config, root, display.checking if check else None)
+            data = kind.open_data(config, root, display.checking if check else None)
         except DataError as error:
             problem = error
     if fabric.broadcast(problem is not None):
         raise problem or DataError("the data is faulty; the first process says how")
-    return data or open_sources(config, root)
+    return data or kind.open_data(config, root)
 
 
-def build_net(config: TrainConfig, labels: Labels) -> SegmentationNet:
-    binary = config.head == "sigmoid" or (config.head == "auto" and len(labels) == 2)
-    if binary and len(labels) != 2:
-        raise ImagoError(f"a sigmoid head needs two classes; the data has {len(labels)}. Group them, or use softmax")
-    try:
-        options = config.net_options()
-    except ValueError as error:
-        raise ImagoError(str(error)) from error
-    return models.build(config.model, classes=1 if binary else len(labels), in_channels=config.channels, **options)
-
-
-def build_criterion(config: TrainConfig, data: RunData) -> losses.Criterion:
-    binary = len(data.labels) == 2 and config.head != "softmax"
-    formula = config.loss if config.loss != "auto" else ("bce+dice" if binary else "ce+dice")
-    weights = None
-    if config.class_weights != "none":
-        weights = class_weights(config.class_weights, [s for source in data.train for s in source.samples], data.labels)
-    return losses.build(formula, classes=1 if binary else len(data.labels), class_weights=weights)
-
-
-def class_weights(kind: str, samples: Sequence[Sample], labels: Labels) -> list[float]:
-    """One a class; 0 for a class that no photo shows."""
-    shares, frequency = class_shares(samples, len(labels))
-    if kind == "log":  # ENet, arXiv:1606.02147, section 5.2
-        return [1 / math.log(1.02 + share) if share > 0 else 0.0 for share in shares]
-    present = sorted(f for f in frequency if f > 0)
-    return [present[len(present) // 2] / f if f > 0 else 0.0 for f in frequency]
-
-
-def build_card(config: TrainConfig, net: SegmentationNet, labels: Labels, folder: Path, root: Path) -> ModelCard:
-    return ModelCard(
-        name=config.name or folder.resolve().name,
-        architecture=config.model,
-        options={"classes": net.classes, "in_channels": net.in_channels, **config.net_options()},
-        task="binary" if net.classes == 1 else "semantic",
-        labels=labels,
-        input=config.input_spec(net.multiple),
-        output="logit",
-        mirror=config.mirror,
-        specks=config.specks,
-        objects=config.objects,
-        data=tuple(f"{d.name(root)}: {d.about}" if d.about else d.name(root) for d in config.data),
-        licence=config.licence,
-        note=config.note,
-    )
-
-
-def write_settings(folder: Path, config: TrainConfig, root: Path, data: RunData) -> None:
+def write_settings(folder: Path, config: TrainConfig, root: Path, data: RunData[Any]) -> None:
     """config.json, and the split of each folder as it was used. The run counts as begun when the first is there."""
     settings = {**json.loads(config.to_json()), "root": str(root.resolve()), "imago": imago.__version__}
     if config.init:
@@ -253,12 +216,12 @@ def write_text(path: Path, text: str) -> None:
     os.replace(beside, path)
 
 
-def splits_of(data: RunData) -> dict[str, dict[str, list[str]]]:
+def splits_of(data: RunData[Any]) -> dict[str, dict[str, list[str]]]:
     """Folder -> split -> names of the photos."""
     return {str(d.root): {name: [s.name for s in samples] for name, samples in d.splits.items()} for d in data.datasets}
 
 
-def split_has_changed(folder: Path, data: RunData) -> bool:
+def split_has_changed(folder: Path, data: RunData[Any]) -> bool:
     try:
         stored = json.loads((folder / SPLITS).read_text("utf-8"))
     except (OSError, ValueError):

@@ -7,7 +7,6 @@ evaluation at the end of a run has them all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from imago.core.spec import Fit
 from imago.data.dataset import Sample
 from imago.metrics.confusion import ConfusionMatrix
 from imago.models.base import SegmentationNet, Target
+from imago.training.kind import Validation
 
 
 class NetEngine:
@@ -45,20 +45,11 @@ class NetEngine:
         return self.net.decode(self.outputs(batch)).cpu().numpy()
 
 
-@dataclass(frozen=True)
-class Validation:
-    """One look at the validation photos."""
-
-    loss: float  # mean over photos
-    score: float  # mean over folders: mean IoU of the foreground over photos (binary), or mean IoU of the classes
-    by_folder: dict[str, float]
-
-
 def validate(
     engine: NetEngine, folders: dict[str, tuple[Sample, ...]], progress: Callable[[int, int], None] | None = None
 ) -> Validation:
-    """Scores every folder; the run's score is the mean over folders, so that a large one does not drown a small."""
-    engine.net.eval()
+    """Scores every folder: mean IoU of the foreground over photos (binary), or mean IoU of the classes. The run's score
+    is the mean over folders, so that a large one does not drown a small. The net is in ``eval()`` mode."""
     losses: list[float] = []
     by_folder: dict[str, float] = {}
     total = sum(len(samples) for samples in folders.values())
@@ -81,7 +72,7 @@ def validate(
             if progress:
                 progress(len(losses), total)
         by_folder[folder] = float(np.mean(foreground)) if foreground else float(pooled.mean_iou())
-    return Validation(float(np.mean(losses)), float(np.mean(list(by_folder.values()))), by_folder)
+    return Validation(float(np.mean(list(by_folder.values()))), by_folder, float(np.mean(losses)))
 
 
 def foreground_iou(predicted: np.ndarray, label: np.ndarray) -> float:

@@ -1,0 +1,127 @@
+"""Training nets that label pixels; with ``config.objects`` what they label are insides and borders of objects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from imago import losses, models
+from imago.core.card import ModelCard
+from imago.core.errors import ImagoError
+from imago.core.labels import Labels
+from imago.core.spec import InputSpec
+from imago.data.dataset import Sample
+from imago.models.base import SegmentationNet, Target
+from imago.training.config import TrainConfig
+from imago.training.device import channels_last_is_faster
+from imago.training.finish import finish
+from imago.training.finish_things import finish_separated
+from imago.training.kind import Counted, Validation
+from imago.training.pictures import PhotoCache, Pictures, Source, class_shares, read_label
+from imago.training.run import Run
+from imago.training.sources import RunData, open_sources
+from imago.training.validate import NetEngine, validate
+
+
+class Semantic:
+    """See ``Kind``."""
+
+    def refuse(self, config: TrainConfig) -> None:
+        if config.multiscale:
+            raise ImagoError(
+                f"--multiscale is for nets that find objects; {config.model} labels pixels: leave it out, and let "
+                "--start-size grow the frames"
+            )
+
+    def open_data(self, config: TrainConfig, root: Path, checking: Counted | None = None) -> RunData[Sample]:
+        return open_sources(config, root, checking)
+
+    def build_net(self, config: TrainConfig, data: RunData[Sample]) -> SegmentationNet:
+        net = build_net(config, data.labels)
+        net.criterion = build_criterion(config, data)
+        return net
+
+    def build_card(
+        self, config: TrainConfig, net: SegmentationNet, data: RunData[Sample], folder: Path, root: Path
+    ) -> ModelCard:
+        return ModelCard(
+            name=config.name or folder.resolve().name,
+            architecture=config.model,
+            options={"classes": net.classes, "in_channels": net.in_channels, **config.net_options()},
+            task="binary" if net.classes == 1 else "semantic",
+            labels=data.labels,
+            input=config.input_spec(net.multiple),
+            output="logit",
+            mirror=config.mirror,
+            specks=config.specks,
+            objects=config.objects,
+            data=config.data_lines(root),
+            licence=config.licence,
+            note=config.note,
+        )
+
+    def pictures(self, sources: list[Source[Sample]], spec: InputSpec, cache_gb: float) -> Dataset[Any]:
+        return Pictures(PhotoCache(sources, cache_gb, read_label), spec)
+
+    def collate(self, pictures: Sequence[Any]) -> Any:
+        return default_collate(list(pictures))
+
+    def loss(self, run: Run, batch: Sequence[Tensor]) -> Mapping[str, Tensor]:
+        """``batch``: images float32 (N, C, h, w), labels int64 (N, h, w), weights float32 (N, h, w)."""
+        images, labels, weights = (run.fabric.to_device(part) for part in batch)
+        if channels_last_is_faster(images.device.type):
+            images = images.contiguous(memory_format=torch.channels_last)
+        return run.module.loss(images, Target(labels, weights))  # type: ignore[operator, no-any-return]
+
+    def look(self, run: Run, folders: Mapping[str, Sequence[Sample]], shown: Counted) -> Validation:
+        assert isinstance(run.net, SegmentationNet)
+        engine = NetEngine(run.net, run.card, run.fabric.device, run.autocast)
+        return validate(engine, {name: tuple(samples) for name, samples in folders.items()}, shown)
+
+    def finish(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        data: RunData[Sample],
+        history: Sequence[Mapping[str, Any]],
+        say: Callable[[str], None],
+    ) -> None:
+        if config.objects:
+            finish_separated(config, folder, data, history, say)
+        else:
+            finish(config, folder, data, history, say)
+
+
+def build_net(config: TrainConfig, labels: Labels) -> SegmentationNet:
+    binary = config.head == "sigmoid" or (config.head == "auto" and len(labels) == 2)
+    if binary and len(labels) != 2:
+        raise ImagoError(f"a sigmoid head needs two classes; the data has {len(labels)}. Group them, or use softmax")
+    try:
+        options = config.net_options()
+    except ValueError as error:
+        raise ImagoError(str(error)) from error
+    return models.build(config.model, classes=1 if binary else len(labels), in_channels=config.channels, **options)
+
+
+def build_criterion(config: TrainConfig, data: RunData[Sample]) -> losses.Criterion:
+    binary = len(data.labels) == 2 and config.head != "softmax"
+    formula = config.loss if config.loss != "auto" else ("bce+dice" if binary else "ce+dice")
+    weights = None
+    if config.class_weights != "none":
+        weights = class_weights(config.class_weights, [s for source in data.train for s in source.samples], data.labels)
+    return losses.build(formula, classes=1 if binary else len(data.labels), class_weights=weights)
+
+
+def class_weights(kind: str, samples: Sequence[Sample], labels: Labels) -> list[float]:
+    """One a class; 0 for a class that no photo shows."""
+    shares, frequency = class_shares(samples, len(labels))
+    if kind == "log":  # ENet, arXiv:1606.02147, section 5.2
+        return [1 / math.log(1.02 + share) if share > 0 else 0.0 for share in shares]
+    present = sorted(f for f in frequency if f > 0)
+    return [present[len(present) // 2] / f if f > 0 else 0.0 for f in frequency]

@@ -80,7 +80,10 @@ def test_tags_do_not_cover_each_other() -> None:
 def test_cells_are_not_hidden_by_words() -> None:
     boxes = [(x, y, x + 6, y + 6) for x in range(0, 320, 20) for y in range(0, 240, 20)]
     cells = Instances.make((240, 320), boxes, [1] * len(boxes))
-    with_words, without = draw_objects(GREY, cells, LABELS), draw_objects(GREY, cells, LABELS, names=False, scores=False)
+    with_words, without = (
+        draw_objects(GREY, cells, LABELS),
+        draw_objects(GREY, cells, LABELS, names=False, scores=False),
+    )
     assert (with_words == without).all()
 
 
@@ -126,7 +129,7 @@ def test_what_does_not_belong_together(image: np.ndarray, things: Instances, alp
 def test_shrunk_objects() -> None:
     small = shrunk(one(disc()), (120, 160))
     assert small.boxes.tolist() == [[50, 40, 110, 80]]
-    np.testing.assert_allclose(small.areas, disc().sum() / 4, rtol=0.03)
+    np.testing.assert_allclose(small.areas, disc().sum() / 4, rtol=0.01)
     assert (small.masks[0] != ellipse((120, 160), (80, 60), (30, 20))).mean() < 0.01
     tiny = shrunk(draw_things(4), (7, 9))  # nothing sticks out
     assert tiny.size_hw == (7, 9)

@@ -209,6 +209,7 @@ def test_the_page(middle: ThingEvaluation) -> None:
     for words in ("Mistakes", "<b>disc</b>", "photo <", "Worst images", "Best images", "location"):
         assert any(words in word for word in read.words), words
     assert "nan" not in text
+    assert "<b>disc" not in text
 
 
 def test_the_page_of_a_blind_model_and_one_class() -> None:

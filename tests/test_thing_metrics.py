@@ -284,14 +284,15 @@ def test_nuclei_score_by_hand(found: Instances, truth: Instances, score: float) 
     assert mean_precision(beside(found, truth)) == pytest.approx(score)
 
 
-def test_at_the_threshold_is_not_above_it() -> None:
-    """Half of 10 x 10 pixels: IoU is 0.5 exactly."""
-    truth, found = np.ones((10, 10), bool), np.ones((5, 10), bool)
+@pytest.mark.parametrize(("rows", "score"), [(10, 0.0), (15, 0.5), (16, 0.6)])
+def test_at_the_threshold_is_not_above_it(rows: int, score: float) -> None:
+    """10 of 20 rows: IoU is 0.5 exactly; 15 of them 0.75, which is above five thresholds."""
+    truth, found = np.ones((20, 10), bool), np.ones((rows, 10), bool)
     things = [
-        Instances.make((10, 10), boxes_of([mask]), [1], None, [mask])
+        Instances.make((20, 10), boxes_of([mask]), [1], None, [mask])
         for mask in (CroppedMask.of(truth), CroppedMask.of(found))
     ]
-    assert mean_precision(compare_masks(things[1], things[0])) == 0.0
+    assert mean_precision(compare_masks(things[1], things[0])) == pytest.approx(score)
 
 
 @given(seed=st.integers(0, 10_000))
@@ -363,6 +364,11 @@ def test_kinds_of_mistakes_by_hand(found: Instances, kinds: list[str], missed: i
         (squares(("a", 1, 0.9), ("b", 2, 0.9), ("c", 1, 0.9)), {}),
         (squares(("a", 1, 0.9), ("b", 2, 0.9)), {"missed": 1 - (51 / 101 + 1) / 2}),
         (squares(("a", 1, 0.9), ("c", 1, 0.8), ("b", 1, 0.7)), {"class": 0.5}),
+        # The second is in another's place, who was found already: it cannot be put right, and goes.
+        (
+            squares(("a", 1, 0.9), ("a shifted", 2, 0.85), ("b", 2, 0.8)),
+            {"class": 0.25, "missed": (1 - 51 / 101) / 2},
+        ),
         (squares(("nowhere", 2, 0.9), ("a", 1, 0.9), ("b", 2, 0.8), ("c", 1, 0.7)), {"background": 0.25}),
         (squares(("a far", 1, 0.9), ("a", 1, 0.8), ("b", 2, 0.8), ("c", 1, 0.7)), {"location": (1 - 2 / 3) / 2}),
     ],

@@ -20,7 +20,9 @@ from imago.core.labels import Labels
 
 _STRIP = 1 << 20  # pixels washed at a time: a mask over all of 100 megapixels needs no second copy of the photo
 _SMALLEST_PX = 11  # a font that can just be read
-_CROWDED = 30  # past so many objects those that are smaller than their tags have none: cells would not be seen for words
+_CROWDED = (
+    30  # past so many objects those that are smaller than their tags have none: cells would not be seen for words
+)
 
 
 def draw_objects(
@@ -83,7 +85,9 @@ def _copied(image: np.ndarray, instances: Instances, labels: Labels, alpha: floa
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ValueError(f"objects are drawn on a uint8 image (H, W, 3) or (H, W); got {image.dtype} {image.shape}")
     if instances.size_hw != image.shape[:2]:
-        raise ValueError(f"the image is {image.shape[:2]} pixels, its objects are of {instances.size_hw}; both must agree")
+        raise ValueError(
+            f"the image is {image.shape[:2]} pixels, its objects are of {instances.size_hw}; both must agree"
+        )
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must lie between 0 and 1; got {alpha}")
     if len(instances) and not 0 <= instances.classes.min() <= instances.classes.max() < len(labels):
@@ -99,9 +103,7 @@ def _colour(index: int, instances: Instances, labels: Labels, colour_by: str) ->
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _paint_mask(
-    out: np.ndarray, mask: CroppedMask, colour: tuple[int, int, int], alpha: float, line_px: int
-) -> None:
+def _paint_mask(out: np.ndarray, mask: CroppedMask, colour: tuple[int, int, int], alpha: float, line_px: int) -> None:
     """The wash, and the outline in the full colour."""
     if not mask.bits:
         return

@@ -60,7 +60,9 @@ class ThingEvaluation:
     model: str
     labels: Labels
     kind: Literal["mask", "box"]  # what the scores of images and classes, the curves and the mistakes are of
-    least_score: float  # from which on an object counts as found: in mean_precision, ``found``, ``matrix``, ``mistakes``
+    least_score: (
+        float  # from which on an object counts as found: in mean_precision, ``found``, ``matrix``, ``mistakes``
+    )
     summary: dict[str, Interval]  # named and ordered as THING_SCORE_NAMES
     classes: tuple[ThingClassScores, ...]  # without the background
     images: tuple[ImageScores, ...]  # the worst first; score is the image's mean precision
@@ -162,7 +164,9 @@ class ThingEvaluation:
                 ]
             )
         )
-        by_class: list[tuple[str, ...]] = [("class", "objects", "found", "AP", "AP50", "AP boxes", "best F1", "at score")]
+        by_class: list[tuple[str, ...]] = [
+            ("class", "objects", "found", "AP", "AP50", "AP boxes", "best F1", "at score")
+        ]
         for row in self.classes:
             if row.objects or row.found:
                 numbers = (row.ap.mean, row.ap50.mean, row.box_ap, row.best_f, row.best_score)

@@ -58,7 +58,9 @@ def _taken(marks: np.ndarray, partners: np.ndarray) -> np.ndarray:
 class ThingScores:
     """R rows of scores, one a row of weights; nan where the truth holds no such object."""
 
-    summary: dict[str, np.ndarray] = field(repr=False)  # float64 (R,): ap, ap50, ap75, ap_small, ..., ar1, ..., ar_large
+    summary: dict[str, np.ndarray] = field(
+        repr=False
+    )  # float64 (R,): ap, ap50, ap75, ap_small, ..., ar1, ..., ar_large
     ap: np.ndarray = field(repr=False)  # float64 (R, K-1): of each class
     ap50: np.ndarray = field(repr=False)  # float64 (R, K-1)
 

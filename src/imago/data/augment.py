@@ -13,7 +13,7 @@ import numpy as np
 from imago.data.augmentation import Augmentation, Pair
 from imago.data.backdrop import paste_second, replace_background
 from imago.data.elastic import deform, draw_shifts
-from imago.data.light import add_grain, blur, compress_jpeg, relight
+from imago.data.light import photograph
 from imago.data.window import choose_window, rotate, turn
 
 
@@ -41,13 +41,7 @@ def augment(
         image, label = replace_background(image, label, others, rng)
     if others and rng.random() < how.second:
         image, label = paste_second(image, label, others, how, rng)
-    image = relight(image, how, rng)
-    if rng.random() < how.blur:
-        image = blur(image, rng)
-    if rng.random() < how.grain:
-        image = add_grain(image, rng)
-    if rng.random() < how.jpeg and image.shape[2] in (1, 3):
-        image = compress_jpeg(image, int(rng.integers(30, 90)))
+    image = photograph(image, how, rng)
     return np.ascontiguousarray(image), label, border_weights(label, how.border_px, how.border_weight)
 
 

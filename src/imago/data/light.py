@@ -10,6 +10,18 @@ import numpy as np
 from imago.data.augmentation import Augmentation
 
 
+def photograph(image: np.ndarray, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (h, w, C): light and colour, then blur, grain and JPEG, each as often as ``how`` says."""
+    image = relight(image, how, rng)
+    if rng.random() < how.blur:
+        image = blur(image, rng)
+    if rng.random() < how.grain:
+        image = add_grain(image, rng)
+    if rng.random() < how.jpeg and image.shape[2] in (1, 3):
+        image = compress_jpeg(image, int(rng.integers(30, 90)))
+    return image
+
+
 def relight(image: np.ndarray, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
     """Saturation, contrast, brightness and tint are one matrix on the colours (one pass), gamma a table."""
     channels = image.shape[2]

@@ -21,6 +21,7 @@ from imago.evaluation.thing_report import thing_examples, thing_sections, thing_
 from imago.evaluation.thing_result import ThingEvaluation
 from imago.evaluation.things import evaluate_things
 from imago.inference.predictor import Predictor
+from imago.inference.things_torch import TorchObjectEngine
 from imago.inference.torch_engine import TorchEngine
 from imago.models import checkpoint
 from imago.training.config import TrainConfig
@@ -45,6 +46,26 @@ def finish_separated(
     predictor = Predictor(TorchEngine(folder / BEST, choose_device(config.device)))
     folders = {name: thing_samples(samples) for name, samples in data.val.items()}
     scores = judge(config, folder, card, predictor.objects, folders, history, data.notes, say)
+    checkpoint.save(net, card.with_(scores=scores), folder / BEST)
+    if config.export:
+        say(told(export_model(folder, config.half, say)))
+
+
+def finish_things(
+    config: TrainConfig,
+    folder: Path,
+    data: RunData[ThingSample],
+    history: Sequence[Mapping[str, Any]],
+    say: Callable[[str], None],
+) -> None:
+    """A net that finds objects."""
+    net, card = checkpoint.load_things(folder / BEST)
+    card = card.with_(
+        input=config.input_spec(net.multiple)
+    )  # a finished run may be finished anew with another use_size
+    checkpoint.save(net, card, folder / BEST)
+    predictor = Predictor(TorchObjectEngine(folder / BEST, choose_device(config.device)))
+    scores = judge(config, folder, card, predictor.objects, data.val, history, data.notes, say)
     checkpoint.save(net, card.with_(scores=scores), folder / BEST)
     if config.export:
         say(told(export_model(folder, config.half, say)))

@@ -14,12 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from imago.core.card import ModelCard
-from imago.core.spec import InputSpec
 from imago.models.base import SegmentationNet
 from imago.models.thing_base import ThingNet
 from imago.models.things import THING_BUILDERS
 from imago.training.config import TrainConfig
-from imago.training.pictures import Key, Source
+from imago.training.pictures import Source
 from imago.training.sources import RunData
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Kind(Protocol):
 
     def build_card(self, config: TrainConfig, net: Any, data: RunData[Any], folder: Path, root: Path) -> ModelCard: ...
 
-    def pictures(self, sources: list[Source[Any]], spec: InputSpec, cache_gb: float) -> Dataset[Any]:
+    def pictures(self, sources: list[Source[Any]], card: ModelCard, cache_gb: float) -> Dataset[Any]:
         """``pictures[Key]`` is one training picture, with its truth."""
         ...
 
@@ -92,6 +91,3 @@ def kind_of(config: TrainConfig) -> Kind:
     from imago.training.semantic import Semantic
 
     return Semantic()
-
-
-__all__ = ["Counted", "Key", "Kind", "Net", "Validation", "kind_of"]

@@ -15,7 +15,6 @@ from imago import losses, models
 from imago.core.card import ModelCard
 from imago.core.errors import ImagoError
 from imago.core.labels import Labels
-from imago.core.spec import InputSpec
 from imago.data.dataset import Sample
 from imago.models.base import SegmentationNet, Target
 from imago.training.config import TrainConfig
@@ -66,8 +65,8 @@ class Semantic:
             note=config.note,
         )
 
-    def pictures(self, sources: list[Source[Sample]], spec: InputSpec, cache_gb: float) -> Dataset[Any]:
-        return Pictures(PhotoCache(sources, cache_gb, read_label), spec)
+    def pictures(self, sources: list[Source[Sample]], card: ModelCard, cache_gb: float) -> Dataset[Any]:
+        return Pictures(PhotoCache(sources, cache_gb, read_label), card.input)
 
     def collate(self, pictures: Sequence[Any]) -> Any:
         return default_collate(list(pictures))

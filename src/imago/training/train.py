@@ -144,7 +144,7 @@ def build(
     )  # fmt: skip
     workers = worker_count(config)
     # Decoded before the workers are forked, so that they share the photos. Nothing is needed of a run that is done.
-    pictures = kind.pictures(sources, card.input, 0.0 if progress.done else config.cache_gb)
+    pictures = kind.pictures(sources, card, 0.0 if progress.done else config.cache_gb)
     loader: DataLoader[Any] = DataLoader(
         pictures, batch_sampler=plan, collate_fn=kind.collate, num_workers=workers, worker_init_fn=quiet_worker,
         pin_memory=device == "cuda", prefetch_factor=3 if workers else None,

@@ -1,0 +1,205 @@
+"""Augmentation that moves image and objects together. NumPy and OpenCV; the same seed gives the same picture.
+
+One matrix a picture takes the photo's pixels to the frame's: a window of it (scale, place, aspect), mirrored, turned by
+quarters, turned a little. Then light and colour, blur, grain, JPEG, as for label maps (light.py).
+
+Differs from augment.py: what lies outside of the photo is the mean colour, not its mirror image, for a mirrored object
+without a box would be taught as background; small turns are for objects with masks alone, for a turned box says little
+of the object in it; no elastic pull, no other background, no second subject.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from imago.core.boxes import area, clip
+from imago.core.instances import CroppedMask, Instances, boxes_of
+from imago.core.spec import resize_image
+from imago.data.augmentation import CLOSEST, Augmentation
+from imago.data.light import photograph
+
+LEAST_VISIBLE = 0.25  # of an object's pixels; with less it is neither object nor background
+LEAST_SIDE_PX = 1.0  # smaller ones cannot be seen
+
+Picture = tuple[np.ndarray, Instances]
+
+
+def augment_things(
+    image: np.ndarray,
+    things: Instances,
+    frame_hw: tuple[int, int],
+    how: Augmentation,
+    rng: np.random.Generator,
+    fill: tuple[int, ...],
+    own_scale: bool = False,
+) -> Picture:
+    """One training picture: image uint8 (h, w, C), and its objects in pixels of the frame.
+
+    ``image`` is uint8 (H, W, C); ``fill``: the colour outside of the photo, C values. ``own_scale``: windows show the
+    photo's own pixels (rule "pad"). Objects of which less than ``LEAST_VISIBLE`` is seen are crowd in the answer.
+    """
+    matrix = draw_matrix(things, frame_hw, how, rng, own_scale)
+    picture = warp_image(image, matrix, frame_hw, fill)
+    return np.ascontiguousarray(photograph(picture, how, rng)), warp_things(things, matrix, frame_hw)
+
+
+def draw_matrix(
+    things: Instances, frame_hw: tuple[int, int], how: Augmentation, rng: np.random.Generator, own_scale: bool = False
+) -> np.ndarray:
+    """float64 (3, 3): from (x, y, 1) in the photo to the frame. Corners at whole numbers, as of boxes."""
+    upside_down = rng.random() < how.flip_vertical
+    quarters = int(rng.integers(1, 4)) if rng.random() < how.quarter_turns else 0
+    turned_frame = frame_hw if quarters % 2 == 0 else (frame_hw[1], frame_hw[0])
+    y, x, window_h, window_w = draw_window(things, turned_frame, how, rng, own_scale)
+    mirrored = rng.random() < how.flip
+    angle = math.radians(rng.uniform(-how.rotate_deg, how.rotate_deg)) if things.cropped is not None else 0.0
+    # Around the window's middle: mirror, turn by quarters, bring to the frame's size, turn a little; photo to frame.
+    to_middle = _shift(-(x + window_w / 2), -(y + window_h / 2))
+    scale = _scale(turned_frame[1] / window_w, turned_frame[0] / window_h)
+    mirror = _scale(-1.0 if mirrored else 1.0, -1.0 if upside_down else 1.0)
+    turn = _turn(angle + quarters * math.pi / 2)
+    to_frame = _shift(frame_hw[1] / 2, frame_hw[0] / 2)
+    matrix: np.ndarray = to_frame @ turn @ mirror @ scale @ to_middle
+    return matrix
+
+
+def draw_window(
+    things: Instances, frame_hw: tuple[int, int], how: Augmentation, rng: np.random.Generator, own_scale: bool
+) -> tuple[float, float, float, float]:
+    """y, x, height, width of what the frame shows, in pixels of the photo; it may reach past it. As choose_window."""
+    height, width = things.size_hw
+    if how.close_up and rng.random() < how.close_up:
+        zoom = math.exp(rng.uniform(math.log(CLOSEST), math.log(max(how.zoom_min, CLOSEST))))
+        focused = True
+    else:
+        zoom = math.exp(rng.uniform(math.log(how.zoom_min), math.log(how.zoom_max)))
+        focused = rng.random() < how.focus
+    aspect = frame_hw[1] / frame_hw[0] * math.exp(rng.uniform(-how.stretch, how.stretch))
+    window_h = max(height, width / aspect) * zoom if zoom >= 1 else math.sqrt(height * width / aspect) * zoom
+    if own_scale:
+        window_h = math.sqrt(frame_hw[0] * frame_hw[1] / aspect) * zoom
+        window_w = window_h * aspect
+    elif zoom == 1 and not how.stretch:  # nothing but the resize was asked for
+        window_h, window_w = float(height), float(width)
+    else:
+        window_w = window_h * aspect
+    if focused and len(things):
+        x1, y1, x2, y2 = things.boxes[int(rng.integers(len(things)))]
+        y = _inside((y1 + y2) / 2 - window_h * rng.uniform(0.2, 0.8), window_h, height)
+        x = _inside((x1 + x2) / 2 - window_w * rng.uniform(0.2, 0.8), window_w, width)
+    else:
+        y = rng.uniform(min(0, height - window_h), max(0, height - window_h))
+        x = rng.uniform(min(0, width - window_w), max(0, width - window_w))
+    if own_scale:
+        y, x = round(y), round(x)  # at zoom 1 pixel for pixel, not blurred by half of one
+    return float(y), float(x), float(window_h), float(window_w)
+
+
+def _inside(start: float, length: float, limit: int) -> float:
+    """Moves a window that fits into the photo inside it; one that does not is centred."""
+    return (limit - length) / 2 if length >= limit else min(max(start, 0.0), limit - length)
+
+
+def _shift(x: float, y: float) -> np.ndarray:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
+
+
+def _scale(x: float, y: float) -> np.ndarray:
+    return np.diag([x, y, 1.0])
+
+
+def _turn(angle: float) -> np.ndarray:
+    cos, sin = math.cos(angle), math.sin(angle)
+    return np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]], np.float64)
+
+
+def warp_image(image: np.ndarray, matrix: np.ndarray, frame_hw: tuple[int, int], fill: tuple[int, ...]) -> np.ndarray:
+    """uint8 (H, W, C) -> uint8 (h, w, C), ``fill`` where the photo is not.
+
+    Where the photo gets smaller it is shrunk by averaging first: bilinear lookup alone would pass over pixels.
+    """
+    image, matrix = _shrunk(image, matrix)
+    centred = _of_centres(matrix)
+    channels = image.shape[2]
+    # OpenCV fills and looks up at most four channels at a time.
+    parts = [
+        cv2.warpAffine(
+            np.ascontiguousarray(image[:, :, first : first + 4]), centred, frame_hw[::-1], flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT, borderValue=tuple(fill[first : first + 4]),
+        ).reshape(*frame_hw, -1)
+        for first in range(0, channels, 4)
+    ]  # fmt: skip
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+
+
+def _shrunk(image: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The image at the scale of the frame where that is smaller, and the matrix for it."""
+    # What one pixel to the right, and one down, is in the frame.
+    scale_x, scale_y = np.hypot(matrix[0, 0], matrix[1, 0]), np.hypot(matrix[0, 1], matrix[1, 1])
+    size_hw = (
+        max(1, round(image.shape[0] * min(1.0, scale_y))),
+        max(1, round(image.shape[1] * min(1.0, scale_x))),
+    )
+    if size_hw == image.shape[:2]:
+        return image, matrix
+    small = resize_image(image, size_hw)
+    back = _scale(image.shape[1] / size_hw[1], image.shape[0] / size_hw[0])
+    return small, matrix @ back
+
+
+def _of_centres(matrix: np.ndarray) -> np.ndarray:
+    """float64 (2, 3) for OpenCV, which counts from the middle of the first pixel, not from its corner."""
+    return (_shift(-0.5, -0.5) @ matrix @ _shift(0.5, 0.5))[:2]
+
+
+def warp_things(things: Instances, matrix: np.ndarray, frame_hw: tuple[int, int]) -> Instances:
+    """The objects in the frame. What leaves it goes, what is hardly seen becomes crowd; boxes are those of the masks,
+    where there are masks."""
+    whole = _warped_boxes(things.boxes, matrix)
+    full = np.abs(np.linalg.det(matrix[:2, :2])) * things.areas  # areas in the frame, if it had no end
+    crowd = np.zeros(len(things), bool) if things.crowd is None else things.crowd.copy()
+    masks: list[CroppedMask] | None = None
+    if things.cropped is not None:
+        masks = [_warped_mask(mask, matrix, frame_hw) for mask in things.cropped]
+        boxes = boxes_of(masks)
+        seen = np.array([mask.area for mask in masks], np.float64)
+    else:
+        boxes = clip(whole, frame_hw)
+        seen, full = area(boxes).astype(np.float64), area(whole).astype(np.float64)
+    crowd |= seen < LEAST_VISIBLE * full
+    stays = np.flatnonzero(np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) >= LEAST_SIDE_PX)
+    return Instances.make(
+        frame_hw,
+        boxes[stays],
+        things.classes[stays],
+        things.scores[stays],
+        None if masks is None else [masks[index] for index in stays],
+        crowd[stays],
+        None if things.difficult is None else things.difficult[stays],
+    )
+
+
+def _warped_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """float32 (K, 4): around the four corners of each."""
+    if not len(boxes):
+        return boxes
+    corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].astype(np.float64)  # (K, 4, 2)
+    moved = corners @ matrix[:2, :2].T + matrix[:2, 2]
+    return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1).astype(np.float32)
+
+
+def _warped_mask(mask: CroppedMask, matrix: np.ndarray, frame_hw: tuple[int, int]) -> CroppedMask:
+    """Of its own rectangle only: a thousand cells in a large photo take no longer than their pixels."""
+    around = _warped_boxes(np.array([mask.box], np.float32), matrix)
+    x1, y1 = np.floor(clip(around, frame_hw)[0, :2] - 1).astype(int).clip(0)
+    x2, y2 = np.ceil(clip(around, frame_hw)[0, 2:] + 1).astype(int)
+    x2, y2 = min(int(x2), frame_hw[1]), min(int(y2), frame_hw[0])
+    if x2 <= x1 or y2 <= y1 or not mask.bits:
+        return CroppedMask(0, 0, (0, 0), b"")
+    own = _shift(-x1, -y1) @ matrix @ _shift(mask.left, mask.top)  # from the crop to its place in the frame
+    crop, own = _shrunk((mask.crop * np.uint8(255))[:, :, None], own)
+    moved = cv2.warpAffine(np.ascontiguousarray(crop[:, :, 0]), _of_centres(own), (int(x2 - x1), int(y2 - y1)))
+    return CroppedMask.of(moved >= 128, int(x1), int(y1))

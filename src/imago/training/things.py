@@ -1,0 +1,156 @@
+"""Training nets that find objects: boxes, or boxes with masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from imago.core.card import ModelCard
+from imago.core.errors import DataError, ImagoError
+from imago.data.things import ThingSample
+from imago.evaluation.things import evaluate_things
+from imago.inference.predictor import Predictor
+from imago.inference.things import FrameObjects
+from imago.models.thing_base import ThingNet
+from imago.models.things import build_things
+from imago.training.config import TrainConfig
+from imago.training.device import channels_last_is_faster
+from imago.training.finish_things import finish_things
+from imago.training.kind import Counted, Validation
+from imago.training.pictures import PhotoCache, Source
+from imago.training.run import Run
+from imago.training.sources import RunData, open_thing_sources
+from imago.training.thing_pictures import Batch, ThingPictures, collate_things, moved_to, read_things
+
+# What says nothing to a net that finds objects, and why. Refused where it is not as it was.
+FOREIGN = {
+    "objects": "these nets find single objects by themselves",
+    "head": "each net has the head of its paper",
+    "loss": "each net has the loss of its paper",
+    "class_weights": "each net has the loss of its paper",
+    "specks": "it takes parts from a two-class mask",
+    "mirror": "the finds of a photo and of its mirror image are not averaged",
+    "preset": "presets choose among nets that label pixels; set --size, --batch, --lr and --epochs",
+}
+FOREIGN_AUGMENTATION = ("elastic", "background", "second", "border_px")
+
+
+class Things:
+    """See ``Kind``."""
+
+    def refuse(self, config: TrainConfig) -> None:
+        usual = {field.name: field.default for field in fields(TrainConfig)}
+        for name, why in FOREIGN.items():
+            if getattr(config, name) != usual[name]:
+                raise ImagoError(f"--{name.replace('_', '-')} does not go with --model {config.model}: {why}")
+        for name in FOREIGN_AUGMENTATION:
+            if any(value for value in [getattr(config.augment, name), *(d.augment.get(name) for d in config.data)]):
+                raise ImagoError(
+                    f"--{name.replace('_', '-')} is for label maps; {config.model} learns objects: leave it at 0"
+                )
+
+    def open_data(self, config: TrainConfig, root: Path, checking: Counted | None = None) -> RunData[ThingSample]:
+        return open_thing_sources(config, root, checking)
+
+    def build_net(self, config: TrainConfig, data: RunData[ThingSample]) -> ThingNet:
+        try:
+            options = config.net_options()
+        except ValueError as error:
+            raise ImagoError(str(error)) from error
+        net = build_things(config.model, classes=len(data.labels), in_channels=config.channels, **options)
+        without = [str(dataset.root) for dataset in data.datasets if not dataset.has_masks]
+        if net.has_masks and without:
+            raise DataError(
+                f"{config.model} learns masks, and there are boxes alone in {', '.join(without)}; outline the objects, "
+                "or choose a net that finds boxes"
+            )
+        spec = config.input_spec(net.multiple)
+        try:
+            net.check(torch.zeros(1, config.channels, *spec.size_hw))
+        except ValueError as error:
+            raise ImagoError(f"{config.model} at --size {config.size}, --rule {config.rule}: {error}") from error
+        return net
+
+    def build_card(
+        self, config: TrainConfig, net: ThingNet, data: RunData[ThingSample], folder: Path, root: Path
+    ) -> ModelCard:
+        return ModelCard(
+            name=config.name or folder.resolve().name,
+            architecture=config.model,
+            options={"classes": net.classes, "in_channels": net.in_channels, **config.net_options()},
+            task="instances" if net.has_masks else "boxes",
+            labels=data.labels,
+            input=config.input_spec(net.multiple),
+            data=config.data_lines(root),
+            licence=config.licence,
+            note=config.note,
+        )
+
+    def pictures(self, sources: list[Source[ThingSample]], card: ModelCard, cache_gb: float) -> Dataset[Any]:
+        return ThingPictures(PhotoCache(sources, cache_gb, read_things), card.input, card.task == "instances")
+
+    def collate(self, pictures: Sequence[Any]) -> Batch:
+        return collate_things(pictures)
+
+    def loss(self, run: Run, batch: Batch) -> Mapping[str, Tensor]:
+        device = run.fabric.device
+        images = batch[0].to(device)
+        if channels_last_is_faster(device.type):
+            images = images.contiguous(memory_format=torch.channels_last)
+        return run.module.loss(images, [moved_to(target, device) for target in batch[1]])  # type: ignore[operator, no-any-return]
+
+    def look(self, run: Run, folders: Mapping[str, Sequence[ThingSample]], shown: Counted) -> Validation:
+        """Average precision of masks where net and data have them, else of boxes; the mean over folders."""
+        assert isinstance(run.net, ThingNet)
+        predictor = Predictor(NetObjectEngine(run.net, run.card, run.fabric.device, run.autocast))
+        total, before = sum(len(samples) for samples in folders.values()), 0
+        by_folder = {}
+        for name, samples in folders.items():
+
+            def counted(done: int, before: int = before) -> None:
+                shown(before + done, total)
+
+            found = evaluate_things(predictor.objects, samples, run.data.labels, resamples=1, progress=counted)
+            by_folder[name] = found.score
+            before += len(samples)
+        known = [score for score in by_folder.values() if np.isfinite(score)]  # a folder without objects has none
+        return Validation(float(np.mean(known)) if known else 0.0, by_folder)
+
+    def finish(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        data: RunData[ThingSample],
+        history: Sequence[Mapping[str, Any]],
+        say: Callable[[str], None],
+    ) -> None:
+        finish_things(config, folder, data, history, say)
+
+
+class NetObjectEngine:
+    """An engine (see ``imago.inference.things.FindsObjects``) over a net in memory, with its training's arithmetic."""
+
+    def __init__(
+        self, net: ThingNet, card: ModelCard, device: torch.device, autocast: torch.dtype | None = None
+    ) -> None:
+        self.net = net
+        self.card = card
+        self.device = device
+        self.autocast = autocast
+
+    def run(self, frame: np.ndarray) -> FrameObjects:
+        """See ``FindsObjects.run``."""
+        images = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)
+        with torch.inference_mode(), torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            found = self.net.decode(self.net(images), (images.shape[2], images.shape[3]))[0]
+        masks = None if found.masks is None else found.masks.float().cpu().numpy()
+        return FrameObjects(
+            found.boxes.float().cpu().numpy(), found.scores.float().cpu().numpy(), found.classes.cpu().numpy(), masks
+        )

@@ -21,6 +21,9 @@ def outspoken(name: str, gain: float, **options: Any) -> Any:
     torch.manual_seed(3)
     net = THING_BUILDERS[name](classes=4, width=4, **options)
     net.train()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d) and not isinstance(net, YOLOv1):
+            module.momentum = None  # the mean of all batches, or signals burst in Darknet-53
     with torch.no_grad():
         for _ in range(3):
             net(torch.randn(4, 3, 128, 128))
@@ -40,7 +43,7 @@ def outspoken(name: str, gain: float, **options: Any) -> Any:
         ("yolov1_fast", {"size": 128}, 8, 0.05),
         ("yolov2", {"anchors": ANCHORS}, 8, 0.15),
         ("yolov3_tiny", {}, 8, 0.3),
-        ("yolov3_spp", {}, 0.2, 0.2),
+        ("yolov3_spp", {}, 8, 0.3),
     ],
 )
 def test_equal_answers(name: str, options: dict[str, Any], gain: float, score: float, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ FORMS = {
         "yolov1", {"width": 4, "size": 128, "boxes": 3, "published": True}, ((2, 2, 3), (2, 2, 3), (2, 2, 3, 4))
     ),
     "v1-fast": Form("yolov1_fast", {"width": 4, "size": 128}, V1),
+    "v1-fast-paper": Form("yolov1_fast", {"width": 4, "size": 128, "norm": False}, V1),
     "v1-fast-published": Form("yolov1_fast", {"width": 4, "size": 128, "published": True}, V1),
     "v2": Form("yolov2", {"width": 4, "anchors": SMALL5}, ((5, 8, 2, 4),)),
     "v2-tiny": Form("yolov2_tiny", {"width": 4, "anchors": SMALL5}, ((5, 8, 2, 4),)),
@@ -446,6 +447,7 @@ def test_choose_by_hand() -> None:
     assert choose(boxes, scores, (50, 40), 0.25, 0.5, 2).scores.tolist() == pytest.approx([0.9, 0.7])
     assert len(choose(boxes, scores, (50, 40), 0.25, 0.95, 100).boxes) == 5
     assert len(choose(boxes, scores, (50, 40), 0.95, 0.5, 100).boxes) == 0
+    assert choose(boxes, scores, (50, 15), 0.25, 0.5, 100).classes.tolist() == [1, 2, 2]  # the third lies outside
 
 
 # --- learning
@@ -479,16 +481,17 @@ def right(found: list[Found], targets: list[ThingTarget], score: float) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["v1-fast", "v1", "v2-tiny", "v2", "v3-tiny", "v3", "v3-spp"])
+@pytest.mark.parametrize("name", ["v1-fast-paper", "v1-paper", "v2-tiny", "v2", "v3-tiny", "v3", "v3-spp"])
 def test_two_images_are_learnt(name: str) -> None:
+    """Of v1 the forms without norms: its coarsest maps have 8 values a channel here, too few for a norm's memory."""
     form = FORMS[name]
-    net = make(form._replace(options={**form.options, "width": 8})).train()
+    net = make(form).train()
     size = 128 if "size" in form.options else 96
     images, targets = drawn(size)
     for module in net.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-3)
     for step in range(300):
         optimiser.zero_grad()
         sum(net.loss(images, targets).values()).backward()

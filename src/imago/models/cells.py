@@ -164,16 +164,16 @@ def choose(boxes: Tensor, scores: Tensor, frame_hw: tuple[int, int], score: floa
     """What one image shows, of (M, 4) boxes with a score (M, C) for each class.
 
     Each pair of box and class with more than ``score`` is a candidate; of these the best 10 * ``most`` pass non-maximum
-    suppression class by class, and the best ``most`` stay. Boxes are cut to the frame.
+    suppression class by class, and the best ``most`` stay. Boxes are cut to the frame; what lies outside of it is none.
     """
     kinds = scores.shape[1]
-    flat = scores.flatten()
+    inside = torch.stack([boxes[:, 0::2].clamp(0, frame_hw[1]), boxes[:, 1::2].clamp(0, frame_hw[0])], dim=2)
+    inside = inside.flatten(1)  # x1 y1 x2 y2 again
+    seen = (inside[:, 2:] > inside[:, :2]).all(dim=1)
+    flat = (scores * seen[:, None]).flatten()
     values, places = flat.topk(min(CANDIDATES * most, flat.shape[0]))
     enough = values > score
     values, places = values[enough], places[enough]
-    inside = torch.stack([boxes[:, 0::2].clamp(0, frame_hw[1]), boxes[:, 1::2].clamp(0, frame_hw[0])], dim=2).flatten(
-        1
-    )  # x1 y1 x2 y2 again
     candidates, classes = inside[places // kinds], places % kinds
     stay = by_class(candidates, values, classes, iou, frame_hw)[:most]
     return Found(candidates[stay], values[stay], classes[stay] + 1)

@@ -18,6 +18,8 @@ from imago.models.darknet import Conv
 from imago.models.darknet_files import layers_of, outputs_of
 from imago.models.thing_base import ThingNet
 from imago.models.things import THING_BUILDERS
+from imago.models.yolo2 import YOLOv2
+from imago.models.yolo3 import YOLOv3
 
 # c3/2 is a convolution of kernel 3 and stride 2, m a 2 x 2 pool of stride 2, m5/1 one of 5 x 5 and stride 1, r-1,61 a
 # route, s-3 a shortcut, u2 an upsample, g2 a reorg, l3 a local layer, d a dropout, f a connected layer.
@@ -117,7 +119,7 @@ def net_of_cfg(path: Path) -> ThingNet:
     _compare(net, sections, path)
     last = sections[-1]
     limit = last.values.get("ignore_thresh" if last.kind == "yolo" else "thresh")
-    if limit is not None and hasattr(net, "ignore"):
+    if limit is not None and isinstance(net, (YOLOv2, YOLOv3)):
         net.ignore = float(limit)
     return net
 

@@ -30,6 +30,7 @@ from imago.core.errors import ModelError
 from imago.files.writing import atomic_write
 from imago.models.darknet import Conv, LocalConv
 from imago.models.thing_base import ThingNet
+from imago.models.yolo2 import YOLOv2
 
 Layer = Conv | LocalConv | nn.Linear
 
@@ -109,7 +110,7 @@ def read_weights(net: ThingNet, path: Path) -> int:
                 if isinstance(layer, nn.Linear) and tensor.ndim == 2 and (major > 1000 or minor > 1000):
                     part = part.reshape(tensor.shape[::-1]).T
                 tensor.copy_(part.reshape(tensor.shape))
-        if isinstance(getattr(net, "seen", None), Tensor):
+        if isinstance(net, YOLOv2):
             net.seen.fill_(seen)
     return int(seen)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from test_things_yolo import write_yolo
@@ -40,6 +40,7 @@ def test_small_boxes_count_as_much_as_large_ones() -> None:
     np.testing.assert_allclose(anchors, [[4, 4], [8, 8], [305, 305]])
 
 
+@settings(deadline=None, max_examples=40)
 @given(sizes=arrays.arrays(np.float64, (30, 2), elements=st.floats(1, 500)), count=st.integers(1, 6))
 def test_the_mean_is_what_it_says(sizes: np.ndarray, count: int) -> None:
     if len(np.unique(sizes, axis=0)) < count:

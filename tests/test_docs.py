@@ -42,7 +42,10 @@ NOT_RUN = {  # beginnings of commands, and why
     "imago models download": "needs a network; tests/test_download.py has a server of its own",
 }
 CLI = ROOT / "docs" / "reference" / "cli.md"
-COMMANDS = ("cutout", "segment", "models", "models show", "models download", "train", "compare", "evaluate", "export")
+COMMANDS = (
+    "cutout", "segment", "models", "models show", "models download", "data", "data check", "data anchors", "train",
+    "compare", "evaluate", "export",
+)  # fmt: skip
 
 
 def blocks(document: str, language: str) -> list[str]:

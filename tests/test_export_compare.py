@@ -15,6 +15,7 @@ from imago.core.errors import ModelError
 from imago.core.labels import binary_labels
 from imago.core.spec import InputSpec
 from imago.export import onnx as export
+from imago.export.compare import Differences, same_places
 from imago.models.base import SegmentationNet
 from imago.models.segnet import pool_with_places, unpool
 
@@ -83,9 +84,11 @@ def test_maxima_that_are_none_are_refused(change_red, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_net_is_left_without_hooks(change_red, tmp_path: Path) -> None:
-    change_red(1.0)
+def test_hooks_and_further_outputs_do_not_stay(change_red, tmp_path: Path) -> None:
     net = Pooled()
-    report = export.export_onnx(net, CARD, tmp_path / "m.onnx", samples=[PHOTO])
+    with same_places(net, [], Differences()):
+        assert net.pool._forward_hooks
     assert not net.pool._forward_hooks
+    change_red(1.0)
+    report = export.export_onnx(net, CARD, tmp_path / "m.onnx", samples=[PHOTO])
     assert [value.name for value in onnx.load(report.path).graph.output] == ["mask"]

@@ -176,3 +176,14 @@ def test_a_thousand_objects_stay_small() -> None:
     found = Instances.make((3000, 4000), boxes_of(crops), [1] * 1000, None, crops)
     assert sum(len(mask.bits) for mask in crops) < 2_000_000
     assert np.count_nonzero(found.painted()) > 4_000_000
+
+
+def test_facts_of_annotated_objects_follow_the_chosen() -> None:
+    things = Instances.make((9, 9), [(0, 0, 2, 2), (1, 1, 5, 5)], [1, 2], None, None, [0, 1], [1, 0], [3.5, 15.25])
+    chosen = things[np.array([1, 0])]
+    assert chosen.difficult is not None
+    assert chosen.difficult.tolist() == [False, True]
+    assert chosen.stated_areas is not None
+    assert chosen.stated_areas.tolist() == [15.25, 3.5]
+    with pytest.raises(ValueError, match="2 boxes need as many stated_areas; got shape"):
+        Instances((9, 9), things.boxes, things.classes, things.scores, stated_areas=np.zeros(3))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -50,6 +50,7 @@ def test_what_is_no_polygon(polygon: list[float], words: str) -> None:
         fill([polygon], (9, 9))
 
 
+@settings(deadline=None)
 @given(mask=masks, left=st.integers(0, 5), top=st.integers(0, 5))
 def test_every_mask_there_and_back(mask: np.ndarray, left: int, top: int) -> None:
     """Parts, holes, parts in holes, pixels that touch at a corner; as one polygon too, and rounded as YOLO's."""
@@ -66,6 +67,7 @@ def test_every_mask_there_and_back(mask: np.ndarray, left: int, top: int) -> Non
     np.testing.assert_array_equal(fill([rounded], SIZE_HW).full(SIZE_HW), expected)
 
 
+@settings(deadline=None, max_examples=50)
 @given(points=arrays.arrays(np.float64, (5, 2), elements=st.floats(-3, 23, width=32)))
 def test_the_rule_beside_counted_crossings(points: np.ndarray) -> None:
     """Pixel by pixel: a ray to the left crosses an odd number of edges."""

@@ -17,6 +17,7 @@ from PIL import Image
 from imago.core.errors import DataError, ImagoError
 from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.labels import Labels
+from imago.core.runs import runs_of
 from imago.data.open_things import open_things
 from imago.data.things_label_images import LabelImageReader
 from imago.data.write_things import (
@@ -99,6 +100,13 @@ def test_yolo_is_the_same_within_its_rounding(things: Instances) -> None:
     np.testing.assert_array_equal(found.classes, things.classes)
     np.testing.assert_allclose(found.boxes, things.boxes, atol=2e-5 * WIDTH)
     assert same_masks(found, things)
+
+
+def test_run_lengths_of_a_crop_are_those_of_the_whole() -> None:
+    """All 512 masks of 3 x 3: also those that end in the last row, with columns to the right of it."""
+    for bits in range(512):
+        mask = np.array([bits >> place & 1 for place in range(9)], bool).reshape(3, 3)
+        assert CroppedMask.of(mask).runs((3, 3)) == runs_of(mask)
 
 
 def test_coco_by_hand() -> None:

@@ -121,7 +121,8 @@ def measure_objects(predictor: Predictor, data: Path, split: str, group: str, li
     if len(dataset.labels) != len(labels):
         raise DataError(
             f"{data}: has {len(dataset.labels) - 1} classes of objects ({_few(dataset.labels.names[1:])}), but the "
-            f"model {card.name!r} finds {len(labels) - 1} ({_few(labels.names[1:])}); both must have the same, in one order"
+            f"model {card.name!r} finds {len(labels) - 1} ({_few(labels.names[1:])}); both must have the same, in "
+            "one order"
         )
     samples = dataset.split(split)[:limit]
     with Meter(len(samples)) as meter:

@@ -1,4 +1,4 @@
-"""What an evaluation of objects says, as sections of an HTML page: for the report of a training, or a page by itself."""
+"""What an evaluation of objects says, as sections of an HTML page: for the report of a training, or by itself."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def thing_examples(
         sample = by_name[row.name]
         image = sample.image()
         found = predict(image)
-        examples.append(
-            ThingExample(row.name, image, sample.things(), found[found.scores >= least_score], row.score)
-        )
+        examples.append(ThingExample(row.name, image, sample.things(), found[found.scores >= least_score], row.score))
     return examples
 
 
@@ -78,8 +76,7 @@ def thing_sections(
 ) -> list[str]:
     """Sections for ``imago.draw.html.page``. Every text from outside is escaped."""
     rows = [
-        (THING_SCORE_NAMES[name], number_text(value.mean), _bounds(value))
-        for name, value in evaluation.summary.items()
+        (THING_SCORE_NAMES[name], number_text(value.mean), _bounds(value)) for name, value in evaluation.summary.items()
     ]
     confidence = next(iter(evaluation.summary.values())).confidence
     what = "masks" if evaluation.kind == "mask" else "boxes"
@@ -109,7 +106,8 @@ def _curves(evaluation: ThingEvaluation, what: str) -> str:
         f'<span><i style="background:{colour}"></i>{escape(name)}</span>'
         for colour, name in zip(LINE_COLOURS, lines, strict=False)
     )
-    of_which = "of each class" if len(evaluation.classes) <= len(usual) else f"of the {len(usual)} most frequent classes"
+    all_of_them = len(evaluation.classes) <= len(usual)
+    of_which = "of each class" if all_of_them else f"of the {len(usual)} most frequent classes"
     each = line_chart(lines, f"Precision at IoU 0.50 {of_which}", "recall, per cent", (0, 100), keys=False)
     return (
         f"<p>Of {what}: going down the scores, how many of those found are right, and how many of the true ones are "
@@ -130,8 +128,8 @@ def _mistakes(evaluation: ThingEvaluation, what: str) -> str:
     below = ""
     if math.isfinite(costs.ap50):
         below = (
-            f"<p>AP50 is {costs.ap50 * 100:.1f}; without anything wrong it were {(costs.ap50 + costs.wrong) * 100:.1f}, "
-            f"with nothing left out {(costs.ap50 + costs.lacking) * 100:.1f}.</p>"
+            f"<p>AP50 is {costs.ap50 * 100:.1f}; were nothing wrong, {(costs.ap50 + costs.wrong) * 100:.1f}; "
+            f"were nothing left out, {(costs.ap50 + costs.lacking) * 100:.1f}.</p>"
         )
     return (
         f"<p>Of {what}. Class: the right place, another name. Location: the right name, IoU of 0.1 to 0.5. Both: near "

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnxscript import opset18 as op
+from onnxscript import opset18
 from torch import Tensor, nn
 
 from imago.core.card import METADATA_KEY, ModelCard
@@ -34,6 +34,8 @@ from imago.files.writing import atomic_write, exists
 from imago.inference.things import FrameObjects, ObjectEngine
 from imago.models import suppression  # noqa: F401  (registers the operation)
 from imago.models.thing_base import ThingNet
+
+op: Any = opset18  # its operators take plain numbers and lists too, which their types do not say
 
 # Largest difference to torch, of a score and of a box's corner in pixels, and the score from which on every find of
 # either must be one of the other too. Weights rounded to float16 move what is doubtful in and out.

@@ -6,8 +6,8 @@ VOC 2007 means the best precision at recalls 0, 0.1, ... 1 (``points=11``); VOC 
 under the same curve.
 
 As the devkit's MATLAB code (VOCevaldet.m), but for three things: boxes here have corners between pixels, so no "+ 1" is
-added to sides (a VOC box of 1 .. 10 is read as 0 .. 10, which comes to the same); a recall of 3 in 10 counts as 0.3
-though the floating-point number is a little less; and crowd regions (COCO) are passed over as difficult ones are.
+added to sides (a VOC box of 1 .. 10 is read as 0 .. 10, which comes to the same); a recall of 3 in 10 reaches 0.3,
+which floating-point steps of 0.1 overshoot; and crowd regions (COCO) are passed over as difficult ones are.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def average_precisions(classes: Sequence[Ranked], weights: np.ndarray, points: i
         if points is None:
             area = (best * np.diff(recall, axis=1, prepend=0)).sum(axis=1)
         else:
-            reached = np.floor(recall * 10 + 1e-9)  # the last of 0, 0.1, ... 1 that lies behind, times ten
+            reached = np.floor(recall * 10)  # the last of 0, 0.1, ... 1 that lies behind, times ten
             area = (best * np.diff(reached, axis=1, prepend=-1)).sum(axis=1) / points
         values[known, k] = area[known]
     return values

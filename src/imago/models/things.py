@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from imago.models.thing_base import ThingNet
 
 ThingBuilder = Callable[..., "ThingNet"]
+Pairs = Sequence[Sequence[float]]  # anchors: width and height in network pixels
+THRESHOLDS = ("score", "iou", "most")  # attributes of every net; see thing_base
 
 
 def _fasterrcnn(
@@ -25,9 +27,6 @@ def _fasterrcnn(
     proposals: int = 0,
     samples: int = 0,
     frozen_norms: bool = False,
-    score: float = 0.05,
-    iou: float = 0.5,
-    most: int = 100,
 ) -> ThingNet:
     """``encoder`` vgg16 or vgg16_bn: the paper's net, ``width`` 64 is VGG's; else a pyramid of ``width`` 256 channels
     over it. 0 and empty: the published form's own. ``sizes``: of the anchors, pixels; one a map of the pyramid.
@@ -49,7 +48,6 @@ def _fasterrcnn(
             classes, in_channels, features, fc_width or 1024, sizes or (32, 64, 128, 256, 512), proposals or 1000,
             samples or 512,
         )  # fmt: skip
-    net.score, net.iou, net.most = score, iou, most
     return net
 
 
@@ -65,9 +63,6 @@ def _maskrcnn(
     samples: int = 512,
     mask_widths: Sequence[int] = (256, 256, 256, 256),
     frozen_norms: bool = False,
-    score: float = 0.05,
-    iou: float = 0.5,
-    most: int = 100,
 ) -> ThingNet:
     """``width``: of the pyramid; ``fc_width``: of the box head; ``sizes``: of the anchors, pixels, one a map."""
     from imago.models.encoders import build_encoder
@@ -76,25 +71,120 @@ def _maskrcnn(
 
     features = Pyramid(build_encoder(encoder, in_channels, pretrained), width, frozen_norms)
     net = MaskRCNN(classes, in_channels, features, fc_width, sizes, proposals, samples, tuple(mask_widths))
-    net.score, net.iou, net.most = score, iou, most
     return net
+
+
+def _yolov1(
+    classes: int = 2,
+    in_channels: int = 3,
+    width: int = 64,
+    size: int = 448,
+    boxes: int = 2,
+    norm: bool = True,
+    published: bool = False,
+) -> ThingNet:
+    """``size`` is the image's side, a multiple of 64. The paper's: ``width`` 64, ``boxes`` 2, ``norm`` False."""
+    from imago.models.yolo1 import yolov1
+
+    return yolov1(classes, in_channels, width, size, boxes, norm, published)
+
+
+def _yolov1_fast(
+    classes: int = 2,
+    in_channels: int = 3,
+    width: int = 16,
+    size: int = 448,
+    boxes: int = 2,
+    norm: bool = True,
+    published: bool = False,
+) -> ThingNet:
+    """As yolov1; ``width`` is 16 in the authors' .cfg."""
+    from imago.models.yolo1 import yolov1_fast
+
+    return yolov1_fast(classes, in_channels, width, size, boxes, norm, published)
+
+
+def _yolov2(classes: int = 2, in_channels: int = 3, width: int = 32, anchors: Pairs = ()) -> ThingNet:
+    """``width`` 32 is the paper's; ``anchors``, any number of them, empty: those for COCO."""
+    from imago.models.yolo2 import ANCHORS, yolov2
+
+    return yolov2(classes, in_channels, width, anchors or ANCHORS)
+
+
+def _yolov2_tiny(
+    classes: int = 2, in_channels: int = 3, width: int = 16, last: int = 32, anchors: Pairs = ()
+) -> ThingNet:
+    """``width`` is 16 in the authors' .cfg, ``last`` 32 (COCO) or 64 (VOC)."""
+    from imago.models.yolo2 import ANCHORS, yolov2_tiny
+
+    return yolov2_tiny(classes, in_channels, width, last, anchors or ANCHORS)
+
+
+def _yolov3(
+    classes: int = 2,
+    in_channels: int = 3,
+    width: int = 32,
+    anchors: Pairs = (),
+    masks: Sequence[Sequence[int]] = (),
+) -> ThingNet:
+    """``width`` 32 is the paper's; ``anchors``: nine, the smallest first; empty: those for COCO."""
+    from imago.models.yolo3 import ANCHORS, MASKS, yolov3
+
+    return yolov3(classes, in_channels, width, anchors or ANCHORS, masks or MASKS)
+
+
+def _yolov3_spp(
+    classes: int = 2,
+    in_channels: int = 3,
+    width: int = 32,
+    anchors: Pairs = (),
+    masks: Sequence[Sequence[int]] = (),
+) -> ThingNet:
+    """yolov3 with pyramid pooling before the coarsest answers."""
+    from imago.models.yolo3 import ANCHORS, MASKS, yolov3
+
+    return yolov3(classes, in_channels, width, anchors or ANCHORS, masks or MASKS, spp=True)
+
+
+def _yolov3_tiny(
+    classes: int = 2,
+    in_channels: int = 3,
+    width: int = 16,
+    anchors: Pairs = (),
+    masks: Sequence[Sequence[int]] = (),
+) -> ThingNet:
+    """``width`` is 16 in the authors' .cfg; ``anchors``: six, the smallest first; empty: those for COCO."""
+    from imago.models.yolo3 import TINY_ANCHORS, TINY_MASKS, yolov3_tiny
+
+    return yolov3_tiny(classes, in_channels, width, anchors or TINY_ANCHORS, masks or TINY_MASKS)
 
 
 THING_BUILDERS: dict[str, ThingBuilder] = {
     "fasterrcnn": _fasterrcnn,
     "maskrcnn": _maskrcnn,
+    "yolov1": _yolov1,
+    "yolov1_fast": _yolov1_fast,
+    "yolov2": _yolov2,
+    "yolov2_tiny": _yolov2_tiny,
+    "yolov3": _yolov3,
+    "yolov3_tiny": _yolov3_tiny,
+    "yolov3_spp": _yolov3_spp,
 }
 
 
 def build_things(architecture: str, **options: Any) -> ThingNet:
-    """A new net with fresh weights, as ``imago.models.build`` makes the others. Raises ModelError."""
+    """A new net with fresh weights, as ``imago.models.build`` makes the others; every one takes ``THRESHOLDS``, and
+    counts the background among its ``classes``. Raises ModelError."""
     if architecture not in THING_BUILDERS:
         raise ModelError(f"architecture {architecture!r} finds no objects; choose from {', '.join(THING_BUILDERS)}")
     known = tuple(inspect.signature(THING_BUILDERS[architecture]).parameters)
     for name in options:
-        if name not in known:
+        if name not in (*known, *THRESHOLDS):
             raise ModelError(f"architecture {architecture!r} has no option {name!r}; it takes {', '.join(known)}")
     try:
-        return THING_BUILDERS[architecture](**options)
+        net = THING_BUILDERS[architecture](**{n: v for n, v in options.items() if n not in THRESHOLDS})
+        for name in THRESHOLDS:
+            setattr(net, name, options.get(name, getattr(net, name)))
+        return net
     except (TypeError, ValueError) as error:
         raise ModelError(f"architecture {architecture!r}: {error}") from error

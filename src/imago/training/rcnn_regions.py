@@ -1,0 +1,74 @@
+"""The boxes of R-CNN's training: of each image the true ones, then the proposals, and what each of them shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imago.core import boxes as boxes_
+from imago.core.errors import DataError
+from imago.data.proposals import ProposalOptions, cached_proposals
+from imago.data.things import ThingSample
+from imago.training.interrupt import Interrupt
+
+
+@dataclass(frozen=True)
+class Regions:
+    """One image's boxes: ``things`` true ones (crowds are none), behind them the proposals."""
+
+    boxes: np.ndarray  # float32 (n, 4), pixels of the image
+    things: int
+    names: np.ndarray  # int64 (things,): classes, 1 and more
+    overlaps: np.ndarray  # float32 (n, things): IoU with each thing
+    crowded: np.ndarray  # bool (n,): half of the box or more lies in a crowd region, so it is no negative
+
+    @property
+    def best(self) -> np.ndarray:
+        """float32 (n,): the largest overlap with a thing; 0 where there is none."""
+        return self.overlaps.max(axis=1, initial=0.0)
+
+    @property
+    def which(self) -> np.ndarray:
+        """int64 (n,): the thing that a box overlaps most."""
+        return self.overlaps.argmax(axis=1) if self.things else np.zeros(len(self.boxes), np.int64)
+
+    def negatives(self, value: int, below: float) -> np.ndarray:
+        """Rows of the boxes that overlap every thing of class ``value`` by less than ``below``."""
+        most = self.overlaps[:, self.names == value].max(axis=1, initial=0.0)
+        return np.flatnonzero((most < below) & ~self.crowded)
+
+    def near(self, above: float) -> np.ndarray:
+        """Rows of the proposals that overlap a thing by more than ``above``: what the regressors learn from."""
+        return np.flatnonzero((self.best > above) & (np.arange(len(self.boxes)) >= self.things))
+
+
+def regions_of(sample: ThingSample, proposals: np.ndarray) -> Regions:
+    found = sample.things()
+    crowd = found.crowd if found.crowd is not None else np.zeros(len(found), bool)
+    real = ~crowd & (boxes_.area(found.boxes) > 0)
+    things = found.boxes[real]
+    boxes = np.concatenate([things, proposals]).astype(np.float32)
+    regions = found.boxes[crowd]
+    inside = boxes_.intersections(boxes, regions).max(axis=1, initial=0.0) / np.maximum(boxes_.area(boxes), 1e-6)
+    return Regions(boxes, len(things), found.classes[real], boxes_.iou_matrix(boxes, things), inside >= 0.5)
+
+
+def collect_regions(
+    samples: Sequence[ThingSample], options: ProposalOptions, folder: Path, say: Callable[[str], None],
+    interrupt: Interrupt,
+) -> list[Regions]:  # fmt: skip
+    """Of all images; proposals that were made before come from ``folder``. Raises DataError where nothing is to be
+    found in any image."""
+    every = max(1, len(samples) // 20)
+    found = []
+    for number, sample in enumerate(samples, 1):
+        interrupt.check()
+        found.append(regions_of(sample, cached_proposals(sample, options, folder)))
+        if number % every == 0 or number == len(samples):
+            say(f"proposals: {number} of {len(samples)} images")
+    if not any(regions.things for regions in found):
+        raise DataError(f"none of the {len(samples)} images has an object; R-CNN needs some to learn from")
+    return found

@@ -1,0 +1,130 @@
+"""Selective search finds drawn things, in pixels of the image whatever its size; the cache keeps, and mends itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_things import draw_things, write_samples
+
+from imago.core.boxes import area, iou_matrix
+from imago.core.spec import resize_image
+from imago.data import proposals
+from imago.data.array_cache import key_of, load_or_make
+from imago.data.proposals import ProposalOptions, cached_proposals, propose, recall
+
+FAST = ProposalOptions(mode="fast", side=80)
+
+
+@pytest.mark.parametrize("mode", ["fast", "quality"])
+@pytest.mark.parametrize("scale", [1, 3])  # the image's own size is the working size, or thrice that
+def test_finds_drawn_things(mode: str, scale: int) -> None:
+    image, things = draw_things(3)
+    large = resize_image(image, (64 * scale, 80 * scale))
+    found = propose(large, ProposalOptions(mode=mode, side=80))
+    assert found.dtype == np.float32
+    assert (found[:, 2:] > found[:, :2]).all()
+    assert found.min() >= 0
+    assert (found.max(axis=0) <= [80 * scale, 64 * scale] * 2).all()
+    assert iou_matrix(found, found)[~np.eye(len(found), dtype=bool)].max() <= 0.9
+    assert iou_matrix(things.boxes * scale, found).max(axis=1).min() > 0.75
+
+
+def test_count_least_side_and_sameness() -> None:
+    image, _ = draw_things(4)
+    everything = propose(image, FAST)
+    assert len(propose(image, replace(FAST, count=5))) == 5 < len(everything)
+    large = propose(image, replace(FAST, least=20))
+    assert 0 < len(large) < len(everything)
+    assert (large[:, 2:] - large[:, :2]).min() >= 20
+    assert len(propose(image, replace(FAST, same=1.0))) > len(everything) > len(propose(image, replace(FAST, same=0.5)))
+
+
+def test_large_boxes_come_first() -> None:
+    """But for chance: what is cut off at the end should be the small ones."""
+    image, _ = draw_things(4, (160, 200))
+    sizes = area(propose(image, ProposalOptions(mode="quality", side=200)))
+    assert len(sizes) > 30
+    half = len(sizes) // 2
+    assert sizes[:half].mean() > 1.5 * sizes[half:].mean()
+
+
+def test_small_things_need_small_first_regions() -> None:
+    """A square of 6 x 6 pixels is lost where no first region is below 100 pixels, as in OpenCV's own modes."""
+    image = np.random.default_rng(0).integers(100, 110, (80, 80, 3)).astype(np.uint8)
+    image[30:36, 50:56] = (250, 30, 30)
+    square = np.array([[50, 30, 56, 36]], np.float32)
+    assert iou_matrix(square, propose(image, FAST)).max() > 0.5
+    assert iou_matrix(square, propose(image, replace(FAST, smallest=100))).max() < 0.5
+
+
+def test_an_even_image_is_one_box() -> None:
+    np.testing.assert_array_equal(propose(np.zeros((30, 50, 3), np.uint8), FAST), [[0, 0, 50, 30]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mode": "slow"}, "fast or quality; got 'slow'"),
+        ({"count": 0}, "count must be 1 or more; got 0"),
+        ({"side": 8}, "side must be 16 pixels or more; got 8"),
+        ({"blur": 0.0}, "blur be above 0; got 0 and 0.0"),
+        ({"smallest": 0}, "smallest must be 1 or more; got 0"),
+        ({"same": 0.0}, "same is an overlap above 0, at most 1; got 0.0"),
+    ],
+)
+def test_options_refuse(changes: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ProposalOptions(**changes)
+
+
+def test_refuses_other_images() -> None:
+    with pytest.raises(ValueError, match=r"takes uint8 \(H, W, 3\) images; got float64 \(4, 4, 3\)"):
+        propose(np.zeros((4, 4, 3)))
+
+
+def test_the_cache_keeps_and_mends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = replace(FAST, same=1.0)  # all boxes: the same each time, whatever their order
+    first, second = write_samples(tmp_path / "images", 2)
+    folder = tmp_path / "cache"
+    asked = []
+    real = proposals.propose
+    monkeypatch.setattr(proposals, "propose", lambda image, options: asked.append(1) or real(image, options))
+    found = cached_proposals(first, every, folder)
+    np.testing.assert_array_equal(cached_proposals(first, every, folder), found)
+    assert len(asked) == 1
+    cached_proposals(first, replace(every, count=7), folder)  # another setting
+    cached_proposals(second, every, folder)  # another image
+    assert len(asked) == 3
+    assert len(list(folder.iterdir())) == 3  # nothing is left beside them
+    for damage in (b"", b"PK\x03\x04nonsense", None):  # empty, no archive, cut short
+        for path in folder.iterdir():
+            path.write_bytes(path.read_bytes()[:-30] if damage is None else damage)
+        again = cached_proposals(first, every, folder)
+        assert sorted(map(tuple, again.tolist())) == sorted(map(tuple, found.tolist()))
+    assert len(asked) == 6
+    first.image_path.write_bytes(second.image_path.read_bytes())  # the name is the same, the photo is not
+    cached_proposals(first, every, folder)
+    assert len(asked) == 6 + 1  # that file was damaged too, and not yet mended
+
+
+def test_a_cache_without_pickles(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, boxes=np.array([{"a": 1}], object))
+    np.testing.assert_array_equal(load_or_make(path, ("boxes",), lambda: {"boxes": np.ones(2)})["boxes"], [1, 1])
+
+
+def test_keys_differ() -> None:
+    keys = {key_of(b"ab", "c"), key_of(b"a", "bc"), key_of(b"ab", {"c": 1}), key_of(b"ab", {"c": 2}), key_of(b"abc")}
+    assert len(keys) == 5
+    assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+
+
+def test_recall_by_hand() -> None:
+    truth = [np.array([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32), np.array([[0, 0, 4, 4]], np.float32)]
+    found = [np.array([[0, 0, 10, 6], [20, 20, 30, 24]], np.float32), np.zeros((0, 4), np.float32)]
+    assert recall(truth, found) == pytest.approx(1 / 3)  # overlaps 0.6, 0.4, none
+    assert recall(truth, found, 0.4) == pytest.approx(2 / 3)
+    assert np.isnan(recall([np.zeros((0, 4), np.float32)], [found[0]]))

@@ -1,0 +1,226 @@
+"""A model of objects evaluated on made-up images: what comes out, its table, its JSON, its page."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from test_report import Page
+from thing_scenes import draw_things, guess
+
+from imago.core.errors import DataError
+from imago.core.instances import Instances
+from imago.core.labels import Labels
+from imago.draw.html import page
+from imago.evaluation.thing_report import ThingExample, thing_examples, thing_sections, thing_tiles
+from imago.evaluation.thing_result import THING_SCORE_NAMES, ThingEvaluation
+from imago.evaluation.things import ap_difference, evaluate_things
+from imago.metrics.thing_errors import KINDS
+
+LABELS = Labels(("background", "<b>disc</b>", "box & co", "ring"))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An image whose first pixel says which one it is."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"photo <{self.number}>"
+
+    def image(self) -> np.ndarray:
+        return np.full((240, 320, 3), self.number, np.uint8)
+
+    def things(self) -> Instances:
+        return draw_things(self.number)
+
+
+SAMPLES = [Drawn(number) for number in range(6)]
+
+
+def perfect(image: np.ndarray) -> Instances:
+    return draw_things(int(image[0, 0, 0]))
+
+
+def middling(image: np.ndarray) -> Instances:
+    number = int(image[0, 0, 0])
+    return guess(draw_things(number), number)
+
+
+def blind(image: np.ndarray) -> Instances:
+    return Instances.make((240, 320))
+
+
+def bare(things: Instances) -> Instances:
+    return Instances.make(things.size_hw, things.boxes, things.classes, things.scores)
+
+
+@pytest.fixture(scope="module")
+def middle() -> ThingEvaluation:
+    return evaluate_things(middling, SAMPLES, LABELS, model="<middling>", resamples=20)
+
+
+def test_the_truth_found_has_full_marks() -> None:
+    told: list[int] = []
+    answer = evaluate_things(perfect, SAMPLES, LABELS, resamples=10, progress=told.append)
+    assert answer.kind == "mask"
+    assert answer.score == pytest.approx(1.0)
+    assert set(answer.summary) == set(THING_SCORE_NAMES)
+    full = [name for name in answer.summary if "ar1" not in name]  # AR1: one find an image
+    assert [answer.summary[name].mean for name in full] == pytest.approx([1.0] * len(full), nan_ok=True)
+    assert [row.best_f for row in answer.classes] == pytest.approx([1.0] * 3)
+    assert not any(answer.mistakes.values())
+    assert told == [1, 2, 3, 4, 5, 6]
+    off = answer.matrix.copy()
+    np.fill_diagonal(off, 0)
+    assert off.sum() == 0
+    assert answer.matrix.sum() == sum(row.objects for row in answer.classes)
+
+
+def test_a_blind_model_has_none() -> None:
+    answer = evaluate_things(blind, SAMPLES, LABELS, resamples=10)
+    assert answer.score == 0
+    asked = sum(row.objects for row in answer.classes)
+    assert answer.mistakes == {**dict.fromkeys(KINDS, 0), "missed": asked}
+    assert answer.costs.by_kind["missed"] == pytest.approx(1.0)
+    empty = [sample.name for sample in SAMPLES if not len(sample.things())]
+    assert [image.name for image in answer.best(len(empty)) if image.score == 1] == empty[::-1]
+
+
+def test_a_middling_model(middle: ThingEvaluation) -> None:
+    assert 0.1 < middle.score < 0.9
+    assert middle.score == middle.summary["mask_ap"].mean == pytest.approx(middle.scores["mask_ap"])
+    for name, value in middle.summary.items():
+        assert value.low <= value.mean + 1e-9, name
+        assert value.high >= value.mean - 1e-9, name
+    assert middle.score == pytest.approx(np.mean([row.ap.mean for row in middle.classes]))
+    scores = [image.score for image in middle.images]
+    assert scores == sorted(scores)
+    assert np.mean(scores) == pytest.approx(middle.summary["mean_precision"].mean)
+    assert middle.worst(2) == middle.images[:2]
+    assert middle.best(1) == middle.images[-1:]
+    # The curves are those that AP is the mean of.
+    assert np.nanmean(middle.curves[0]) == pytest.approx(middle.summary["mask_ap50"].mean)
+    assert np.nanmean(middle.curves[1]) == pytest.approx(middle.summary["mask_ap75"].mean)
+    assert middle.costs.ap50 == pytest.approx(middle.summary["mask_ap50"].mean)
+
+
+def test_json_and_table(middle: ThingEvaluation) -> None:
+    said = json.loads(json.dumps(middle.to_json(), allow_nan=False))
+    assert said["summary"]["mask_ap"]["mean"] == middle.score
+    assert said["mistakes"]["missed"]["count"] == middle.mistakes["missed"]
+    assert len(said["images"]) == 6
+    table = middle.table()
+    for words in ("<middling>: 6 images", "masks: AP at IoU 0.75", "VOC mAP, 11 points", "duplicate", "box & co"):
+        assert words in table
+
+
+def test_boxes_alone() -> None:
+    answer = evaluate_things(lambda image: bare(perfect(image)), SAMPLES, LABELS, resamples=5)
+    assert answer.kind == "box"
+    assert not any(name.startswith("mask") for name in answer.summary)
+    assert answer.score == answer.summary["box_ap"].mean == pytest.approx(1.0)
+
+
+def test_one_image_has_no_interval() -> None:
+    answer = evaluate_things(middling, SAMPLES[1:2], LABELS)
+    assert math.isnan(answer.summary["mask_ap"].low)
+    assert math.isfinite(answer.summary["mask_ap"].mean)
+    json.dumps(answer.to_json(), allow_nan=False)
+
+
+def test_least_score_asks_for_less() -> None:
+    """Found is what has at least this score; AP does not care."""
+    low, high = (evaluate_things(middling, SAMPLES, LABELS, least_score=s, resamples=5) for s in (0.0, 0.95))
+    assert low.score == high.score
+    assert low.mistakes["missed"] < high.mistakes["missed"]
+    assert sum(row.found for row in low.classes) > sum(row.found for row in high.classes)
+
+
+def test_paired_difference(middle: ThingEvaluation) -> None:
+    full = evaluate_things(perfect, SAMPLES, LABELS, resamples=5)
+    better = ap_difference(full, middle, resamples=50)
+    assert better.mean == pytest.approx(1 - middle.score)
+    assert better.real
+    assert better.low <= better.mean <= better.high
+    alike = ap_difference(middle, middle, resamples=50)
+    assert (alike.mean, alike.real, alike.p) == (0, False, 1)
+
+
+def test_difference_of_other_images(middle: ThingEvaluation) -> None:
+    other = evaluate_things(middling, SAMPLES[:3], LABELS, resamples=5)
+    with pytest.raises(ValueError, match="needs the same images for both"):
+        ap_difference(middle, other)
+    boxes = evaluate_things(lambda image: bare(middling(image)), SAMPLES, LABELS, resamples=5)
+    with pytest.raises(ValueError, match="needs the same kind of score"):
+        ap_difference(middle, boxes)
+
+
+def half_bare(image: np.ndarray) -> Instances:
+    return bare(perfect(image)) if image[0, 0, 0] == 4 else perfect(image)
+
+
+def other_class(image: np.ndarray) -> Instances:
+    things = perfect(image)
+    return replace(things, classes=things.classes + 3)
+
+
+def not_a_number(image: np.ndarray) -> Instances:
+    things = perfect(image)
+    return replace(things, scores=things.scores * np.float32(math.nan))
+
+
+@pytest.mark.parametrize(
+    ("predict", "words"),
+    [
+        (lambda image: Instances.make((10, 10)), r"photo <0>: .* must be those of \(240, 320\) pixels; got \(10, 10\)"),
+        (half_bare, "the model has masks in photo <0> and boxes alone in photo <4>; give masks to all or to none"),
+        (other_class, r"the model has an object of class \d, but objects are 1 to 3"),
+        (not_a_number, r"scores must be numbers; \d+ are not"),
+    ],
+)
+def test_what_cannot_be_scored(predict, words: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=words):
+        evaluate_things(predict, SAMPLES, LABELS)
+
+
+def test_nothing_to_evaluate() -> None:
+    with pytest.raises(DataError, match="the list of images is empty"):
+        evaluate_things(perfect, [], LABELS)
+    with pytest.raises(ValueError, match="least_score must lie between 0 and 1; got 50"):
+        evaluate_things(perfect, SAMPLES, LABELS, least_score=50)
+
+
+def test_the_page(middle: ThingEvaluation) -> None:
+    worst = thing_examples(middle.worst(2), middling, SAMPLES, middle.least_score)
+    assert [(example.name, example.score) for example in worst] == [(i.name, i.score) for i in middle.worst(2)]
+    assert all((example.found.scores >= 0.5).all() for example in worst)
+    grey = ThingExample("grey", np.zeros((240, 320), np.uint8), SAMPLES[0].things(), SAMPLES[0].things(), 1.0)
+    text = page("a <title>", [thing_tiles(middle), *thing_sections(middle, [grey], worst)])
+    read = Page(text)
+    assert len(read.all("img")) == 3 * 3
+    assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in read.all("img"))
+    assert len(read.all("svg")) == 4
+    for words in ("Mistakes", "<b>disc</b>", "photo <", "Worst images", "Best images", "location"):
+        assert any(words in word for word in read.words), words
+    assert "nan" not in text
+    assert "<b>disc" not in text
+
+
+def test_the_page_of_a_blind_model_and_one_class() -> None:
+    one = Labels(("background", "cell"))
+
+    @dataclass(frozen=True)
+    class Cells(Drawn):
+        def things(self) -> Instances:
+            return draw_things(self.number, classes=2)
+
+    answer = evaluate_things(blind, [Cells(0), Cells(1)], one, resamples=5)
+    read = Page(page("cells", thing_sections(answer)))
+    assert len(read.all("svg")) == 3  # no chart of single classes
+    assert "Worst images" not in read.words

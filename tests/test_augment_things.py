@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -158,3 +159,22 @@ def test_fine_stripes_do_not_alias() -> None:
     image[:, ::2] = 255
     out = warp_image(image, np.diag([0.25, 0.25, 1.0]), (32, 32), FILL)
     assert np.abs(out.astype(int) - 127).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("how", "wanted"),
+    [
+        ({"flip": 1.0}, [lambda image: image[:, ::-1]]),
+        ({"flip_vertical": 1.0}, [lambda image: image[::-1]]),
+        ({"quarter_turns": 1.0}, [lambda image, k=k: np.rot90(image, k) for k in (1, 2, 3)]),
+    ],
+)
+def test_each_move_is_made(how: dict[str, float], wanted: list[Callable[[np.ndarray], np.ndarray]]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    moves = replace(NO_AUGMENTATION, **how)
+    seen = set()
+    for seed in range(12):
+        picture, _ = augment_things(image, Instances.make((32, 32)), (32, 32), moves, np.random.default_rng(seed), FILL)
+        seen |= {index for index, make in enumerate(wanted) if np.array_equal(picture, make(image))}
+        assert any(np.array_equal(picture, make(image)) for make in wanted)
+    assert len(seen) == len(wanted)

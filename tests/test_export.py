@@ -24,7 +24,7 @@ from imago.core.spec import InputSpec
 from imago.export.onnx import ExportReport, export_onnx
 from imago.export.run import _read, _validation_photos, export_run, made_up_images, spread
 from imago.files.images import read_image
-from imago.files.modelfile import read_onnx_card
+from imago.files.modelfile import read_onnx_card, read_safetensors_card
 from imago.models import build, checkpoint
 from imago.models.base import SegmentationNet
 
@@ -262,15 +262,16 @@ def test_a_run_is_compared_on_its_validation_photos(tmp_path: Path, run_folder: 
 
 
 def test_photos_to_compare_on(tmp_path: Path, run_folder: Path, tiny_dataset: Path) -> None:
-    found = _validation_photos(run_folder, 3)
+    card = read_safetensors_card(run_folder / "best.safetensors")
+    found = _validation_photos(run_folder, card)
     expected = [read_image(tiny_dataset / "images" / f"scene{i:02d}.jpg").pixels for i in (9, 10, 11)]
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     assert len(_read(tiny_dataset / "images", 3)) == 4
     assert len(_read(tiny_dataset / "images" / "scene00.jpg", 3)) == 1
     tiny_dataset.rename(tmp_path / "moved")
-    assert _validation_photos(run_folder, 3) == []
+    assert _validation_photos(run_folder, card) == []
     (run_folder / "config.json").write_text("{")
-    assert _validation_photos(run_folder, 3) == []
+    assert _validation_photos(run_folder, card) == []
 
 
 def test_command(tmp_path: Path, run_folder: Path, tiny_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

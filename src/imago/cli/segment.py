@@ -127,7 +127,9 @@ def write_tables(
     from imago.data.write_things import FoundIn, write_coco, write_counts
 
     photos = [FoundIn(planned.image.relative.as_posix(), found[planned.image.path]) for planned in plan]
-    writers = {"coco": write_coco, "counts": write_counts}
     for kind, path in settings.tables.items():
-        writers[kind](path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
+        if kind == "coco":
+            write_coco(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
+        else:
+            write_counts(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
         click.echo(f"{path}: {sum(len(photo.things) for photo in photos)} objects in {len(photos)} photos", err=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from imago.core.errors import ModelError
-from imago.export.onnx import OPSET, _quiet
+from imago.export.onnx import OPSET, quiet
 from imago.export.storage import strip_traces
 from imago.files.writing import atomic_write
 from imago.models.thing_base import ThingNet
@@ -51,7 +51,7 @@ def to_onnx(net: ThingNet, path: Path, size_hw: tuple[int, int], *, overwrite: b
         for axis, name in ((2, "h"), (3, "w")):
             shape[axis] = net.multiple * torch.export.Dim(name, min=1, max=512)
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 module,
                 (example,),

@@ -109,7 +109,7 @@ def copy_strictly(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> Non
     net.load_state_dict(tensors)
 
 
-def load_matching(net: SegmentationNet, path: Path) -> list[str]:
+def load_matching(net: nn.Module, path: Path) -> list[str]:
     """Copy every tensor of equal name and shape into ``net``; the names of ``net``'s tensors that were NOT copied.
 
     For fine-tuning with another head or another number of classes. The card of the file, if it has one, is not asked.

@@ -108,9 +108,8 @@ def coco128(data_root: Path) -> tuple[list[Instances], list[Instances], int]:
 def test_cocos_scores_on_coco128(kind: str, coco128: tuple[list[Instances], list[Instances], int]) -> None:
     found, truth, classes = coco128
     answer = ours(found, truth, classes, kind)
-    written = coco_truth(truth, classes), coco_found(found, kind)
     for peer in (pycocotools_says, faster_coco_eval_says):
-        stats, by_class = peer(*written, kind)
+        stats, by_class = peer(coco_truth(truth, classes), coco_found(found, kind), kind)  # which it writes into
         np.testing.assert_allclose([answer.summary[name][0] for name in STATS], stats, atol=1e-6)
         np.testing.assert_allclose(answer.ap[0], by_class, atol=1e-6)
 

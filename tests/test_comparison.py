@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -150,3 +153,23 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = CliRunner().invoke(compare_command, [*words, "--lr", "0.5"])
     assert isinstance(other.exception, ImagoError)
     assert "was begun with other settings (lr)" in str(other.exception)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "setsid"), reason="sessions are Unix's")
+def test_a_polite_kill_stops_the_training_too(tmp_path: Path) -> None:
+    """Only the command itself is told; the training in the other process saves its state and ends."""
+    write_tiny_dataset(tmp_path / "tiny", count=12, size_hw=(48, 64))
+    words = ["compare", "tiny", "--models", "unet", "--out", "out", "--minutes", "5", "--epochs", "100000"]
+    words += ["--size", "64", "--option", "width=4", "--device", "cpu", "--workers", "0"]
+    process = subprocess.Popen([sys.executable, "-m", "imago", *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    table = tmp_path / "out" / "unet" / "metrics.csv"
+    deadline = time.monotonic() + 120
+    while not table.is_file() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.terminate()
+    assert process.wait(60) == 130
+    assert (tmp_path / "out" / "unet" / "resume.safetensors").is_file()
+    written = table.read_text("utf-8")
+    time.sleep(3)
+    assert table.read_text("utf-8") == written

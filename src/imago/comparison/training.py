@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from imago.files.writing import atomic_write
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
 
+OWN_SESSION = hasattr(os, "setsid")  # the terminal's Ctrl-C does not reach the trainings: they are told from here, once
 SETTINGS = "compare.json"
 FAILURE = "failure.txt"
 
@@ -63,8 +65,10 @@ def train_contestant(
     process.start()
     try:
         process.join()
-    except KeyboardInterrupt:
-        process.join()  # it was told as well, and saves its state
+    except KeyboardInterrupt:  # Ctrl-C, or a polite kill of this process alone
+        if OWN_SESSION:
+            process.terminate()  # it saves its state
+        process.join()
         raise
     if process.exitcode == 0 and model.is_file():
         return model
@@ -81,6 +85,8 @@ def _train(settings: str, root: str, resume: bool, folder: str) -> None:
     from imago.training.interrupt import Stopped
     from imago.training.train import train
 
+    if OWN_SESSION:
+        os.setsid()
     failure = Path(folder) / FAILURE
     failure.unlink(missing_ok=True)
     try:

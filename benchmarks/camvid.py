@@ -57,7 +57,10 @@ def main() -> None:
         "--epochs", "100000", "--size", str(size), "--multiple", "8", "--class-weights", "log",
         "--out", str(options.out / "compare"), *SETTINGS, *AUGMENT,
     )  # fmt: skip
-    found = json.loads((options.out / "compare" / "comparison.json").read_text("utf-8"))
+    told = options.out / "compare" / "comparison.json"
+    if not told.is_file():
+        raise SystemExit(f"{told}: was not written; imago compare has said why")
+    found = json.loads(told.read_text("utf-8"))
     print(table(rows(found, options)))
     for line in found["failed"]:
         say(line)

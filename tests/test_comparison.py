@@ -155,6 +155,21 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "was begun with other settings (lr)" in str(other.exception)
 
 
+def test_a_comparison_of_an_older_imago_goes_on(tmp_path: Path) -> None:
+    """A setting that came since counts as it was then: as its default."""
+    from imago.comparison.training import settle
+    from imago.training.config import TrainConfig
+
+    settle(TrainConfig(epochs=7), tmp_path, tmp_path / "out")
+    path = tmp_path / "out" / "compare.json"
+    stored = json.loads(path.read_text("utf-8"))
+    del stored["settings"]["objects"]
+    path.write_text(json.dumps(stored), "utf-8")
+    settle(TrainConfig(epochs=7), tmp_path, tmp_path / "out")
+    with pytest.raises(ImagoError, match=r"begun with other settings \(objects\)"):
+        settle(TrainConfig(epochs=7, objects=True), tmp_path, tmp_path / "out")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "setsid"), reason="sessions are Unix's")
 def test_a_polite_kill_stops_the_training_too(tmp_path: Path) -> None:

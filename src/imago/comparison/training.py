@@ -32,9 +32,10 @@ def settle(config: TrainConfig, root: Path, out: Path) -> None:
     path = out / SETTINGS
     if path.is_file():
         before = json.loads(path.read_text("utf-8"))
-        other = sorted(name for name, value in now["settings"].items() if before["settings"].get(name) != value) + (
-            ["root"] if before["root"] != now["root"] else []
-        )
+        usual = json.loads(type(config)().to_json())  # for settings that the Imago which began it did not have
+        other = sorted(
+            name for name, value in now["settings"].items() if before["settings"].get(name, usual[name]) != value
+        ) + (["root"] if before["root"] != now["root"] else [])
         if other:
             raise ImagoError(
                 f"{out}: was begun with other settings ({', '.join(other)}), and a comparison is of like with like; "

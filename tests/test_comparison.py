@@ -155,6 +155,30 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "was begun with other settings (lr)" in str(other.exception)
 
 
+def test_operations_of_weights_stored_as_float16(tmp_path: Path) -> None:
+    """They reach the convolution by a Cast, and count all the same."""
+    import onnx
+
+    from imago.export.storage import SMALL, store_half
+
+    image = np.zeros((1, 3, 8, 8), np.float32)
+    kernel = np.full((SMALL, 3, 3, 3), 0.5, np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["image", "weights"], ["mask"])],
+        "one",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, ["n", SMALL, "a", "b"])],
+        [onnx.numpy_helper.from_array(kernel, "weights")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "single.onnx")
+    store_half(model)
+    onnx.save(model, tmp_path / "half.onnx")
+    expected = (kernel.size, SMALL * 6 * 6 * 3 * 3 * 3)
+    assert operations(tmp_path / "single.onnx", image) == expected
+    assert operations(tmp_path / "half.onnx", image) == expected
+
+
 def test_a_comparison_of_an_older_imago_goes_on(tmp_path: Path) -> None:
     """A setting that came since counts as it was then: as its default."""
     from imago.comparison.training import settle

@@ -20,6 +20,7 @@ from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.spec import resize_image
 from imago.data.augmentation import CLOSEST, Augmentation
 from imago.data.light import photograph
+from imago.data.window import window_size
 
 LEAST_VISIBLE = 0.25  # of an object's pixels; with less it is neither object nor background
 LEAST_SIDE_PX = 1.0  # smaller ones cannot be seen
@@ -77,15 +78,7 @@ def draw_window(
     else:
         zoom = math.exp(rng.uniform(math.log(how.zoom_min), math.log(how.zoom_max)))
         focused = rng.random() < how.focus
-    aspect = frame_hw[1] / frame_hw[0] * math.exp(rng.uniform(-how.stretch, how.stretch))
-    window_h = max(height, width / aspect) * zoom if zoom >= 1 else math.sqrt(height * width / aspect) * zoom
-    if own_scale:
-        window_h = math.sqrt(frame_hw[0] * frame_hw[1] / aspect) * zoom
-        window_w = window_h * aspect
-    elif zoom == 1 and not how.stretch:  # nothing but the resize was asked for
-        window_h, window_w = float(height), float(width)
-    else:
-        window_w = window_h * aspect
+    window_h, window_w = window_size((height, width), frame_hw, zoom, how, rng, own_scale)
     if focused and len(things):
         x1, y1, x2, y2 = things.boxes[int(rng.integers(len(things)))]
         y = _inside((y1 + y2) / 2 - window_h * rng.uniform(0.2, 0.8), window_h, height)

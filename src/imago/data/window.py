@@ -40,16 +40,7 @@ def choose_window(
     else:
         zoom = math.exp(rng.uniform(math.log(how.zoom_min), math.log(how.zoom_max)))
         focused, top = rng.random() < how.focus, False
-    # A window with the frame's aspect that would cover the photo at zoom 1, stretched a little.
-    aspect = frame_hw[1] / frame_hw[0] * math.exp(rng.uniform(-how.stretch, how.stretch))
-    window_h = max(height, width / aspect) * zoom if zoom >= 1 else math.sqrt(height * width / aspect) * zoom
-    if own_scale:
-        window_h = math.sqrt(frame_hw[0] * frame_hw[1] / aspect) * zoom
-        window_w = window_h * aspect
-    elif zoom == 1 and not how.stretch:  # nothing but the resize was asked for
-        window_h, window_w = float(height), float(width)
-    else:
-        window_w = window_h * aspect
+    window_h, window_w = window_size((height, width), frame_hw, zoom, how, rng, own_scale)
     y, x = _place(label, (window_h, window_w), focused, top, rng)
     for _ in range(2):  # a window of nothing but cloth teaches nothing: look for one with an outline
         inner = label[max(0, int(y)) : int(y + window_h) : 8, max(0, int(x)) : int(x + window_w) : 8]
@@ -60,6 +51,27 @@ def choose_window(
         y, x = round(y), round(x)  # at zoom 1 pixel for pixel, not blurred by half of one
     flip = rng.random() < how.flip
     return cut_window(image, label, (y, x, window_h, window_w), frame_hw, flip)
+
+
+def window_size(
+    image_hw: tuple[int, int],
+    frame_hw: tuple[int, int],
+    zoom: float,
+    how: Augmentation,
+    rng: np.random.Generator,
+    own_scale: bool,
+) -> tuple[float, float]:
+    """Height and width, in pixels of the photo, of a window with the frame's aspect, stretched a little; it would cover
+    the photo at zoom 1, or with ``own_scale`` have the frame's own size."""
+    height, width = image_hw
+    aspect = frame_hw[1] / frame_hw[0] * math.exp(rng.uniform(-how.stretch, how.stretch))
+    if own_scale:
+        window_h = math.sqrt(frame_hw[0] * frame_hw[1] / aspect) * zoom
+    elif zoom == 1 and not how.stretch:  # nothing but the resize was asked for
+        return float(height), float(width)
+    else:
+        window_h = max(height, width / aspect) * zoom if zoom >= 1 else math.sqrt(height * width / aspect) * zoom
+    return window_h, window_h * aspect
 
 
 def _place(

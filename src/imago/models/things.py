@@ -70,8 +70,7 @@ def _maskrcnn(
     from imago.models.pyramid import Pyramid
 
     features = Pyramid(build_encoder(encoder, in_channels, pretrained), width, frozen_norms)
-    net = MaskRCNN(classes, in_channels, features, fc_width, sizes, proposals, samples, tuple(mask_widths))
-    return net
+    return MaskRCNN(classes, in_channels, features, fc_width, sizes, proposals, samples, tuple(mask_widths))
 
 
 def _yolov1(
@@ -120,30 +119,21 @@ def _yolov2_tiny(
     return yolov2_tiny(classes, in_channels, width, last, anchors or ANCHORS)
 
 
-def _yolov3(
-    classes: int = 2,
-    in_channels: int = 3,
-    width: int = 32,
-    anchors: Pairs = (),
-    masks: Sequence[Sequence[int]] = (),
-) -> ThingNet:
-    """``width`` 32 is the paper's; ``anchors``: nine, the smallest first; empty: those for COCO."""
-    from imago.models.yolo3 import ANCHORS, MASKS, yolov3
+def _yolov3_form(spp: bool) -> ThingBuilder:
+    def build_yolov3(
+        classes: int = 2,
+        in_channels: int = 3,
+        width: int = 32,
+        anchors: Pairs = (),
+        masks: Sequence[Sequence[int]] = (),
+    ) -> ThingNet:
+        """``width`` 32 is the paper's; ``anchors``: nine, the smallest first; empty: those for COCO. ``spp``: with
+        pyramid pooling before the coarsest answers."""
+        from imago.models.yolo3 import ANCHORS, MASKS, yolov3
 
-    return yolov3(classes, in_channels, width, anchors or ANCHORS, masks or MASKS)
+        return yolov3(classes, in_channels, width, anchors or ANCHORS, masks or MASKS, spp=spp)
 
-
-def _yolov3_spp(
-    classes: int = 2,
-    in_channels: int = 3,
-    width: int = 32,
-    anchors: Pairs = (),
-    masks: Sequence[Sequence[int]] = (),
-) -> ThingNet:
-    """yolov3 with pyramid pooling before the coarsest answers."""
-    from imago.models.yolo3 import ANCHORS, MASKS, yolov3
-
-    return yolov3(classes, in_channels, width, anchors or ANCHORS, masks or MASKS, spp=True)
+    return build_yolov3
 
 
 def _yolov3_tiny(
@@ -166,9 +156,9 @@ THING_BUILDERS: dict[str, ThingBuilder] = {
     "yolov1_fast": _yolov1_fast,
     "yolov2": _yolov2,
     "yolov2_tiny": _yolov2_tiny,
-    "yolov3": _yolov3,
+    "yolov3": _yolov3_form(spp=False),
     "yolov3_tiny": _yolov3_tiny,
-    "yolov3_spp": _yolov3_spp,
+    "yolov3_spp": _yolov3_form(spp=True),
 }
 
 

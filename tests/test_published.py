@@ -194,7 +194,7 @@ def test_another_file_is_refused_in_words_and_removed(
     content: dict[str, object] = {
         "stranger": {**tensors, "layer1.weight": torch.zeros(1)},
         "less": {name: tensor for name, tensor in tensors.items() if name != "classifier.low_classifier.bias"},
-        "whole run": {"epoch": 3, "model": tensors},
+        "whole run": {"epoch": 3, "net": tensors},
         "trap": {"backbone.0.0.weight": Trap(tmp_path / "sprung")},
     }
     publish(server, saved(content[kind]), monkeypatch)

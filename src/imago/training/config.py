@@ -61,7 +61,11 @@ class TrainConfig:
     encoder: str = setting("", "Encoder: resnet34_slim, or any timm network that fits; empty: the architecture's own.")
     pretrained: bool = setting(False, "Start the encoder from published ImageNet weights (needs a network once).")
     option: tuple[str, ...] = setting((), "Further options of the net, as name=value (width=32).")
-    init: str = setting("", "A .safetensors model to start from; what does not fit (another head) starts fresh.")
+    init: str = setting(
+        "",
+        "Weights to start from: a .safetensors model, or published ones (.pth), matched by name, else by order and "
+        "shape; what does not fit (another head) starts fresh.",
+    )
     objects: bool = setting(
         False, "Tell single objects apart (cells, leaves): learn insides and borders, then grow the insides."
     )

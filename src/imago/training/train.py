@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 import imago
 from imago.core.errors import DataError, ImagoError
-from imago.models import checkpoint
+from imago.models.matching import load_matching
 from imago.models.pretrained import WeightsUnavailable
 from imago.training.config import TrainConfig
 from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
@@ -119,8 +119,7 @@ def build(
         net = kind.build_net(config, data)
     card = kind.build_card(config, net, data, folder, root)
     if config.init and not goes_on:
-        fresh = checkpoint.load_matching(net, Path(config.init))
-        speak(f"started from {config.init}; fresh: {', '.join(fresh) or 'nothing'}")
+        speak(f"started from {config.init}: {load_matching(net, Path(config.init))}")
     if channels_last_is_faster(device):
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(net, config)

@@ -22,7 +22,9 @@ MOST_PIXELS = 20_000_000  # of a map that is worked on: some 30 bytes each
 class Separation:
     """How objects are made. Areas are in pixels of the map that is worked on."""
 
-    seed: float = 0.5  # least probability of "inside" in a seed
+    # Measured on 50 training images of nuclei, mean precision: 0.456 at 0.5, 0.465 at 0.6, 0.478 at 0.7, 0.481 at 0.8
+    # (AP50 0.703, 0.704, 0.715, 0.708): a bridge of half-sure pixels joins two seeds where cells touch.
+    seed: float = 0.7  # least probability of "inside" in a seed
     least_seed_px: int = 4  # smaller seeds are noise
     least_area_px: int = 12  # smaller objects are left out
     foreground: float = 0.5  # least probability of "not background" in an object

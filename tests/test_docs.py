@@ -32,7 +32,12 @@ DOCUMENTS = [
     for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     if "models" not in path.relative_to(ROOT).parts[:2]  # model cards name the commands of long trainings
 ]
-SLOW = ("docs/how-to/train.md", "docs/how-to/export.md", "docs/how-to/compare.md", "docs/how-to/objects.md")  # torch traces a net in 4 s or more
+SLOW = (
+    "docs/how-to/train.md",
+    "docs/how-to/export.md",
+    "docs/how-to/compare.md",
+    "docs/how-to/objects.md",
+)  # torch traces a net in 4 s or more
 SKETCHES = ("docs/architecture.md",)  # its Python is a picture of the joints, not a program
 NOT_RUN = {  # beginnings of commands, and why
     "pip install": "changes the environment",

@@ -175,6 +175,7 @@ def test_borders_separate_cells_to_the_end(tmp_path: Path, capsys: pytest.Captur
     assert (out / "report.html").is_file()
     exported, trained = load(out / "model.onnx"), load(out / "best.safetensors")
     assert exported.finds_objects
+    assert exported.card.separation == trained.card.separation is not None
     image = draw_cells(99)[0]
     one, other = exported.objects(image), trained.objects(image)
     assert len(one) == len(other) > 0

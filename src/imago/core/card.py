@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from imago.core.errors import ModelError
 from imago.core.labels import Labels
+from imago.core.separation import Separation
 from imago.core.spec import InputSpec
 
 FORMAT = 1  # raised when an older Imago could no longer read the card
@@ -36,6 +37,7 @@ class ModelCard:
     objects: bool = (
         False  # semantic: the classes are background, border, insides (data.borders): objects are made of them
     )
+    separation: Separation | None = None  # with ``objects``: how they are made; None: as Separation() says
     specks: float = 0.0  # binary: separate parts below this share of the largest one are left out
     scores: dict[str, float] = field(default_factory=dict)  # "people/iou": 0.94 and the like
     data: tuple[str, ...] = ()  # what it was trained on, with licences
@@ -58,6 +60,9 @@ class ModelCard:
             )
         if not 0 <= self.specks < 1 or (self.specks and self.task != "binary"):
             raise ModelError(f"model {self.name!r}: specks is a share below 1, of a binary model; got {self.specks}")
+
+        if self.separation is not None and not self.objects:
+            raise ModelError(f"model {self.name!r}: separation is how objects are made, and the model makes none")
 
     @property
     def finds_objects(self) -> bool:
@@ -90,6 +95,7 @@ class ModelCard:
                 "mirror": self.mirror,
                 "specks": self.specks,
                 "objects": self.objects,
+                "separation": None if self.separation is None else asdict(self.separation),
                 "scores": self.scores,
                 "data": list(self.data),
                 "licence": self.licence,
@@ -122,6 +128,7 @@ class ModelCard:
                 mirror=bool(values.get("mirror", False)),
                 specks=float(values.get("specks", 0.0)),
                 objects=bool(values.get("objects", False)),
+                separation=None if values.get("separation") is None else Separation(**values["separation"]),
                 scores={str(k): float(v) for k, v in values.get("scores", {}).items()},
                 data=tuple(values.get("data", ())),
                 licence=values.get("licence", "unknown"),

@@ -12,6 +12,7 @@ from imago.core.card import THING_TASKS, ModelCard
 from imago.core.choice import ObjectChoice
 from imago.core.errors import ModelError
 from imago.core.instances import Instances
+from imago.core.separation import Separation
 from imago.core.views import Views
 from imago.files.images import MAX_PIXELS, Photo, read_image
 from imago.inference.alpha import AlphaMap
@@ -20,7 +21,7 @@ from imago.inference.engine import Engine
 from imago.inference.label_map import enlarge_labels
 from imago.inference.objects import choose, class_values
 from imago.inference.prediction import Prediction
-from imago.inference.separate import Separation, separate_in
+from imago.inference.separate import separate_in
 from imago.inference.specks import drop_specks
 from imago.inference.things import FindsObjects, find_objects
 from imago.inference.views import look
@@ -50,7 +51,7 @@ class Predictor:
         self.crf = crf
         self.views = views or Views()
         self.choice = ObjectChoice()  # which objects are wanted
-        self.separation = Separation()  # how objects are made, where the model's card asks for them
+        self.separation = self.card.separation or Separation()  # how objects are made, if they are made
 
     @property
     def card(self) -> ModelCard:

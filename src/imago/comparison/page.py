@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 import cv2
 import numpy as np
 
 from imago.comparison.compare import Comparison, Entry
-from imago.draw.charts import LINE_COLOURS, line_chart, scatter_chart
+from imago.draw.charts import LINE_COLOURS, line_chart
 from imago.draw.html import bar, data_address, number_text, page, section, table
 from imago.draw.overlay import overlay
+from imago.draw.scatter import scatter_chart
 from imago.evaluation.result import SCORE_NAMES
 from imago.inference.load import load
 
@@ -98,7 +100,7 @@ def _classes(comparison: Comparison) -> str:
     rows = []
     for index, name in enumerate(comparison.labels.names):
         values = [entry.evaluation.classes[index].iou for entry in comparison.entries]
-        best = max((value.mean for value in values if math.isfinite(value.mean)), default=math.nan)
+        _, best = extremes([value.mean for value in values])
         cells = []
         for value in values:
             text = number_text(value.mean)
@@ -137,9 +139,10 @@ def _pictures(comparison: Comparison) -> str:
     for sample in shown:
         image, truth = sample.image(), sample.label()
         scores = [entry.per_image[sample.name] for entry in comparison.entries]
+        worst, best = extremes(scores)
         cells = [_cell(image, None, comparison, "photo"), _cell(image, truth, comparison, "truth")]
         for (entry, predictor), score in zip(predictors, scores, strict=True):
-            mark = " ▲" if score == np.nanmax(scores) else " ▼" if score == np.nanmin(scores) else ""
+            mark = " ▲" if score == best else " ▼" if score == worst else ""
             caption = f"{entry.name} {number_text(score)}{mark}"
             cells.append(_cell(image, predictor(image).label_map, comparison, caption))
         figures.append(
@@ -185,6 +188,12 @@ def _images(comparison: Comparison) -> str:
             )
         )
     return table(("model", "worst images", "best images", f"images on which it beats {best.name}"), rows)
+
+
+def extremes(scores: Sequence[float]) -> tuple[float, float]:
+    """The least and the largest; nan where they are the same, or none is a number: nobody is the best then."""
+    known = [score for score in scores if math.isfinite(score)]
+    return (min(known), max(known)) if known and min(known) < max(known) else (math.nan, math.nan)
 
 
 def _scaled(value: float) -> str:

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from imago.core.labels import Labels
-from imago.draw.charts import Point, heat_table, line_chart
+from imago.draw.axes import Point
+from imago.draw.charts import heat_table, line_chart
 from imago.draw.html import bar, data_address, number_text, page, section, table
 from imago.draw.overlay import overlay
 from imago.evaluation.result import SCORE_NAMES, Evaluation

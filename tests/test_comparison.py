@@ -20,6 +20,7 @@ from tiny_onnx import write_tiny
 from imago.comparison.compare import compare
 from imago.comparison.contestants import Contestant, parse_contestants
 from imago.comparison.cost import LEAST_RUNS, operations, run_times
+from imago.comparison.label_maps import LabelMaps
 from imago.comparison.page import render
 from imago.core.errors import ImagoError
 from imago.data.dataset import open_dataset
@@ -108,7 +109,7 @@ def test_equal_models_have_no_best(tmp_path: Path) -> None:
     """The same file twice: no class and no image in which one of them is ahead; 0 for all, or any other number."""
     data = open_dataset(write_tiny_dataset(tmp_path / "tiny", count=8, size_hw=(32, 32)))
     twins = [Contestant(name, file=write_tiny(tmp_path / f"{name}.onnx", classes=3)) for name in ("one", "two")]
-    page = render(compare(twins, data.split("val"), data.labels, lambda line: None), "twins")
+    page = render(compare(LabelMaps(), twins, data.split("val"), data.labels, lambda line: None), "twins")
     assert "<b>" not in page
     assert "▲" not in page
     assert "▼" not in page

@@ -77,6 +77,15 @@ def test_names_leave_dots_free_where_they_can() -> None:
     assert not any(meet(place.box, box) for place in one(dots) for box in boxes)
 
 
+def test_names_stand_off_the_lines_of_the_chart_where_they_can() -> None:
+    (place,) = place_names([(200.0, 100.0)], [40.0], ROOM, [(200.0, 100.0, 300.0, 90.0)]) or ()
+    assert place.line is None
+    assert place.box[2] < 200
+    around = [(200.0, 100.0, 200 + 90 * math.cos(turn / 9), 100 + 90 * math.sin(turn / 9)) for turn in range(57)]
+    (place,) = place_names([(200.0, 100.0)], [40.0], ROOM, around) or ()
+    assert place.line is None  # crossed wherever it stands: the first place
+
+
 def test_what_does_not_fit_makes_the_chart_higher() -> None:
     assert place_names([(100.0, 100.0)] * 40, [300.0] * 40, ROOM) is None
     assert place_names([(100.0, 100.0)], [400.0], ROOM) is None

@@ -27,12 +27,17 @@ class Placed:
 
 
 def place_names(
-    dots: Sequence[tuple[float, float]], widths: Sequence[float], room: tuple[float, float, float, float]
+    dots: Sequence[tuple[float, float]],
+    widths: Sequence[float],
+    room: tuple[float, float, float, float],
+    drawn: Sequence[tuple[float, float, float, float]] = (),
 ) -> list[Placed] | None:
     """A place in the box ``room`` for a name of each width; the first ones have the choice. None where they do not fit.
 
-    Names cover no other name; no dot and no line either, where that can be.
+    Names cover no other name; no dot and none of the lines to names either, where that can be. Of the places beside a
+    dot the first one is taken that is not crossed by the lines ``drawn`` in the chart, x1 y1 x2 y2, if there is one.
     """
+    chart_lines = np.array(drawn, float).reshape(-1, 4)
     centres = np.array(dots, float).reshape(-1, 2)
     dot_boxes = np.concatenate([centres - DOT, centres + DOT], axis=1)
     taken, lines = np.zeros((0, 4)), np.zeros((0, 4))
@@ -43,7 +48,7 @@ def place_names(
         near = near[_apart(near, spread) & _apart(near, dot_boxes) & ~_meet(lines, near).any(axis=0)]
         line = None
         if len(near):
-            box = near[0]
+            box = near[int(_meet(chart_lines, near).any(axis=0).argmin())]
         else:
             far = _inside(_everywhere(width, room), room)
             far = far[_apart(far, spread)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 
 from imago.draw.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, Point, finite, span, ticks
 from imago.draw.charts import LINE_COLOURS
@@ -30,20 +31,17 @@ def scatter_chart(
         frame = Frame(x_low, x_high, y_low, y_high, height)
         dots = {name: frame.place(*point) for name, point in shown.items()}
         room = (LEFT, TOP, WIDTH - RIGHT, height - BOTTOM)
-        named = place_names(list(dots.values()), [_LETTER * len(text) for text in words], room)
+        steps = _steps([dots[name] for name in front])
+        lines = [(*one, *two) for one, two in pairwise(steps)]
+        named = place_names(list(dots.values()), [_LETTER * len(text) for text in words], room, lines)
         height += round(4 * HIGH)
 
     parts = frame.drawn(title, x_label, ticks(x_low, x_high))
     parts.append(f'<text x="{LEFT}" y="{TOP - 4}" opacity=".7">{escape(y_label)}</text>')
-    corners: list[str] = []
-    for name in front:
-        x, y = dots[name]
-        if corners:
-            corners.append(f"{x},{corners[-1].split(',')[1]}")
-        corners.append(f"{x},{y}")
-    if len(corners) > 1:
+    if len(steps) > 1:
+        corners = " ".join(f"{x},{y}" for x, y in steps)
         parts.append(
-            f'<polyline points="{" ".join(corners)}" fill="none" stroke="{LINE_COLOURS[0]}" stroke-opacity=".5" '
+            f'<polyline points="{corners}" fill="none" stroke="{LINE_COLOURS[0]}" stroke-opacity=".5" '
             'stroke-width="2" stroke-dasharray="4 3"/>'
         )
     for place in named:
@@ -62,6 +60,14 @@ def scatter_chart(
         )
     parts.append("</svg>")
     return "".join(parts)
+
+
+def _steps(dots: Sequence[Point]) -> list[Point]:
+    """From dot to dot, first across and then up."""
+    corners = list(dots[:1])
+    for x, y in dots[1:]:
+        corners += [(x, corners[-1][1]), (x, y)]
+    return corners
 
 
 def _roomy(values: Sequence[float], share: float = 0.08) -> tuple[float, float]:

@@ -41,7 +41,7 @@ def render(comparison: Comparison, title: str, notes: tuple[str, ...] = ()) -> s
 
 
 def _ranking(comparison: Comparison) -> str:
-    names = comparison.kind.score_names
+    names = {name: words.split(" (")[0] for name, words in comparison.kind.score_names.items()}
     beside = comparison.kind.beside([entry.evaluation for entry in comparison.entries])
     rows = []
     for entry in comparison.entries:

@@ -73,7 +73,7 @@ table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:5px 12px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
 th:first-child{text-align:left;padding-left:0}tbody th{font-weight:500}
 thead th{color:var(--faint);font-weight:500;font-size:13px;white-space:normal;vertical-align:bottom}
-td:last-child{white-space:normal;min-width:170px}
+td:nth-child(2):last-child{white-space:normal}
 .names td{white-space:normal;overflow-wrap:anywhere}
 th i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:8px;vertical-align:-1px;
 border:1px solid var(--rule)}

@@ -30,15 +30,13 @@ from imago.training.run import Run
 from imago.training.sources import RunData, open_thing_sources
 from imago.training.thing_pictures import Batch, ThingPictures, collate_things, moved_to, read_things
 
-PRESET = "presets choose among nets that label pixels; set --size, --batch, --lr and --epochs"
-
 
 class Things:
     """See ``Kind``."""
 
     def refuse(self, config: TrainConfig) -> None:
         usual = {field.name: field.default for field in fields(TrainConfig)}
-        for name, why in {**OF_LABEL_MAPS, "preset": PRESET}.items():
+        for name, why in OF_LABEL_MAPS.items():
             if getattr(config, name) != usual[name]:
                 raise ImagoError(f"--{name.replace('_', '-')} does not go with --model {config.model}: {why}")
         for name in AUGMENTATION_OF_LABEL_MAPS:

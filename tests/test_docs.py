@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 import pytest
+from cells import write_cells
 from click.testing import CliRunner
 from conftest import ROOT, TINY_COLOURS, TINY_NAMES, draw_scene, write_tiny_dataset
 from PIL import Image
@@ -72,6 +73,7 @@ def prepare(folder: Path) -> dict[str, str]:
     if (ROOT / "samples").is_dir():
         shutil.copytree(ROOT / "samples", folder / "samples")
     write_tiny_dataset(folder / "shapes")
+    write_cells(folder / "cells")
     write_tiny(folder / "mine.onnx", 3, labels=LABELS)
     write_tiny(folder / "cutter.onnx")
     home = folder / "home"

@@ -51,6 +51,9 @@ def compare_command(
     """Train architectures on DATA under one budget, measure them and ready models on the same photos, and say which is
     the most accurate, the fastest, the smallest, and whether the difference is real.
 
+    Nets that find objects are compared by average precision on data of objects; with --objects nets that label pixels
+    learn to separate them and take part. --option NET.NAME=VALUE is for one of the nets alone.
+
     Writes OUT/comparison.html, .json and .csv. Called again with the same settings it goes on where it stopped; a model
     that fails is reported, and the others go on.
     """

@@ -53,15 +53,17 @@ def evaluate_things(
     *,
     model: str = "model",
     least_score: float = 0.5,
+    by_boxes: bool = False,
     resamples: int = RESAMPLES,
     progress: Callable[[int], None] | None = None,
 ) -> ThingEvaluation:
     """Runs ``predict`` over ``samples`` and scores it; ``labels`` are those of both, 0 the background.
 
     AP wants everything that the model finds, down to low scores. What speaks of single objects (mean precision,
-    confusion, counts of mistakes) takes those of ``least_score`` and more. ``model`` is the name in the tables;
-    ``progress`` is told the count of images done. Raises DataError (or what the sample raises) for the first image that
-    cannot be scored: a mean over the rest would be another score.
+    confusion, counts of mistakes) takes those of ``least_score`` and more. ``by_boxes``: images, classes and mistakes
+    are judged by boxes though there are masks, to be held against a model that has none; the masks' scores stay in the
+    summary. ``model`` is the name in the tables; ``progress`` is told the count of images done. Raises DataError (or
+    what the sample raises) for the first image that cannot be scored: a mean over the rest would be another score.
     """
     if not 0 <= least_score <= 1:
         raise ValueError(f"least_score must lie between 0 and 1; got {least_score}")
@@ -76,7 +78,7 @@ def evaluate_things(
             progress(done)
     if not tally.names:
         raise DataError("there is nothing to evaluate: the list of images is empty; choose another split or folder")
-    return tally.evaluation(model, resamples)
+    return tally.evaluation(model, resamples, by_boxes)
 
 
 def ap_difference(first: ThingEvaluation, second: ThingEvaluation, resamples: int = RESAMPLES) -> Difference:
@@ -163,9 +165,9 @@ class _Tally:
                     f"{who} has masks in {seen[True]} and boxes alone in {seen[False]}; give masks to all or to none"
                 )
 
-    def evaluation(self, model: str, resamples: int) -> ThingEvaluation:
+    def evaluation(self, model: str, resamples: int, by_boxes: bool) -> ThingEvaluation:
         has_masks = self._masks_in_both() and any(True in seen for seen in self.masked.values())
-        kind: Literal["mask", "box"] = "mask" if has_masks else "box"
+        kind: Literal["mask", "box"] = "mask" if has_masks and not by_boxes else "box"
         side = self.sides[kind]
         count = len(self.names)
         # The first row is the score itself, the others are the draws.

@@ -23,9 +23,9 @@ from imago.inference.predictor import Predictor
 from imago.inference.torch_engine import TorchEngine
 from imago.models import checkpoint
 from imago.models.base import SegmentationNet
+from imago.training.choices import read_stored
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
-from imago.training.preset import read_stored
 from imago.training.report import Example, ReportData, write_report
 from imago.training.sources import RunData
 

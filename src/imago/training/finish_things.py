@@ -26,11 +26,11 @@ from imago.inference.things_torch import TorchObjectEngine
 from imago.inference.torch_engine import TorchEngine
 from imago.inference.views import look
 from imago.models import checkpoint
+from imago.training.choices import read_stored
 from imago.training.choose_separation import choose_separation
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
 from imago.training.finish import BEST, SHOWN, arithmetic_notes, best_of, export_model, named_samples, told
-from imago.training.preset import read_stored
 from imago.training.report import whole_page, write_page
 from imago.training.sources import RunData
 

@@ -21,6 +21,7 @@ from imago.training.config import TrainConfig
 from imago.training.device import channels_last_is_faster
 from imago.training.finish import finish
 from imago.training.finish_things import finish_separated
+from imago.training.foreign import OF_OBJECTS
 from imago.training.kind import Counted, Validation
 from imago.training.pictures import PhotoCache, Pictures, Source, class_shares, read_label
 from imago.training.run import Run
@@ -32,11 +33,13 @@ class Semantic:
     """See ``Kind``."""
 
     def refuse(self, config: TrainConfig) -> None:
-        if config.multiscale:
-            raise ImagoError(
-                f"--multiscale is for nets that find objects; {config.model} labels pixels: leave it out, and let "
-                "--start-size grow the frames"
-            )
+        usual = TrainConfig()
+        for name, instead in OF_OBJECTS.items():
+            if getattr(config, name) != getattr(usual, name):
+                raise ImagoError(
+                    f"--{name.replace('_', '-')} is for nets that find objects; {config.model} labels pixels: leave it "
+                    f"out, and {instead}"
+                )
 
     def open_data(self, config: TrainConfig, root: Path, checking: Counted | None = None) -> RunData[Sample]:
         return open_sources(config, root, checking)

@@ -23,23 +23,12 @@ from imago.models.things import build_things
 from imago.training.config import TrainConfig
 from imago.training.device import channels_last_is_faster
 from imago.training.finish_things import finish_things
+from imago.training.foreign import AUGMENTATION_OF_LABEL_MAPS, OF_LABEL_MAPS
 from imago.training.kind import Counted, Validation
 from imago.training.pictures import PhotoCache, Source
 from imago.training.run import Run
 from imago.training.sources import RunData, open_thing_sources
 from imago.training.thing_pictures import Batch, ThingPictures, collate_things, moved_to, read_things
-
-# What says nothing to a net that finds objects, and why. Refused where it is not as it was.
-FOREIGN = {
-    "objects": "these nets find single objects by themselves",
-    "head": "each net has the head of its paper",
-    "loss": "each net has the loss of its paper",
-    "class_weights": "each net has the loss of its paper",
-    "specks": "it takes parts from a two-class mask",
-    "mirror": "the finds of a photo and of its mirror image are not averaged",
-    "preset": "presets choose among nets that label pixels; set --size, --batch, --lr and --epochs",
-}
-FOREIGN_AUGMENTATION = ("elastic", "background", "second", "border_px")
 
 
 class Things:
@@ -47,10 +36,10 @@ class Things:
 
     def refuse(self, config: TrainConfig) -> None:
         usual = {field.name: field.default for field in fields(TrainConfig)}
-        for name, why in FOREIGN.items():
+        for name, why in OF_LABEL_MAPS.items():
             if getattr(config, name) != usual[name]:
                 raise ImagoError(f"--{name.replace('_', '-')} does not go with --model {config.model}: {why}")
-        for name in FOREIGN_AUGMENTATION:
+        for name in AUGMENTATION_OF_LABEL_MAPS:
             if any(value for value in [getattr(config.augment, name), *(d.augment.get(name) for d in config.data)]):
                 raise ImagoError(
                     f"--{name.replace('_', '-')} is for label maps; {config.model} learns objects: leave it at 0"

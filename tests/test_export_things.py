@@ -51,6 +51,8 @@ def mask_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     checkpoint.save(net, card, folder / "net.safetensors")
     report = export_things(net, card, folder / "net.onnx", samples=[draw_scene(seed, (90, 150))[0] for seed in (1, 2)])
     assert report.largest_difference < 1e-3
+    assert report.finds
+    assert report.remark == ""
     assert report.sizes == "any multiples of 32"
     return folder / "net.safetensors", folder / "net.onnx"
 
@@ -98,6 +100,16 @@ def test_vgg_of_a_fixed_size(tmp_path: Path) -> None:
     assert (report.sizes, report.largest_difference < 1e-3) == ("64 x 96", True)
     assert len(find_objects(ObjectEngine(tmp_path / "net.onnx"), draw_scene(1)[0], score=0.3)) > 3
     json.loads(report.card.to_json())
+
+
+@pytest.mark.slow
+def test_a_comparison_of_nothing_is_said(tmp_path: Path) -> None:
+    """A net that finds nothing would otherwise be told to answer as torch does, to the last digit."""
+    net = stirred_net("yolov3_tiny", classes=3, width=2, score=1.0)
+    card = ModelCard("boxes", "yolov3_tiny", {}, "boxes", LABELS, InputSpec(rule="squash", size_hw=(64, 64)))
+    report = export_things(net, card, tmp_path / "net.onnx", samples=[draw_scene(1)[0]])
+    assert report.finds == 0
+    assert report.remark.startswith("Nothing was found in them, so no boxes or scores were compared.")
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

@@ -54,10 +54,16 @@ class ExportReport:
     tolerance: float  # what the largest difference was allowed to be
     moved: int = 0  # pooling maxima that lie elsewhere than in torch, which was then given the file's
     samples: str = "the images given"  # what it was compared on, in words
+    finds: int | None = None  # objects that torch or the file found and that were compared; None: masks, not objects
 
     @property
     def remark(self) -> str:
-        """On pooling maxima that lie elsewhere; empty where there are none."""
+        """On pooling maxima that lie elsewhere, and on images without a find; else empty."""
+        if self.finds == 0:
+            return (
+                "Nothing was found in them, so no boxes or scores were compared. Export with images that show what the "
+                "model finds (--samples)"
+            )
         if not self.moved:
             return ""
         return (

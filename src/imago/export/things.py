@@ -103,7 +103,9 @@ def export_things(
     with atomic_write(out, overwrite=overwrite) as stream:
         stream.write(content)
     mean = float(differences.mean()) if differences.size else 0.0
-    return ExportReport(out, card, len(content), describe_sizes(card.input), len(samples), largest, mean, limit)
+    return ExportReport(
+        out, card, len(content), describe_sizes(card.input), len(samples), largest, mean, limit, finds=len(differences)
+    )
 
 
 def _trace(module: One, card: ModelCard) -> onnx.ModelProto:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from file_server import Server
 
+from imago.core.card import ModelCard
 from imago.files.download import Remote
 from imago.models.catalogue import CATALOGUE
 from imago.models.published import Published
@@ -36,3 +37,13 @@ def publish(server: Server, name: str, content: bytes, monkeypatch: pytest.Monke
 def left_in(home: Path) -> list[str]:
     """Names of what lies in the models' folder of IMAGO_HOME."""
     return sorted(path.name for path in (home / "models").glob("*"))
+
+
+def check_as_torchvision_says(entry: Published, weights: Any) -> None:
+    """Address, checksum and size of an entry, beside torchvision's own enum of weights."""
+    assert entry.remote.address == weights.url
+    assert entry.remote.sha256.startswith(weights.url[-12:-4])  # the eight digits in the name
+    assert len(bytes.fromhex(entry.remote.sha256)) == 32
+    assert round(entry.remote.size / 2**20, 3) == weights.meta["_file_size"]
+    assert entry.card.licence == "BSD-3-Clause"
+    assert ModelCard.from_json(entry.card.to_json()) == entry.card

@@ -10,10 +10,10 @@ import pytest
 import torch
 import torchvision.models.detection as theirs
 from conftest import draw_scene
+from detection_peers import Unchanged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, batched_nms
 
 from imago.core import boxes as numpy_boxes
@@ -58,16 +58,6 @@ def nothing(size_hw: tuple[int, int] = (64, 96)) -> ThingTarget:
 
 
 # torchvision's answers
-
-
-class Unchanged(nn.Module):
-    """In place of torchvision's preparation: the images come as they are to be."""
-
-    def forward(self, images: Tensor, targets: None) -> tuple[ImageList, None]:
-        return ImageList(images, [tuple(images.shape[-2:])] * len(images)), targets
-
-    def postprocess(self, result: list[Any], *sizes: Any) -> list[Any]:
-        return result
 
 
 def stirred(net: nn.Module) -> nn.Module:

@@ -90,6 +90,8 @@ def prepare(folder: Path) -> dict[str, str]:
     named = {"subject": 1, "clothes": 3, "u2netp": 1, "lraspp-mobilenetv3-voc": 3}
     for name, classes in named.items():  # where the shipped ones are not there yet, and for those to be downloaded
         write_tiny(home / "models" / f"{name}.onnx", classes)
+    cells = Labels(("background", "border", "cell"))
+    write_tiny(home / "models" / "maskrcnn-resnet50-coco.onnx", 3, labels=cells, objects=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**os.environ, "PATH": path, "IMAGO_HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 

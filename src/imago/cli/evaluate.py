@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,14 @@ from imago.cli.options import build, options_from
 from imago.core.views import Views
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from imago.core.instances import Instances
     from imago.evaluation.result import Evaluation
     from imago.evaluation.thing_result import ThingEvaluation
     from imago.inference.predictor import Predictor
+
+    Predict = Callable[[np.ndarray], Instances]  # uint8 (H, W, C) -> its objects
 
 
 @click.command("evaluate")
@@ -113,16 +119,21 @@ def measure_objects(predictor: Predictor, data: Path, split: str, group: str, li
     from imago.core.errors import DataError, ImagoError
     from imago.data.open_things import open_things
     from imago.evaluation.things import evaluate_things
+    from imago.inference.objects import class_values
 
     card, labels = predictor.card, predictor.card.object_labels
     if group:
         raise ImagoError(f"--group is for label maps; the model {card.name!r} finds objects, which keep their classes")
     dataset = open_things(data, card.input.channels)
+    predict: Predict = predictor.objects
+    if set(dataset.labels.names) <= set(labels.names):  # a model of COCO's classes knows more than most data have
+        predict = finding_only(predict, class_values(labels, dataset.labels.names[1:]))
+        dataset = dataset.with_classes_of(labels)
     if len(dataset.labels) != len(labels):
         raise DataError(
             f"{data}: has {len(dataset.labels) - 1} classes of objects ({_few(dataset.labels.names[1:])}), but the "
-            f"model {card.name!r} finds {len(labels) - 1} ({_few(labels.names[1:])}); both must have the same, in "
-            "one order"
+            f"model {card.name!r} finds {len(labels) - 1} ({_few(labels.names[1:])}); both must have the same in one "
+            "order, or the model all names of the data's"
         )
     samples = dataset.split(split)[:limit]
     with Meter(len(samples)) as meter:
@@ -133,9 +144,18 @@ def measure_objects(predictor: Predictor, data: Path, split: str, group: str, li
             )
         for note in dataset.notes:
             meter.say(f"note: {note}")
-        return evaluate_things(
-            predictor.objects, samples, labels, model=card.name, progress=lambda done: meter.advance()
-        )
+        return evaluate_things(predict, samples, labels, model=card.name, progress=lambda done: meter.advance())
+
+
+def finding_only(predict: Predict, classes: list[int]) -> Predict:
+    """``predict`` without objects of other classes, which the data do not mark: they are no mistakes."""
+    import numpy as np
+
+    def predict_some(image: np.ndarray) -> Instances:
+        found = predict(image)
+        return found[np.isin(found.classes, classes)]
+
+    return predict_some
 
 
 def _few(names: tuple[str, ...], limit: int = 6) -> str:

@@ -15,8 +15,7 @@ two operations it is told how to write: ``nms_by_class``, and RoI max pooling, f
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +25,17 @@ import torch
 from onnxscript import opset18
 from torch import Tensor, nn
 
-from imago.core.card import METADATA_KEY, ModelCard
+from imago.core.card import ModelCard
 from imago.core.errors import ModelError
-from imago.export.onnx import OPSET, ExportReport, check_multiple, describe_sizes, quiet
-from imago.export.storage import store_half, strip_traces
-from imago.files.writing import atomic_write, exists
-from imago.inference.things import FrameObjects, ObjectEngine
+from imago.export.compare_things import SURE, TOLERANCE, compare_things
+from imago.export.graph import Translations, packed, traced
+from imago.export.onnx import ExportReport, check, describe_sizes
+from imago.files.writing import atomic_write
+from imago.inference.things import ObjectEngine
 from imago.models import suppression  # noqa: F401  (registers the operation)
 from imago.models.thing_base import ThingNet
 
 op: Any = opset18  # its operators take plain numbers and lists too, which their types do not say
-
-# Largest difference to torch, of a score and of a box's corner in pixels, and the score from which on every find of
-# either must be one of the other too. Weights rounded to float16 move what is doubtful in and out.
-TOLERANCE = {"float32": 1e-3, "float16": 2e-2}
-PIXELS_A_SCORE = {"float32": 1.0, "float16": 100.0}  # how many pixels a difference of 1 in the score counts as
-SURE = {"float32": 0.0, "float16": 0.5}
 
 
 class One(nn.Module):
@@ -72,28 +66,22 @@ def export_things(
     The thresholds of ``net`` (``score``, ``iou``, ``most``) go into the graph, and into the card's options.
     """
     out = Path(out)
-    if out.exists() and not overwrite:
-        raise exists(out)
-    if not samples:
-        raise ModelError(f"{out}: an export is compared with torch on images; got none. Give at least one sample")
-    precision = "float16" if half else "float32"
-    limit = TOLERANCE[precision] if tolerance is None else tolerance
-    check_multiple(net, card)
-    thresholds = {"score": net.score, "iou": net.iou, "most": net.most}
+    check(net, card, out, samples, overwrite)
     task = "instances" if net.has_masks else "boxes"
     if card.task != task:
         raise ModelError(f"model {card.name!r}: the net's task is {task!r}, but its card says {card.task!r}")
+    precision = "float16" if half else "float32"
+    limit = TOLERANCE[precision] if tolerance is None else tolerance
+    thresholds = {"score": net.score, "iou": net.iou, "most": net.most}
     card = card.with_(options=card.options | thresholds, precision=precision)
     module = One(copy.deepcopy(net).to("cpu", torch.float32)).eval()
-    model = _trace(module, card)
-    strip_traces(model)
-    if half:
-        store_half(model)
-    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    content = model.SerializeToString()
-    onnx.checker.check_model(content)
-    differences = _compare(module, content, card, samples, max(SURE[precision], net.score + limit), precision)
-    largest = float(differences.max(initial=0.0))
+    outputs = ["boxes", "scores", "classes", *(["masks"] if net.has_masks else [])]
+    content = packed(traced(module, card, outputs, free_count=False, translations=translations()), card, half)
+    least = max(SURE[precision], net.score + limit)
+    found = compare_things(
+        module, ObjectEngine(content, card=card), samples, least=least, most=net.most, iou=net.iou, precision=precision
+    )
+    largest = float(found.max(initial=0.0))
     if not largest <= limit:  # "not <=", so that nan is refused too
         raise ModelError(
             f"{out}: not written. Its answers differ from torch by up to {largest:.2g} in scores and boxes on "
@@ -102,45 +90,13 @@ def export_things(
         )
     with atomic_write(out, overwrite=overwrite) as stream:
         stream.write(content)
-    mean = float(differences.mean()) if differences.size else 0.0
-    return ExportReport(out, card, len(content), describe_sizes(card.input), len(samples), largest, mean, limit)
+    mean = float(found.mean()) if found.size else 0.0
+    return ExportReport(
+        out, card, len(content), describe_sizes(card.input), len(samples), largest, mean, limit, finds=len(found)
+    )
 
 
-def _trace(module: One, card: ModelCard) -> onnx.ModelProto:
-    spec = card.input
-    shape: dict[int, Any] = {}
-    if spec.fixed_size:
-        height, width = spec.size_hw
-    else:
-        step = max(spec.multiple, math.ceil(32 / spec.multiple) * spec.multiple)
-        height, width = 2 * step, 3 * step  # unlike each other, or torch takes the sides for equals
-        for axis, name in ((2, "h"), (3, "w")):
-            count = torch.export.Dim(name, min=1, max=4096)
-            shape[axis] = spec.multiple * count if spec.multiple > 1 else count
-    names = ["boxes", "scores", "classes", *(["masks"] if module.net.has_masks else [])]
-    try:
-        with quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                module,
-                (torch.zeros(1, spec.channels, height, width),),
-                dynamo=True,
-                dynamic_shapes={"image": shape},
-                input_names=["image"],
-                output_names=names,
-                opset_version=OPSET,
-                custom_translation_table=translations(),
-                verbose=False,
-            )
-    except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.UserError) as error:
-        reason = str(error).strip().splitlines()
-        raise ModelError(
-            f"model {card.name!r}: torch cannot export this net ({reason[0] if reason else type(error).__name__})"
-        ) from error
-    assert program is not None
-    return program.model_proto
-
-
-def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+def translations() -> Translations:
     """How operations are written that torch's exporter does not know."""
     return {
         torch.ops.imago.nms_by_class.default: nms_by_class_graph,
@@ -169,42 +125,3 @@ def nms_by_class_graph(boxes: Any, scores: Any, classes: Any, iou: float, count:
 def roi_pool_graph(maps: Any, regions: Any, spatial_scale: float, pooled_height: int, pooled_width: int) -> Any:
     pooled = op.MaxRoiPool(maps, regions, pooled_shape=(pooled_height, pooled_width), spatial_scale=spatial_scale)
     return pooled, op.Cast(pooled, to=onnx.TensorProto.INT32)  # the places of the maxima, which only training asks for
-
-
-def _compare(
-    module: One, content: bytes, card: ModelCard, samples: Sequence[np.ndarray], least: float, precision: str
-) -> np.ndarray:
-    """The differences of all pairs of finds, on the samples and on the first one lying on its side."""
-    engine = ObjectEngine(content, card=card)
-    frames = [card.input.fit(image)[0][None] for image in samples]
-    if not card.input.fixed_size:
-        frames.append(np.ascontiguousarray(frames[0].swapaxes(2, 3)))
-    parts = []
-    for frame in frames:
-        with torch.inference_mode():
-            expected = FrameObjects(*(tensor.numpy() for tensor in module(torch.from_numpy(frame))))
-        parts.append(differences(expected, engine.run(frame), least, module.net.most, PIXELS_A_SCORE[precision]))
-    return np.concatenate(parts)
-
-
-def differences(
-    first: FrameObjects, second: FrameObjects, least: float, most: int, pixels_a_score: float = 1.0
-) -> np.ndarray:
-    """For each find of either with a score of ``least`` or more: how far the nearest one of the other is.
-
-    The largest of: the difference of the scores, of the corners in pixels / ``pixels_a_score``, of the masks' means;
-    inf where the other has none of its class. Finds that come last among ``most`` may be crowded out, and are let go.
-    """
-    parts = []
-    for one, other in ((first, second), (second, first)):
-        last = float(other.scores.min()) + 1e-3 if len(other.scores) >= most else 0.0
-        for index in np.flatnonzero(one.scores >= max(least, last)):
-            apart = np.abs(other.boxes - one.boxes[index]).max(axis=1, initial=0.0) / pixels_a_score
-            apart = np.maximum(apart, np.abs(other.scores - one.scores[index]))
-            apart[other.classes != one.classes[index]] = np.inf
-            nearest = int(np.argmin(apart)) if apart.size else -1
-            value = float(apart[nearest]) if apart.size else np.inf
-            if np.isfinite(value) and one.masks is not None and other.masks is not None:
-                value = max(value, float(np.abs(other.masks[nearest] - one.masks[index]).mean()))
-            parts.append(value)
-    return np.array(parts, np.float64)

@@ -26,11 +26,10 @@ from imago.inference.things_torch import TorchObjectEngine
 from imago.inference.torch_engine import TorchEngine
 from imago.inference.views import look
 from imago.models import checkpoint
-from imago.training.choices import read_stored
 from imago.training.choose_separation import choose_separation
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
-from imago.training.finish import BEST, SHOWN, arithmetic_notes, best_of, export_model, named_samples, told
+from imago.training.finish import BEST, SHOWN, best_of, conclude, named_samples, notes_of, score_folders
 from imago.training.report import whole_page, write_page
 from imago.training.sources import RunData
 
@@ -45,7 +44,7 @@ def finish_separated(
     say: Callable[[str], None],
 ) -> None:
     """A semantic net of insides and borders, judged by the objects that are made of them."""
-    net, card = best_of(config, folder)
+    net, card = best_of(config, folder, checkpoint.load)
     engine = TorchEngine(folder / BEST, choose_device(config.device))
     learnt = [sample for source in data.train for sample in thing_samples(source.samples)]
     views = Views(flip=card.mirror)
@@ -58,10 +57,8 @@ def finish_separated(
     checkpoint.save(net, card, folder / BEST)
     predictor = Predictor(TorchEngine(folder / BEST, choose_device(config.device)))
     folders = {name: thing_samples(samples) for name, samples in data.val.items()}
-    scores = judge(config, folder, card, predictor.objects, folders, history, data.notes, say)
-    checkpoint.save(net, card.with_(scores=scores), folder / BEST)
-    if config.export:
-        say(told(export_model(folder, config.half, say)))
+    scores = judge(config, folder, card, predictor.objects, folders, history, notes_of(folder, card, data), say)
+    conclude(config, folder, net, card.with_(scores=scores), say)
 
 
 def finish_things(
@@ -72,16 +69,10 @@ def finish_things(
     say: Callable[[str], None],
 ) -> None:
     """A net that finds objects."""
-    net, card = checkpoint.load_things(folder / BEST)
-    card = card.with_(
-        input=config.input_spec(net.multiple)
-    )  # a finished run may be finished anew with another use_size
-    checkpoint.save(net, card, folder / BEST)
+    net, card = best_of(config, folder, checkpoint.load_things)
     predictor = Predictor(TorchObjectEngine(folder / BEST, choose_device(config.device)))
-    scores = judge(config, folder, card, predictor.objects, data.val, history, data.notes, say)
-    checkpoint.save(net, card.with_(scores=scores), folder / BEST)
-    if config.export:
-        say(told(export_model(folder, config.half, say)))
+    scores = judge(config, folder, card, predictor.objects, data.val, history, notes_of(folder, card, data), say)
+    conclude(config, folder, net, card.with_(scores=scores), say)
 
 
 def judge(
@@ -89,28 +80,18 @@ def judge(
     folder: Path,
     card: ModelCard,
     predict: Predict,
-    folders: dict[str, tuple[ThingSample, ...]],
+    folders: Mapping[str, Sequence[ThingSample]],
     history: Sequence[Mapping[str, Any]],
     notes: Sequence[str],
     say: Callable[[str], None],
 ) -> dict[str, float]:
     """Writes scores.json and report.html; the scores for the card, as "FOLDER/SCORE"."""
-    labels = card.object_labels
 
     def evaluated(samples: Sequence[ThingSample]) -> ThingEvaluation:
-        return evaluate_things(predict, samples, labels, model=card.name)
+        return evaluate_things(predict, samples, card.object_labels, model=card.name)
 
-    evaluations: dict[str, ThingEvaluation] = {}
-    scores: dict[str, float] = {}
-    for name, samples in folders.items():
-        evaluations[name] = evaluated(samples)
-        scores |= {f"{name}/{score}": round(value, 4) for score, value in evaluations[name].scores.items()}
-        say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
+    whole, scores = score_folders(folder, folders, evaluated, say)
     everything = named_samples(folders)
-    whole = next(iter(evaluations.values())) if len(evaluations) == 1 else evaluated(everything)
-    (folder / "scores.json").write_text(
-        json.dumps({name: e.to_json() for name, e in evaluations.items()}, indent=1), "utf-8"
-    )
     best, worst = (
         thing_examples(rows, predict, everything, whole.least_score) for rows in (whole.best(SHOWN), whole.worst(SHOWN))
     )
@@ -120,8 +101,7 @@ def judge(
         thing_sections(whole, best, worst),
         history,
         json.loads(config.to_json()),
-        [*notes, *read_stored(folder), *arithmetic_notes(card, labels)],
+        list(notes),
     )
     write_page(folder / "report.html", text)
-    say(f"{folder / 'report.html'}: curves, scores, best and worst photos")
     return scores

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from imago.core.errors import ModelError
 from imago.core.labels import Labels
+from imago.core.proposal_options import ProposalOptions
 from imago.core.spec import InputSpec
 
 FORMAT = 1  # raised when an older Imago could no longer read the card
@@ -37,6 +38,9 @@ class ModelCard:
         False  # semantic: the classes are background, border, insides (data.borders): objects are made of them
     )
     specks: float = 0.0  # binary: separate parts below this share of the largest one are left out
+    proposals: ProposalOptions | None = None  # boxes, instances: the net judges proposals of selective search
+    crop_padding: int | None = None  # it is shown each proposal by itself, warped to ``input``'s size with so many
+    # pixels of what lies around it; None: it is shown the image
     scores: dict[str, float] = field(default_factory=dict)  # "people/iou": 0.94 and the like
     data: tuple[str, ...] = ()  # what it was trained on, with licences
     licence: str = "unknown"
@@ -58,6 +62,10 @@ class ModelCard:
             )
         if not 0 <= self.specks < 1 or (self.specks and self.task != "binary"):
             raise ModelError(f"model {self.name!r}: specks is a share below 1, of a binary model; got {self.specks}")
+        if self.proposals is not None and self.task not in THING_TASKS:
+            raise ModelError(f"model {self.name!r}: proposals are for finding objects; its task is {self.task!r}")
+        if self.crop_padding is not None and self.proposals is None:
+            raise ModelError(f"model {self.name!r}: crops (padding {self.crop_padding}) need proposals to be cut at")
 
     @property
     def finds_objects(self) -> bool:
@@ -90,6 +98,8 @@ class ModelCard:
                 "mirror": self.mirror,
                 "specks": self.specks,
                 "objects": self.objects,
+                "proposals": None if self.proposals is None else asdict(self.proposals),
+                "crop_padding": self.crop_padding,
                 "scores": self.scores,
                 "data": list(self.data),
                 "licence": self.licence,
@@ -122,6 +132,8 @@ class ModelCard:
                 mirror=bool(values.get("mirror", False)),
                 specks=float(values.get("specks", 0.0)),
                 objects=bool(values.get("objects", False)),
+                proposals=None if values.get("proposals") is None else ProposalOptions(**values["proposals"]),
+                crop_padding=values.get("crop_padding"),
                 scores={str(k): float(v) for k, v in values.get("scores", {}).items()},
                 data=tuple(values.get("data", ())),
                 licence=values.get("licence", "unknown"),

@@ -1,15 +1,17 @@
 """A net that finds objects and its card become one ``.onnx`` file, which is written only if it answers as torch does.
 
-The file has one input ``image``, float32 (1, C, h, w), prepared by ``card.input.fit``, and the outputs
+The file has an input ``image``, float32 (1, C, h, w), prepared by ``card.input.fit``; where the net judges proposals a
+second one, ``proposals``, float32 (K, 4) x1 y1 x2 y2 in pixels of the first; and the outputs
 
     boxes    float32 (K, 4)       x1 y1 x2 y2 in pixels of the input, the best score first
     scores   float32 (K,)         0..1
     classes  int64 (K,)           1 and more
     masks    float32 (K, m, m)    0..1, where the net gives masks: what lies in each box, stretched to a square
 
-Proposals, thresholds and non-maximum suppression are inside. One image a run, for the number of finds is free; h and w
-are free multiples where the card's size rule is "area" or "pad". torch's exporter (``dynamo=True``) writes it whole;
-two operations it is told how to write: ``nms_by_class``, and RoI max pooling, for which it knows another signature.
+A net's own proposals, thresholds and non-maximum suppression are inside. One image a run, for the number of finds is
+free; h and w are free multiples where the card's size rule is "area" or "pad". torch's exporter (``dynamo=True``)
+writes it whole; two operations it is told how to write: ``nms_by_class``, and RoI max pooling, for which it knows
+another signature.
 """
 
 from __future__ import annotations
@@ -31,9 +33,10 @@ from imago.core.errors import ModelError
 from imago.export.onnx import OPSET, ExportReport, check_multiple, describe_sizes, quiet
 from imago.export.storage import store_half, strip_traces
 from imago.files.writing import atomic_write, exists
-from imago.inference.things import FrameObjects, ObjectEngine
+from imago.inference.things import FrameObjects, ObjectEngine, prepare
 from imago.models import suppression  # noqa: F401  (registers the operation)
 from imago.models.thing_base import ThingNet
+from imago.models.things import thresholds_of
 
 op: Any = opset18  # its operators take plain numbers and lists too, which their types do not say
 
@@ -51,8 +54,8 @@ class One(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        found = self.net.decode(self.net(image), (image.shape[2], image.shape[3]))[0]
+    def forward(self, image: Tensor, proposals: Tensor | None = None) -> tuple[Tensor, ...]:
+        found = self.net.find(image, None if proposals is None else [proposals])[0]
         three = (found.boxes, found.scores, found.classes)
         return three if found.masks is None else (*three, found.masks)
 
@@ -79,11 +82,15 @@ def export_things(
     precision = "float16" if half else "float32"
     limit = TOLERANCE[precision] if tolerance is None else tolerance
     check_multiple(net, card)
-    thresholds = {"score": net.score, "iou": net.iou, "most": net.most}
     task = "instances" if net.has_masks else "boxes"
     if card.task != task:
         raise ModelError(f"model {card.name!r}: the net's task is {task!r}, but its card says {card.task!r}")
-    card = card.with_(options=card.options | thresholds, precision=precision)
+    if net.wants_proposals != (card.proposals is not None):
+        raise ModelError(
+            f"model {card.name!r}: the net {'judges' if net.wants_proposals else 'takes no'} proposals, but its card "
+            f"says {card.proposals}"
+        )
+    card = card.with_(options=card.options | thresholds_of(net), precision=precision)
     module = One(copy.deepcopy(net).to("cpu", torch.float32)).eval()
     model = _trace(module, card)
     strip_traces(model)
@@ -118,14 +125,19 @@ def _trace(module: One, card: ModelCard) -> onnx.ModelProto:
             count = torch.export.Dim(name, min=1, max=4096)
             shape[axis] = spec.multiple * count if spec.multiple > 1 else count
     names = ["boxes", "scores", "classes", *(["masks"] if module.net.has_masks else [])]
+    given: dict[str, Tensor] = {"image": torch.zeros(1, spec.channels, height, width)}
+    shapes: dict[str, Any] = {"image": shape}
+    if card.proposals is not None:
+        given["proposals"] = torch.tensor([[0.0, 0.0, width, height]]).repeat(7, 1)
+        shapes["proposals"] = {0: torch.export.Dim("K", min=2, max=100_000)}
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module,
-                (torch.zeros(1, spec.channels, height, width),),
+                tuple(given.values()),
                 dynamo=True,
-                dynamic_shapes={"image": shape},
-                input_names=["image"],
+                dynamic_shapes=shapes,
+                input_names=list(given),
                 output_names=names,
                 opset_version=OPSET,
                 custom_translation_table=translations(),
@@ -176,14 +188,15 @@ def _compare(
 ) -> np.ndarray:
     """The differences of all pairs of finds, on the samples and on the first one lying on its side."""
     engine = ObjectEngine(content, card=card)
-    frames = [card.input.fit(image)[0][None] for image in samples]
+    images = list(samples)
     if not card.input.fixed_size:
-        frames.append(np.ascontiguousarray(frames[0].swapaxes(2, 3)))
+        images.append(np.ascontiguousarray(images[0].swapaxes(0, 1)))
     parts = []
-    for frame in frames:
+    for image in images:
+        given, _ = prepare(card, image)
         with torch.inference_mode():
-            expected = FrameObjects(*(tensor.numpy() for tensor in module(torch.from_numpy(frame))))
-        parts.append(differences(expected, engine.run(frame), least, module.net.most, PIXELS_A_SCORE[precision]))
+            expected = FrameObjects(*(tensor.numpy() for tensor in module(*map(torch.from_numpy, given))))
+        parts.append(differences(expected, engine.run(*given), least, module.net.most, PIXELS_A_SCORE[precision]))
     return np.concatenate(parts)
 
 

@@ -26,6 +26,7 @@ from imago.inference.torch_engine import TorchEngine
 from imago.models import checkpoint
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
+from imago.training.find_proposals import kept_proposals
 from imago.training.finish import BEST, SHOWN, arithmetic_notes, best_of, export_model, named_samples, told
 from imago.training.preset import read_stored
 from imago.training.report import whole_page, write_page
@@ -65,6 +66,7 @@ def finish_things(
     )  # a finished run may be finished anew with another use_size
     checkpoint.save(net, card, folder / BEST)
     predictor = Predictor(TorchObjectEngine(folder / BEST, choose_device(config.device)))
+    predictor.propose = kept_proposals(config, folder)
     scores = judge(config, folder, card, predictor.objects, data.val, history, data.notes, say)
     checkpoint.save(net, card.with_(scores=scores), folder / BEST)
     if config.export:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.spec import resize_image
-from imago.data.augment_things import augment_things, warp_image, warp_things
+from imago.data.augment_things import LEAST_VISIBLE, augment_things, warp_boxes, warp_image, warp_things
 from imago.data.augmentation import NO_AUGMENTATION, Augmentation
 
 PHOTO_HW = (120, 160)
@@ -44,7 +44,7 @@ def scene(seed: int, masks: bool = True) -> tuple[np.ndarray, Instances]:
 @given(seed=st.integers(0, 10_000), frame=st.sampled_from([(96, 96), (64, 128), (160, 96)]), own=st.booleans())
 def test_objects_lie_under_their_masks(seed: int, frame: tuple[int, int], own: bool) -> None:
     image, things = scene(seed)
-    picture, shown = augment_things(image, things, frame, MOVES, np.random.default_rng(seed), FILL, own)
+    picture, shown, _ = augment_things(image, things, frame, MOVES, np.random.default_rng(seed), FILL, own)
     assert picture.shape == (*frame, 3)
     assert picture.dtype == np.uint8
     assert shown.size_hw == frame
@@ -80,16 +80,38 @@ def test_boxes_alone_go_the_same_way(seed: int) -> None:
         assert np.abs(one[1].boxes[same[0]] - other[1].boxes[index]).max() <= 1
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), masks=st.booleans(), own=st.booleans())
+def test_proposals_go_the_way_of_the_objects(seed: int, masks: bool, own: bool) -> None:
+    """A proposal on an object is on it in the frame too; what is beside the frame goes, in the order that they had."""
+    image, things = scene(seed, masks)
+    picture = augment_things(image, things, (96, 128), MOVES, np.random.default_rng(seed), FILL, own)
+    alone = warp_things(replace(things, cropped=None), picture.matrix, (96, 128))
+    assert alone.crowd is not None
+    wanted = alone.boxes[~alone.crowd]  # crowds are those that are hardly seen
+    np.testing.assert_array_equal(warp_boxes(things.boxes, picture.matrix, (96, 128)), wanted)
+    if not masks:
+        np.testing.assert_array_equal(wanted, picture.things.boxes[~picture.things.crowd])
+
+
+def test_proposals_by_hand() -> None:
+    """The frame shows x from 10 to 30 at twice the size, mirrored."""
+    matrix = np.array([[-2.0, 0, 60], [0, 2, 0], [0, 0, 1]])
+    boxes = np.array([[12, 1, 20, 5], [28, 0, 34, 9], [29.5, 0, 34, 9], [40, 0, 50, 9], [10, 0, 10.4, 9]], np.float32)
+    assert LEAST_VISIBLE == 0.25
+    np.testing.assert_allclose(warp_boxes(boxes, matrix, (20, 40)), [[20, 2, 36, 10], [0, 0, 4, 18]])
+
+
 def test_nothing_asked_for_nothing_done() -> None:
     image, things = scene(3)
-    picture, shown = augment_things(image, things, PHOTO_HW, NO_AUGMENTATION, np.random.default_rng(0), FILL)
+    picture, shown, _ = augment_things(image, things, PHOTO_HW, NO_AUGMENTATION, np.random.default_rng(0), FILL)
     assert np.array_equal(picture, image)
     assert shown.cropped == things.cropped
     assert np.array_equal(shown.boxes, things.boxes)
     assert shown.crowd is not None
     assert not shown.crowd.any()
     half = (PHOTO_HW[0] // 2, PHOTO_HW[1] // 2)
-    picture, shown = augment_things(image, things, half, NO_AUGMENTATION, np.random.default_rng(0), FILL)
+    picture, shown, _ = augment_things(image, things, half, NO_AUGMENTATION, np.random.default_rng(0), FILL)
     assert np.array_equal(picture, resize_image(image, half))  # averaged, not picked
     assert np.abs(shown.boxes - things.boxes / 2).max() <= 0.5
 
@@ -128,7 +150,7 @@ def test_what_is_hardly_seen_is_crowd(masks: bool, moved: int, crowd: bool | Non
 def test_crowds_and_difficult_ones_stay_what_they_are() -> None:
     mask = CroppedMask.of(np.ones((20, 20), bool), 10, 30)
     things = Instances.make(PHOTO_HW, [mask.box] * 2, [1, 1], None, [mask] * 2, [True, False], [False, True])
-    _, shown = augment_things(
+    _, shown, _ = augment_things(
         np.zeros((*PHOTO_HW, 3), np.uint8), things, PHOTO_HW, NO_AUGMENTATION, np.random.default_rng(0), FILL
     )
     assert shown.crowd is not None
@@ -149,7 +171,7 @@ def test_outside_is_the_mean_colour_and_no_mirror_image() -> None:
 def test_a_photo_without_objects() -> None:
     none = Instances.make(PHOTO_HW)
     image = np.zeros((*PHOTO_HW, 3), np.uint8)
-    _, shown = augment_things(image, none, (64, 64), MOVES, np.random.default_rng(0), FILL)
+    _, shown, _ = augment_things(image, none, (64, 64), MOVES, np.random.default_rng(0), FILL)
     assert len(shown) == 0
 
 
@@ -174,7 +196,9 @@ def test_each_move_is_made(how: dict[str, float], wanted: list[Callable[[np.ndar
     moves = replace(NO_AUGMENTATION, **how)
     seen = set()
     for seed in range(12):
-        picture, _ = augment_things(image, Instances.make((32, 32)), (32, 32), moves, np.random.default_rng(seed), FILL)
+        picture, _, _ = augment_things(
+            image, Instances.make((32, 32)), (32, 32), moves, np.random.default_rng(seed), FILL
+        )
         seen |= {index for index, make in enumerate(wanted) if np.array_equal(picture, make(image))}
         assert any(np.array_equal(picture, make(image)) for make in wanted)
     assert len(seen) == len(wanted)

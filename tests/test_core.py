@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from imago.core.card import FORMAT, ModelCard
 from imago.core.errors import DataError, ImagoError, ModelError
 from imago.core.labels import IGNORE, Labels, binary_labels, coco_labels, coco_numbered_labels, default_colours
+from imago.core.proposal_options import ProposalOptions
 from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule, resize_image
 
 RULES: tuple[SizeRule, ...] = ("squash", "letterbox", "area", "pad")
@@ -258,6 +259,8 @@ def a_card(**changes: object) -> ModelCard:
 def test_card_comes_back_from_json() -> None:
     card = a_card(stretch=True, output="logit", note="n", recipe="imago train x", precision="float16")
     assert ModelCard.from_json(card.to_json()) == card
+    judge = a_card(task="boxes", proposals=ProposalOptions(mode="quality", count=7), crop_padding=16)
+    assert ModelCard.from_json(judge.to_json()) == judge
 
 
 @pytest.mark.parametrize(
@@ -265,6 +268,8 @@ def test_card_comes_back_from_json() -> None:
     [
         ({"task": "panoptic"}, "task 'panoptic' is not known"),
         ({"labels": Labels(("a", "b", "c"))}, "binary model has two labels; got 3"),
+        ({"proposals": ProposalOptions()}, "proposals are for finding objects; its task is 'binary'"),
+        ({"task": "boxes", "crop_padding": 3}, r"crops \(padding 3\) need proposals to be cut at"),
     ],
 )
 def test_card_refuses(changes: dict, words: str) -> None:

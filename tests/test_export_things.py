@@ -15,7 +15,9 @@ from imago.core.card import ModelCard
 from imago.core.choice import ObjectChoice
 from imago.core.errors import ModelError
 from imago.core.labels import Labels
+from imago.core.proposal_options import ProposalOptions
 from imago.core.spec import InputSpec
+from imago.data.proposals import KeptProposals
 from imago.export.compare_things import differences
 from imago.export.things import export_things
 from imago.files.images import read_image
@@ -25,6 +27,7 @@ from imago.models import checkpoint
 from imago.models.thing_base import ThingNet
 from imago.models.things import build_things
 
+SEARCH = ProposalOptions(side=150, count=300)
 LABELS = Labels(("background", "disc", "box"))
 
 
@@ -33,7 +36,9 @@ def stirred_net(name: str, **options: Any) -> ThingNet:
     torch.manual_seed(0)
     net = build_things(name, **options)
     for key, tensor in net.state_dict().items():
-        if key.endswith(("cls_logits.weight", "cls_score.weight", "bbox_pred.weight")):
+        if key.endswith(
+            ("cls_logits.weight", "cls_score.weight", "bbox_pred.weight", "class_score.weight", "box_deltas.weight")
+        ):
             tensor.normal_(0, 0.5 / tensor[0].numel() ** 0.5)
     return net.eval()
 
@@ -112,6 +117,55 @@ def test_a_comparison_of_nothing_is_said(tmp_path: Path) -> None:
     report = export_things(net, card, tmp_path / "net.onnx", samples=[draw_scene(1)[0]])
     assert report.finds == 0
     assert report.remark.startswith("Nothing was found in them, so no boxes or scores were compared.")
+
+
+@pytest.fixture(scope="module")
+def fast_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Fast R-CNN as a checkpoint and as an exported file."""
+    folder = tmp_path_factory.mktemp("fast")
+    options = {"classes": 3, "encoder": "vgg16_bn", "width": 4, "fc_width": 32, "score": 0.2}
+    spec = InputSpec(rule="area", size_hw=(128, 128))
+    card = ModelCard("fast", "fastrcnn", options, "boxes", LABELS, spec, proposals=SEARCH)
+    net = stirred_net("fastrcnn", **options)
+    checkpoint.save(net, card, folder / "net.safetensors")
+    report = export_things(net, card, folder / "net.onnx", samples=[draw_scene(seed, (90, 150))[0] for seed in (1, 2)])
+    assert report.largest_difference < 1e-3
+    return folder / "net.safetensors", folder / "net.onnx"
+
+
+@pytest.mark.slow
+def test_proposals_are_judged_as_in_torch(fast_files: tuple[Path, Path], tmp_path: Path) -> None:
+    mine, other = ObjectEngine(fast_files[1]), TorchObjectEngine(fast_files[0], device="cpu")
+    assert mine.card.proposals == SEARCH
+    kept = KeptProposals(tmp_path)  # the order of selective search has a random factor
+    for size_hw in ((64, 64), (90, 150), (300, 130)):
+        image = draw_scene(5, size_hw)[0]
+        found, expected = (find_objects(engine, image, score=0.25, propose=kept) for engine in (mine, other))
+        assert len(found) > 3
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=5e-3)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
+        assert np.array_equal(found.classes, expected.classes)
+    for count in (1, 2, 0):
+        few = np.array([[10, 10, 70, 60], [3, 4, 30, 40]], np.float32)[:count]
+        found, expected = (
+            find_objects(engine, draw_scene(5, (96, 96))[0], score=0.0, propose=lambda image, options, few=few: few)
+            for engine in (mine, other)
+        )
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=5e-3)
+        assert len(found) <= 2 * count
+
+
+def test_cards_that_say_otherwise_of_proposals(tmp_path: Path) -> None:
+    image = draw_scene(1)[0]
+    for name, proposals, words in (
+        ("fastrcnn", None, "the net judges proposals, but its card says None"),
+        ("fasterrcnn", SEARCH, "the net takes no proposals, but its card says ProposalOptions"),
+    ):
+        net = stirred_net(name, classes=3, encoder="vgg16_bn", width=4, fc_width=32)
+        spec = InputSpec(rule="area", size_hw=(64, 64))
+        card = ModelCard("boxes", name, {}, "boxes", LABELS, spec, proposals=proposals)
+        with pytest.raises(ModelError, match=words):
+            export_things(net, card, tmp_path / "a.onnx", samples=[image])
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def drawn_for(sample: ThingSample, *_: object) -> np.ndarray:
 @pytest.fixture(autouse=True, scope="module")
 def drawn_proposals():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("imago.training.rcnn_regions.cached_proposals", drawn_for)
+        patch.setattr("imago.training.rcnn_regions.proposals_of", drawn_for)
         yield
 
 

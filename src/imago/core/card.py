@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from imago.core.errors import ModelError
 from imago.core.labels import Labels
+from imago.core.proposal_options import ProposalOptions
 from imago.core.separation import Separation
 from imago.core.spec import InputSpec
 
@@ -39,6 +40,9 @@ class ModelCard:
     )
     separation: Separation | None = None  # with ``objects``: how they are made; None: as Separation() says
     specks: float = 0.0  # binary: separate parts below this share of the largest one are left out
+    proposals: ProposalOptions | None = None  # boxes, instances: the net judges proposals of selective search
+    crop_padding: int | None = None  # it is shown each proposal by itself, warped to ``input``'s size with so many
+    # pixels of what lies around it; None: it is shown the image
     scores: dict[str, float] = field(default_factory=dict)  # "people/iou": 0.94 and the like
     data: tuple[str, ...] = ()  # what it was trained on, with licences
     licence: str = "unknown"
@@ -60,7 +64,10 @@ class ModelCard:
             )
         if not 0 <= self.specks < 1 or (self.specks and self.task != "binary"):
             raise ModelError(f"model {self.name!r}: specks is a share below 1, of a binary model; got {self.specks}")
-
+        if self.proposals is not None and self.task not in THING_TASKS:
+            raise ModelError(f"model {self.name!r}: proposals are for finding objects; its task is {self.task!r}")
+        if self.crop_padding is not None and self.proposals is None:
+            raise ModelError(f"model {self.name!r}: crops (padding {self.crop_padding}) need proposals to be cut at")
         if self.separation is not None and not self.objects:
             raise ModelError(f"model {self.name!r}: separation is how objects are made, and the model makes none")
 
@@ -96,6 +103,8 @@ class ModelCard:
                 "specks": self.specks,
                 "objects": self.objects,
                 "separation": None if self.separation is None else asdict(self.separation),
+                "proposals": None if self.proposals is None else asdict(self.proposals),
+                "crop_padding": self.crop_padding,
                 "scores": self.scores,
                 "data": list(self.data),
                 "licence": self.licence,
@@ -129,6 +138,8 @@ class ModelCard:
                 specks=float(values.get("specks", 0.0)),
                 objects=bool(values.get("objects", False)),
                 separation=None if values.get("separation") is None else Separation(**values["separation"]),
+                proposals=None if values.get("proposals") is None else ProposalOptions(**values["proposals"]),
+                crop_padding=values.get("crop_padding"),
                 scores={str(k): float(v) for k, v in values.get("scores", {}).items()},
                 data=tuple(values.get("data", ())),
                 licence=values.get("licence", "unknown"),

@@ -11,6 +11,7 @@ of the object in it; no elastic pull, no other background, no second subject.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,7 +26,13 @@ from imago.data.window import window_size
 LEAST_VISIBLE = 0.25  # of an object's pixels; with less it is neither object nor background
 LEAST_SIDE_PX = 1.0  # smaller ones cannot be seen
 
-Picture = tuple[np.ndarray, Instances]
+
+class Picture(NamedTuple):
+    """One training picture."""
+
+    image: np.ndarray  # uint8 (h, w, C)
+    things: Instances  # in pixels of the frame
+    matrix: np.ndarray  # float64 (3, 3), from the photo to the frame: for what else lies on the photo, see warp_boxes
 
 
 def augment_things(
@@ -37,14 +44,15 @@ def augment_things(
     fill: tuple[int, ...],
     own_scale: bool = False,
 ) -> Picture:
-    """One training picture: image uint8 (h, w, C), and its objects in pixels of the frame.
+    """A picture of the frame's size.
 
     ``image`` is uint8 (H, W, C); ``fill``: the colour outside of the photo, C values. ``own_scale``: windows show the
     photo's own pixels (rule "pad"). Objects of which less than ``LEAST_VISIBLE`` is seen are crowd in the answer.
     """
     matrix = draw_matrix(things, frame_hw, how, rng, own_scale)
     picture = warp_image(image, matrix, frame_hw, fill)
-    return np.ascontiguousarray(photograph(picture, how, rng)), warp_things(things, matrix, frame_hw)
+    shown = np.ascontiguousarray(photograph(picture, how, rng))
+    return Picture(shown, warp_things(things, matrix, frame_hw), matrix)
 
 
 def draw_matrix(
@@ -173,6 +181,15 @@ def warp_things(things: Instances, matrix: np.ndarray, frame_hw: tuple[int, int]
         crowd[stays],
         None if things.difficult is None else things.difficult[stays],
     )
+
+
+def warp_boxes(boxes: np.ndarray, matrix: np.ndarray, frame_hw: tuple[int, int]) -> np.ndarray:
+    """float32 (K, 4) on the photo, proposals say -> (k, 4) in the frame, cut to it as the objects are. Those of which
+    less than ``LEAST_VISIBLE`` is seen, or nothing worth a pixel, go."""
+    whole = _warped_boxes(boxes, matrix)
+    seen = clip(whole, frame_hw)
+    stays = (area(seen) >= LEAST_VISIBLE * area(whole)) & ((seen[:, 2:] - seen[:, :2]) >= LEAST_SIDE_PX).all(axis=1)
+    return seen[stays]
 
 
 def _warped_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -27,46 +27,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from imago.core import boxes as boxes_
-from imago.core.setting import setting
+from imago.core.proposal_options import ProposalOptions
 from imago.core.spec import resize_image
 from imago.data.array_cache import key_of, load_or_make
-from imago.data.things import ThingSample
-from imago.files.images import read_image
 
-VERSION = "1"  # of this file's way; raised when its boxes change, so that cached ones are made again
-
-
-@dataclass(frozen=True)
-class ProposalOptions:
-    """How selective search is done."""
-
-    mode: Literal["fast", "quality"] = setting("fast", "fast: 4 ways to join regions; quality: 24, six times as slow.")
-    count: int = setting(2000, "Most boxes an image.")
-    side: int = setting(500, "Working size: pixels of the longer side.")
-    scale: int = setting(100, "Scale of the first regions (k of Felzenszwalb and Huttenlocher); larger: fewer boxes.")
-    smallest: int = setting(20, "Least first region, pixels of the working size.")
-    blur: float = setting(0.8, "Spread of the blur before the first regions, pixels of the working size.")
-    same: float = setting(0.9, "Overlap (IoU) past which a box is left out beside an earlier one; 1: none is.")
-    least: int = setting(0, "Boxes with a side below this are left out, pixels of the image.")
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("fast", "quality"):
-            raise ValueError(f"mode of selective search is fast or quality; got {self.mode!r}")
-        for name in ("count", "scale", "smallest"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
-        if self.side < 16:
-            raise ValueError(f"side must be 16 pixels or more; got {self.side}")
-        if self.least < 0 or self.blur <= 0:
-            raise ValueError(f"least must not be negative and blur be above 0; got {self.least} and {self.blur}")
-        if not 0 < self.same <= 1:
-            raise ValueError(f"same is an overlap above 0, at most 1; got {self.same}")
+VERSION = "2"  # of this file's way; raised when its boxes change, so that cached ones are made again
 
 
 def propose(image: np.ndarray, options: ProposalOptions | None = None) -> np.ndarray:
@@ -123,14 +93,16 @@ def _normalised_rgb(image: np.ndarray) -> np.ndarray:
     return np.concatenate([shares, whole / 3], axis=2).round().astype(np.uint8)
 
 
-def cached_proposals(sample: ThingSample, options: ProposalOptions, folder: Path) -> np.ndarray:
-    """``propose`` of a sample's photo, kept in ``folder`` under a key of the photo file's content and the options."""
-    content = sample.image_path.read_bytes()
-    path = folder / f"{key_of(VERSION, content, asdict(options))}.npz"
-    # From the bytes that the key was made of, so that a file that changes meanwhile cannot get a wrong key.
-    return load_or_make(
-        path, ("boxes",), lambda: {"boxes": propose(read_image(content, name=str(sample.image_path)).pixels, options)}
-    )["boxes"]
+@dataclass(frozen=True)
+class KeptProposals:
+    """``propose``, which keeps what it found in a folder, under a key of the image's pixels and the options."""
+
+    folder: Path
+
+    def __call__(self, image: np.ndarray, options: ProposalOptions) -> np.ndarray:
+        key = key_of(VERSION, str(image.shape), image.tobytes(), asdict(options))
+        path = self.folder / f"{key}.npz"
+        return load_or_make(path, ("boxes",), lambda: {"boxes": propose(image, options)})["boxes"]
 
 
 def recall(truth: Sequence[np.ndarray], proposals: Sequence[np.ndarray], iou: float = 0.5) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from imago.core.boxes import iou_matrix
-from imago.inference.things import FindsObjects, FrameObjects
+from imago.inference.things import FindsObjects, FrameObjects, prepare
 
 # Largest difference to torch, of a score, and of a box's corner as ``corner_scale`` counts it.
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2}
@@ -34,15 +34,15 @@ def compare_things(
     ``module`` gives boxes, scores, classes (and masks) of float32 (1, C, h, w), ``engine`` is the file. ``least``: the
     score from which on finds count; ``most`` and ``iou``: the net's thresholds.
     """
-    spec = engine.card.input
-    frames = [spec.fit(image)[0][None] for image in samples]
-    if not spec.fixed_size:
-        frames.append(np.ascontiguousarray(frames[0].swapaxes(2, 3)))
+    images = list(samples)
+    if not engine.card.input.fixed_size:
+        images.append(np.ascontiguousarray(images[0].swapaxes(0, 1)))
     parts = []
-    for frame in frames:
+    for image in images:
+        given, _ = prepare(engine.card, image)
         with torch.inference_mode():
-            expected = FrameObjects(*(tensor.numpy() for tensor in module(torch.from_numpy(frame))))
-        parts.append(differences(expected, engine.run(frame), least, most, iou, precision))
+            expected = FrameObjects(*(tensor.numpy() for tensor in module(*map(torch.from_numpy, given))))
+        parts.append(differences(expected, engine.run(*given), least, most, iou, precision))
     return np.concatenate(parts)
 
 

@@ -31,12 +31,14 @@ def traced(
     outputs: Sequence[str],
     *,
     free_count: bool = True,
+    more: Mapping[str, tuple[torch.Tensor, dict[int, object]]] | None = None,
     translations: Translations | None = None,
 ) -> onnx.ModelProto:
     """``module`` in ``eval()`` mode, which takes one tensor float32 (N, C, h, w), as a graph with the input ``image``.
 
     h and w are free multiples where the card's size rule is "area" or "pad"; N is free, or 1 without ``free_count``.
-    ``translations``: of operations that torch's exporter does not know. Raises ModelError where torch cannot do it.
+    ``more``: further inputs by name, an example of each and its free axes. ``translations``: of operations that torch's
+    exporter does not know. Raises ModelError where torch cannot do it.
     """
     spec = card.input
     shape: dict[int, object] = {0: torch.export.Dim("N", min=1, max=MOST_COUNT)} if free_count else {}
@@ -45,14 +47,15 @@ def traced(
             count = torch.export.Dim(name, min=1, max=MOST_STEPS)
             shape[axis] = spec.multiple * count if spec.multiple > 1 else count
     image = torch.zeros(2 if free_count else 1, spec.channels, *example_hw(spec))
+    inputs = {"image": (image, shape), **(more or {})}
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module,
-                (image,),
+                tuple(example for example, _ in inputs.values()),
                 dynamo=True,
-                dynamic_shapes={"image": shape},
-                input_names=["image"],
+                dynamic_shapes={name: free for name, (_, free) in inputs.items()},
+                input_names=list(inputs),
                 output_names=list(outputs),
                 opset_version=OPSET,
                 custom_translation_table=dict(translations or {}),

@@ -1,15 +1,17 @@
 """A net that finds objects and its card become one ``.onnx`` file, which is written only if it answers as torch does.
 
-The file has one input ``image``, float32 (1, C, h, w), prepared by ``card.input.fit``, and the outputs
+The file has an input ``image``, float32 (1, C, h, w), prepared by ``card.input.fit``; where the net judges proposals a
+second one, ``proposals``, float32 (K, 4) x1 y1 x2 y2 in pixels of the first; and the outputs
 
     boxes    float32 (K, 4)       x1 y1 x2 y2 in pixels of the input, the best score first
     scores   float32 (K,)         0..1
     classes  int64 (K,)           1 and more
     masks    float32 (K, m, m)    0..1, where the net gives masks: what lies in each box, stretched to a square
 
-Proposals, thresholds and non-maximum suppression are inside. One image a run, for the number of finds is free; h and w
-are free multiples where the card's size rule is "area" or "pad". torch's exporter (``dynamo=True``) writes it whole;
-two operations it is told how to write: ``nms_by_class``, and RoI max pooling, for which it knows another signature.
+A net's own proposals, thresholds and non-maximum suppression are inside. One image a run, for the number of finds is
+free; h and w are free multiples where the card's size rule is "area" or "pad". torch's exporter (``dynamo=True``)
+writes it whole; two operations it is told how to write: ``nms_by_class``, and RoI max pooling, for which it knows
+another signature.
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ from torch import Tensor, nn
 from imago.core.card import ModelCard
 from imago.core.errors import ModelError
 from imago.export.compare_things import SURE, TOLERANCE, compare_things
-from imago.export.graph import Translations, packed, traced
+from imago.export.graph import Translations, example_hw, packed, traced
 from imago.export.onnx import ExportReport, check, describe_sizes
 from imago.files.writing import atomic_write
 from imago.inference.things import ObjectEngine
 from imago.models import suppression  # noqa: F401  (registers the operation)
 from imago.models.thing_base import ThingNet
+from imago.models.things import thresholds_of
 
 op: Any = opset18  # its operators take plain numbers and lists too, which their types do not say
 
@@ -45,8 +48,8 @@ class One(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        found = self.net.decode(self.net(image), (image.shape[2], image.shape[3]))[0]
+    def forward(self, image: Tensor, proposals: Tensor | None = None) -> tuple[Tensor, ...]:
+        found = self.net.find(image, None if proposals is None else [proposals])[0]
         three = (found.boxes, found.scores, found.classes)
         return three if found.masks is None else (*three, found.masks)
 
@@ -70,13 +73,21 @@ def export_things(
     task = "instances" if net.has_masks else "boxes"
     if card.task != task:
         raise ModelError(f"model {card.name!r}: the net's task is {task!r}, but its card says {card.task!r}")
+    if net.wants_proposals != (card.proposals is not None):
+        raise ModelError(
+            f"model {card.name!r}: the net {'judges' if net.wants_proposals else 'takes no'} proposals, but its card "
+            f"says {card.proposals}"
+        )
     precision = "float16" if half else "float32"
     limit = TOLERANCE[precision] if tolerance is None else tolerance
-    thresholds = {"score": net.score, "iou": net.iou, "most": net.most}
-    card = card.with_(options=card.options | thresholds, precision=precision)
+    card = card.with_(options=card.options | thresholds_of(net), precision=precision)
     module = One(copy.deepcopy(net).to("cpu", torch.float32)).eval()
     outputs = ["boxes", "scores", "classes", *(["masks"] if net.has_masks else [])]
-    content = packed(traced(module, card, outputs, free_count=False, translations=translations()), card, half)
+    content = packed(
+        traced(module, card, outputs, free_count=False, more=proposals_of(card), translations=translations()),
+        card,
+        half,
+    )
     least = max(SURE[precision], net.score + limit)
     found = compare_things(
         module, ObjectEngine(content, card=card), samples, least=least, most=net.most, iou=net.iou, precision=precision
@@ -94,6 +105,15 @@ def export_things(
     return ExportReport(
         out, card, len(content), describe_sizes(card.input), len(samples), largest, mean, limit, finds=len(found)
     )
+
+
+def proposals_of(card: ModelCard) -> dict[str, tuple[Tensor, dict[int, object]]]:
+    """The graph's second input, for nets that judge proposals: an example, and that their number is free."""
+    if card.proposals is None:
+        return {}
+    height, width = example_hw(card.input)
+    example = torch.tensor([[0.0, 0.0, width, height]]).repeat(7, 1)
+    return {"proposals": (example, {0: torch.export.Dim("K", min=2, max=100_000)})}
 
 
 def translations() -> Translations:

@@ -14,6 +14,7 @@ from imago.core.errors import ModelError
 from imago.core.instances import Instances
 from imago.core.separation import Separation
 from imago.core.views import Views
+from imago.data.proposals import propose
 from imago.files.images import MAX_PIXELS, Photo, read_image
 from imago.inference.alpha import AlphaMap
 from imago.inference.crf import DenseCRF
@@ -23,7 +24,7 @@ from imago.inference.objects import choose, class_values
 from imago.inference.prediction import Prediction
 from imago.inference.separate import separate_in
 from imago.inference.specks import drop_specks
-from imago.inference.things import FindsObjects, find_objects
+from imago.inference.things import FindsObjects, Propose, find_objects
 from imago.inference.views import look
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Predictor:
         self.views = views or Views()
         self.choice = ObjectChoice()  # which objects are wanted
         self.separation = self.card.separation or Separation()  # how objects are made, if they are made
+        self.propose: Propose = propose  # how proposals are found, where the card asks for some
 
     @property
     def card(self) -> ModelCard:
@@ -103,7 +105,7 @@ class Predictor:
         if not self.finds_objects:
             raise ModelError(f"{self.card.name}: finds no single objects; its task is {self.card.task!r}")
         open_minded = Predictor(self.engine, self.max_pixels, self.crf, self.views)
-        open_minded.separation = self.separation
+        open_minded.separation, open_minded.propose = self.separation, self.propose
         open_minded.choice = ObjectChoice(score=0.0)
         found = open_minded(image).instances
         assert found is not None
@@ -120,6 +122,6 @@ class Predictor:
         classes = class_values(labels, choice.classes) if choice.classes else None
         found = find_objects(
             engine, photo.pixels, score=choice.score, iou=choice.iou or None, classes=classes,
-            most=choice.max_objects or None,
+            most=choice.max_objects or None, propose=self.propose,
         )  # fmt: skip
         return Prediction(photo, labels, instances=found)

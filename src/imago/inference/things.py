@@ -6,7 +6,7 @@ found = find_objects(engine, photo, score=0.6)  # Instances, in pixels of the ph
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,9 +17,15 @@ from imago.core.boxes import area, nms_by_class
 from imago.core.card import THING_TASKS, ModelCard
 from imago.core.errors import ModelError
 from imago.core.instances import Instances
+from imago.core.proposal_options import ProposalOptions
+from imago.core.spec import Fit
+from imago.data.proposals import propose
 from imago.inference.onnx_engine import RUNTIME_ERRORS, card_of, first_line, open_session
 from imago.inference.paste import paste
 from imago.inference.threads import free_cores
+
+# uint8 RGB (H, W, 3) -> float32 (K, 4): boxes in it where things may be; data.proposals has two.
+Propose = Callable[[np.ndarray, ProposalOptions], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,14 +38,18 @@ class FrameObjects:
     masks: np.ndarray | None = None  # float32 (K, m, m), 0..1: what lies in each box, stretched to a square
 
 
+NOTHING = FrameObjects(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+
 class FindsObjects(Protocol):
     """``ObjectEngine`` and ``TorchObjectEngine`` are two. ``run`` may be called from several threads at once."""
 
     @property
     def card(self) -> ModelCard: ...
 
-    def run(self, frame: np.ndarray) -> FrameObjects:
-        """float32 (1, C, h, w), one image prepared by ``card.input.fit``."""
+    def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> FrameObjects:
+        """``frame`` float32 (1, C, h, w): one image prepared by ``card.input.fit``. ``proposals`` float32 (K, 4) in its
+        pixels, K 1 or more, where ``card.proposals`` says that the model judges such."""
         ...
 
 
@@ -67,17 +77,23 @@ class ObjectEngine:
         self._outputs = ["boxes", "scores", "classes"] + (["masks"] if self.card.task == "instances" else [])
         given = [value.name for value in self.session.get_outputs()]
         missing = [name for name in self._outputs if name not in given]
-        if missing or len(self.session.get_inputs()) != 1:
+        self._inputs = [value.name for value in self.session.get_inputs()]
+        wanted = 1 if self.card.proposals is None else 2
+        if missing or len(self._inputs) != wanted:
             raise ModelError(
-                f"{self.name}: expected one input and the outputs {', '.join(self._outputs)} for its task "
-                f"{self.card.task!r}; it has {', '.join(given)}. Mend the card or export the model again"
+                f"{self.name}: expected {('one input', 'two inputs')[wanted - 1]} and the outputs "
+                f"{', '.join(self._outputs)} for its task {self.card.task!r}; it has {', '.join(self._inputs)} and "
+                f"{', '.join(given)}. Mend the card or export the model again"
             )
-        self._input = self.session.get_inputs()[0].name
 
-    def run(self, frame: np.ndarray) -> FrameObjects:
+    def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> FrameObjects:
         """See ``FindsObjects.run``."""
+        given = [frame] if proposals is None else [frame, proposals]
         try:
-            answer = self.session.run(self._outputs, {self._input: frame.astype(np.float32, copy=False)})
+            answer = self.session.run(
+                self._outputs,
+                {name: a.astype(np.float32, copy=False) for name, a in zip(self._inputs, given, strict=True)},
+            )
         except RUNTIME_ERRORS as error:
             raise ModelError(
                 f"{self.name}: cannot run on input of shape {frame.shape} ({first_line(error)}); "
@@ -94,6 +110,21 @@ def check_task(card: ModelCard, name: str) -> None:
         )
 
 
+def look(engine: FindsObjects, image: np.ndarray, propose: Propose = propose) -> tuple[FrameObjects, Fit]:
+    """What the model says of uint8 (H, W, C), and the way from its frame to the image."""
+    given, fit = prepare(engine.card, image, propose)
+    return NOTHING if any(not len(part) for part in given) else engine.run(*given), fit
+
+
+def prepare(card: ModelCard, image: np.ndarray, propose: Propose = propose) -> tuple[list[np.ndarray], Fit]:
+    """What ``FindsObjects.run`` is given for uint8 (H, W, C), and the way back."""
+    frame, fit = card.input.fit(image)
+    given = [frame[None]]
+    if card.proposals is not None:
+        given.append(fit.boxes_to_frame(propose(image, card.proposals)))
+    return given, fit
+
+
 def find_objects(
     engine: FindsObjects,
     image: np.ndarray,
@@ -102,15 +133,15 @@ def find_objects(
     iou: float | None = None,
     classes: Sequence[int] | None = None,
     most: int | None = 100,
+    propose: Propose = propose,
 ) -> Instances:
     """uint8 (H, W, C) -> its objects, the best score first, boxes and masks in pixels of the image.
 
     ``score``: least; ``iou``: overlap past which the weaker of two of one class goes; ``classes``: only these values of
     the card's labels; ``most``: so many at most. The model has thresholds of its own (its card's options), by which
-    fewer may come: these can only make them stricter.
+    fewer may come: these can only make them stricter. ``propose``: how proposals are found, for models that judge such.
     """
-    frame, fit = engine.card.input.fit(image)
-    found = engine.run(frame[None])
+    found, fit = look(engine, image, propose)
     boxes = fit.boxes_to_image(found.boxes)
     stays = (found.scores >= score) & (area(boxes) > 0)  # a box in the padding has no part in the image
     if classes is not None:

@@ -11,6 +11,7 @@ from imago.core.errors import ModelError
 from imago.inference.things import FrameObjects, check_task
 from imago.inference.torch_engine import choose_device
 from imago.models import checkpoint
+from imago.models.thing_base import ThingNet
 
 
 class TorchObjectEngine:
@@ -26,15 +27,24 @@ class TorchObjectEngine:
         check_task(self.card, self.name)
         self.net = net.to(self.device).eval()
 
-    def run(self, frame: np.ndarray) -> FrameObjects:
+    def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> FrameObjects:
         """See ``FindsObjects.run``."""
-        images = torch.from_numpy(np.ascontiguousarray(frame, np.float32)).to(self.device)
         try:
-            with torch.inference_mode():
-                found = self.net.decode(self.net(images), (images.shape[2], images.shape[3]))[0]
+            return run_net(self.net, self.device, frame, proposals)
         except ValueError as error:  # ThingNet.check
             raise ModelError(f"{self.name}: {error}. Prepare images with card.input.fit") from error
-        masks = None if found.masks is None else found.masks.float().cpu().numpy()
-        return FrameObjects(
-            found.boxes.float().cpu().numpy(), found.scores.float().cpu().numpy(), found.classes.cpu().numpy(), masks
-        )
+
+
+def run_net(
+    net: ThingNet, device: torch.device, frame: np.ndarray, proposals: np.ndarray | None = None,
+    autocast: torch.dtype | None = None,
+) -> FrameObjects:  # fmt: skip
+    """``FindsObjects.run`` of a net in memory. ``autocast``: what the arithmetic is rounded to; None is float32."""
+    images = torch.from_numpy(np.ascontiguousarray(frame, np.float32)).to(device)
+    boxes = None if proposals is None else [torch.from_numpy(np.ascontiguousarray(proposals, np.float32)).to(device)]
+    with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
+        found = net.find(images, boxes)[0]
+    masks = None if found.masks is None else found.masks.float().cpu().numpy()
+    return FrameObjects(
+        found.boxes.float().cpu().numpy(), found.scores.float().cpu().numpy(), found.classes.cpu().numpy(), masks
+    )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -191,9 +190,7 @@ def on_vgg(
     head = VGGHead(features.channels, fc_width)
     rpn = ProposalNetwork(features.channels, [sizes], Budget(12_000, 2000), Budget(6000, proposals))
     if pretrained:
-        published: Any = vgg.load_imagenet(features.stages)
-        for own, conv in ((head.fc6, published.pre_logits.fc1), (head.fc7, published.pre_logits.fc2)):
-            own.load_state_dict({"weight": conv.weight.detach().flatten(1), "bias": conv.bias.detach()})
+        vgg.load_imagenet_head(vgg.load_imagenet(features.stages), head.fc6, head.fc7)
     return FasterRCNN(classes, in_channels, features, rpn, head, fc_width, samples)
 
 

@@ -20,16 +20,15 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, roi_pool
+from torchvision.ops import box_iou, clip_boxes_to_image, roi_pool
 
 from imago.models import vgg
 from imago.models.box_deltas import deltas_between, moved_by
 from imago.models.encoders import Encoder
+from imago.models.suppression import nms_by_class
 from imago.models.thing_base import Found, ThingNet, ThingTarget
 
 RoiSample = tuple[Tensor, Tensor, Tensor]  # boxes (R, 4), classes (R,), deltas (R, 4); the deltas of background are 0
@@ -68,6 +67,8 @@ class EncoderMap(nn.Module):
 
 class FastRCNN(ThingNet):
     """``body`` gives the map and knows its ``stride`` and ``channels``. ``fc_width`` is 4096 in the paper."""
+
+    wants_proposals = True
 
     def __init__(
         self, body: VggMap | EncoderMap, classes: int, in_channels: int, fc_width: int = 4096, pool: int = 7,
@@ -171,12 +172,17 @@ class FastRCNN(ThingNet):
         self.delta_mean.copy_(deltas.mean(dim=0))
         self.delta_std.copy_(deltas.std(dim=0).clamp(min=1e-3))  # equal ones must not be divided by 0
 
+    def find(self, images: Tensor, proposals: list[Tensor] | None = None) -> list[Found]:
+        if proposals is None:
+            raise ValueError("Fast R-CNN finds no proposals itself; give float (K, 4) boxes for each image")
+        return self.decode(self(images, proposals), proposals, (images.shape[2], images.shape[3]))
+
     @torch.no_grad()
     def decode(  # type: ignore[override]
         self, outputs: tuple[Tensor, ...], proposals: list[Tensor], frame_hw: tuple[int, int]
     ) -> list[Found]:
         """Each proposal may be found as several classes, with a box of its own for each, as in the paper."""
-        counts = [len(boxes) for boxes in proposals]
+        counts = [boxes.shape[0] for boxes in proposals]  # not len(), which export takes for a constant
         scores = torch.softmax(outputs[0].float(), dim=1)[:, 1:].split(counts)
         deltas = (outputs[1].float() * self.delta_std + self.delta_mean).split(counts)
         return [self._found(*one, frame_hw) for one in zip(scores, deltas, proposals, strict=True)]
@@ -184,10 +190,10 @@ class FastRCNN(ThingNet):
     def _found(self, scores: Tensor, deltas: Tensor, proposals: Tensor, frame_hw: tuple[int, int]) -> Found:
         boxes = clip_boxes_to_image(moved_by(proposals[:, None], deltas), frame_hw)  # (K, classes - 1, 4)
         real = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
-        row, column = torch.nonzero((scores >= self.score) & real, as_tuple=True)
-        boxes, found, classes = boxes[row, column], scores[row, column], column + 1
-        kept = batched_nms(boxes, found, classes, self.iou)[: self.most]
-        return Found(boxes[kept], found[kept], classes[kept])
+        row, column = torch.where((scores >= self.score) & real)
+        boxes, found = boxes[row, column], scores[row, column]
+        kept = nms_by_class(boxes, found, column, self.iou, self.classes - 1)[: self.most]
+        return Found(boxes[kept], found[kept], column[kept] + 1)
 
 
 def share_within(boxes: Tensor, regions: Tensor) -> Tensor:
@@ -212,10 +218,7 @@ def vgg_fast_rcnn(
     body = VggMap(in_channels, width, norm)
     net = FastRCNN(body, classes, in_channels, fc_width, dropout=dropout)
     if pretrained:
-        published: Any = vgg.load_imagenet(body.stages)
-        for own, other in ((net.fc6, published.pre_logits.fc1), (net.fc7, published.pre_logits.fc2)):
-            own.weight.data.copy_(other.weight.flatten(1))  # timm has them as convolutions of 7 x 7 and 1 x 1
-            own.bias.data.copy_(other.bias)
+        vgg.load_imagenet_head(vgg.load_imagenet(body.stages), net.fc6, net.fc7)
     return net
 
 

@@ -7,6 +7,9 @@ A net that is a ``ThingNet`` gives
 - ``decode(outputs, frame_hw)``: ``Found`` for each image, in network pixels, after thresholds and non-maximum
   suppression; ``frame_hw`` is the size of the images that ``forward`` saw.
 
+``find`` is the last two in one. A net that ``wants_proposals`` does not look for places by itself: all its calls take a
+list of boxes more, float32 (K, 4) for each image (see fastrcnn.py and rcnn.py).
+
 Classes are those of ``Labels``: 0 is the background, objects are 1 .. ``classes - 1``. Thresholds are attributes of the
 net (``score``, ``iou``, ``most``), so that export can write them into the graph. A net's images come normalised by its
 ``InputSpec`` (ImageNet's mean and spread where it says nothing else); a published net that wants another scale (YOLO:
@@ -47,6 +50,7 @@ class ThingNet(nn.Module):
     multiple: int = 1  # sides of the input must be multiples of this
     least: int = 1  # and at least this, pixels
     has_masks: bool = False
+    wants_proposals: bool = False  # of selective search
 
     def __init__(self, classes: int, in_channels: int) -> None:
         super().__init__()
@@ -68,6 +72,10 @@ class ThingNet(nn.Module):
 
     def decode(self, outputs: tuple[Tensor, ...], frame_hw: tuple[int, int]) -> list[Found]:
         raise NotImplementedError
+
+    def find(self, images: Tensor, proposals: list[Tensor] | None = None) -> list[Found]:
+        """What is in ``images``; ``proposals``, in network pixels, for nets that want them."""
+        return self.decode(self(images), (images.shape[2], images.shape[3]))
 
     def check(self, images: Tensor) -> None:
         """Raises ValueError where the net cannot take ``images``. Export passes by: its sizes are symbols."""

@@ -16,6 +16,46 @@ Pairs = Sequence[Sequence[float]]  # anchors: width and height in network pixels
 THRESHOLDS = ("score", "iou", "most")  # attributes of every net; see thing_base
 
 
+def _check_published(pretrained: bool, in_channels: int, width: int, fc_width: int) -> None:
+    if pretrained and (in_channels, width, fc_width) != (3, 64, 4096):
+        raise ValueError(
+            "published VGG-16 weights are for 3 channels, width 64 and fc_width 4096; got "
+            f"{in_channels}, {width} and {fc_width}"
+        )
+
+
+def _fastrcnn(
+    classes: int = 2,
+    in_channels: int = 3,
+    encoder: str = "vgg16",
+    pretrained: bool = False,
+    width: int = 64,
+    fc_width: int = 0,
+    output_stride: int = 16,
+    dropout: float = 0.5,
+    rois: int = 64,
+    negative_from: float = 0.1,
+) -> ThingNet:
+    """``encoder`` vgg16 (the paper's) or vgg16_bn: ``width`` counts; else any, ending at ``output_stride``.
+    ``fc_width`` 0: 4096 with VGG-16, else 1024. ``rois``: proposals an image and training step; ``negative_from``:
+    least overlap of a negative, 0 where classes are learned from scratch on few photos."""
+    from imago.models import fastrcnn as forms
+    from imago.models.encoders import build_encoder
+
+    if not 0 <= negative_from < 0.5 or rois < 1:
+        raise ValueError(f"negative_from lies from 0 up to 0.5, rois is 1 or more; got {negative_from} and {rois}")
+    if encoder in ("vgg16", "vgg16_bn"):
+        _check_published(pretrained, in_channels, width, fc_width or 4096)
+        net = forms.vgg_fast_rcnn(
+            classes, in_channels, pretrained, width, fc_width or 4096, encoder == "vgg16_bn", dropout
+        )
+    else:
+        maps = build_encoder(encoder, in_channels, pretrained, output_stride)
+        net = forms.encoder_fast_rcnn(maps, classes, in_channels, fc_width or 1024, dropout)
+    net.rois, net.negative_from = rois, negative_from
+    return net
+
+
 def _fasterrcnn(
     classes: int = 2,
     in_channels: int = 3,
@@ -38,6 +78,7 @@ def _fasterrcnn(
     if encoder in ("vgg16", "vgg16_bn"):
         if frozen_norms:
             raise ValueError("frozen_norms is for encoders with a pyramid; leave it out with VGG-16")
+        _check_published(pretrained, in_channels, width or 64, fc_width or 4096)
         net = forms.on_vgg(
             classes, in_channels, width or 64, encoder == "vgg16_bn", fc_width or 4096, sizes or (128, 256, 512),
             proposals or 300, samples or 128, pretrained,
@@ -150,6 +191,7 @@ def _yolov3_tiny(
 
 
 THING_BUILDERS: dict[str, ThingBuilder] = {
+    "fastrcnn": _fastrcnn,
     "fasterrcnn": _fasterrcnn,
     "maskrcnn": _maskrcnn,
     "yolov1": _yolov1,
@@ -160,6 +202,11 @@ THING_BUILDERS: dict[str, ThingBuilder] = {
     "yolov3_tiny": _yolov3_tiny,
     "yolov3_spp": _yolov3_form(spp=True),
 }
+
+
+def thresholds_of(net: ThingNet) -> dict[str, Any]:
+    """As options, which a model's card keeps."""
+    return {name: getattr(net, name) for name in THRESHOLDS}
 
 
 def build_things(architecture: str, **options: Any) -> ThingNet:

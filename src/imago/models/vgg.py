@@ -55,3 +55,10 @@ def load_imagenet(stages: nn.ModuleList) -> nn.Module:
     for own, other in zip(mine, theirs, strict=True):
         own.load_state_dict(other.state_dict())
     return published
+
+
+def load_imagenet_head(published: Any, fc6: nn.Linear, fc7: nn.Linear) -> None:
+    """Fill the layers behind a 7 x 7 map of 512 channels with those of ``published``, which ``load_imagenet`` gave;
+    timm has them as convolutions of 7 x 7 and 1 x 1."""
+    for own, other in ((fc6, published.pre_logits.fc1), (fc7, published.pre_logits.fc2)):
+        own.load_state_dict({"weight": other.weight.detach().flatten(1), "bias": other.bias.detach()})

@@ -17,6 +17,7 @@ from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
 from imago.data.augmentation import Augmentation
 from imago.models import BUILDERS, options_of
 from imago.models.things import THING_BUILDERS
+from imago.training.net_options import of_net
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class TrainConfig:
     )
     encoder: str = setting("", "Encoder: resnet34_slim, or any timm network that fits; empty: the architecture's own.")
     pretrained: bool = setting(False, "Start the encoder from published ImageNet weights (needs a network once).")
-    option: tuple[str, ...] = setting((), "Further options of the net, as name=value (width=32).")
+    option: tuple[str, ...] = setting(
+        (), "Further options of the net, as name=value (width=32); of its parts as proposals.count=500."
+    )
     init: str = setting(
         "",
         "Weights to start from: a .safetensors model, or published ones (.pth), matched by name, else by order and "
@@ -113,6 +116,9 @@ class TrainConfig:
     seed: int = setting(0, "Seed of everything random.")
     workers: int = setting(-1, "Processes that prepare pictures; -1: by the cores.")
     cache_gb: float = setting(4.0, "Memory for decoded photos.")
+    proposals: str = setting(
+        "", "Folder that keeps proposals of selective search; runs may share it.  [default: OUT/proposals]"
+    )
     device: str = setting("auto", "auto, cpu, cuda or mps.")
     devices: int = setting(0, "Devices on each node; 0: all there are.")
     nodes: int = setting(
@@ -199,18 +205,10 @@ class TrainConfig:
         return tuple(f"{d.name(root)}: {d.about}" if d.about else d.name(root) for d in self.data)
 
     def net_options(self) -> dict[str, Any]:
-        """``option`` and ``encoder`` as keyword arguments of the builder; values are read as JSON where they can be."""
+        """``option`` and ``encoder`` as keyword arguments of the builder. Raises ImagoError."""
         options: dict[str, Any] = {"encoder": self.encoder} if self.encoder else {}
         options |= {"pretrained": True} if self.pretrained else {}
-        for text in self.option:
-            name, equals, value = text.partition("=")
-            if not equals:
-                raise ValueError(f"--option {text!r} has no '='; write it like width=32")
-            try:
-                options[name] = json.loads(value)
-            except ValueError:
-                options[name] = value
-        return options
+        return options | of_net(self.option)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

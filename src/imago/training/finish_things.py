@@ -29,6 +29,7 @@ from imago.models import checkpoint
 from imago.training.choose_separation import choose_separation
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
+from imago.training.find_proposals import kept_proposals
 from imago.training.finish import BEST, SHOWN, best_of, conclude, named_samples, notes_of, score_folders
 from imago.training.report import whole_page, write_page
 from imago.training.sources import RunData
@@ -71,6 +72,7 @@ def finish_things(
     """A net that finds objects."""
     net, card = best_of(config, folder, checkpoint.load_things)
     predictor = Predictor(TorchObjectEngine(folder / BEST, choose_device(config.device)))
+    predictor.propose = kept_proposals(config, folder)
     scores = judge(config, folder, card, predictor.objects, data.val, history, notes_of(folder, card, data), say)
     conclude(config, folder, net, card.with_(scores=scores), say)
 

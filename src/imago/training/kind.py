@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,7 +18,6 @@ from imago.models.base import SegmentationNet
 from imago.models.thing_base import ThingNet
 from imago.models.things import THING_BUILDERS
 from imago.training.config import TrainConfig
-from imago.training.pictures import Source
 from imago.training.sources import RunData
 
 if TYPE_CHECKING:
@@ -26,6 +25,14 @@ if TYPE_CHECKING:
 
 Net = SegmentationNet | ThingNet
 Counted = Callable[[int, int], None]  # told how many are done, of how many
+Stage = Callable[[str, int, int], None]  # told of what as well
+
+
+class Share(NamedTuple):
+    """Which of several processes this is."""
+
+    rank: int
+    world: int
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,16 @@ class Kind(Protocol):
 
     def build_card(self, config: TrainConfig, net: Any, data: RunData[Any], folder: Path, root: Path) -> ModelCard: ...
 
-    def pictures(self, sources: list[Source[Any]], card: ModelCard, cache_gb: float) -> Dataset[Any]:
-        """``pictures[Key]`` is one training picture, with its truth."""
+    def prepare(
+        self, config: TrainConfig, card: ModelCard, data: RunData[Any], folder: Path, share: Share, shown: Stage
+    ) -> None:
+        """What is found once, before the training, and kept on disk; several processes each do their ``share``."""
+        ...
+
+    def pictures(
+        self, config: TrainConfig, card: ModelCard, data: RunData[Any], folder: Path, cache_gb: float
+    ) -> Dataset[Any]:
+        """``pictures[Key]`` is one training picture, with its truth. ``cache_gb``: memory for decoded photos."""
         ...
 
     def collate(self, pictures: Sequence[Any]) -> Any:

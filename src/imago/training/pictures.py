@@ -47,19 +47,20 @@ class Source(Generic[AnySample]):
     lend: bool = True  # pictures may take backgrounds and second subjects from it
 
 
-def read_label(sample: Sample) -> tuple[np.ndarray, int]:
+def read_label(sample: Sample, image: np.ndarray) -> tuple[np.ndarray, int]:
     """The label map uint8 (H, W), and its bytes."""
     label = sample.label()
     return label, label.nbytes
 
 
+Read = Callable[[Any, np.ndarray], tuple[Any, int]]
+
+
 class PhotoCache:
     """Decoded photos and what is known of them, as many as fit into ``budget_gb``. Filled before the workers are
-    forked. ``read`` gives a sample's truth (a label map, objects) and its size in bytes."""
+    forked. ``read`` gives the truth of a sample and its image (a label map, objects), and its size in bytes."""
 
-    def __init__(
-        self, sources: Sequence[Source[Any]], budget_gb: float, read: Callable[[Any], tuple[Any, int]] = read_label
-    ) -> None:
+    def __init__(self, sources: Sequence[Source[Any]], budget_gb: float, read: Read = read_label) -> None:
         self.sources = sources
         self.read = read
         self.images: dict[Path, np.ndarray] = {}  # by file: two folders of a recipe may share their photos
@@ -72,7 +73,7 @@ class PhotoCache:
                 if sample.image_path not in self.images:
                     self.images[sample.image_path] = sample.image()
                     left -= self.images[sample.image_path].nbytes
-                self.truths[s, i], size = read(sample)
+                self.truths[s, i], size = read(sample, self.images[sample.image_path])
                 left -= size
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,7 +84,8 @@ class PhotoCache:
         """Image uint8 (H, W, C) and its truth."""
         sample = self.sources[source].samples[index]
         image, truth = self.images.get(sample.image_path), self.truths.get((source, index))
-        return sample.image() if image is None else image, self.read(sample)[0] if truth is None else truth
+        image = sample.image() if image is None else image
+        return image, self.read(sample, image)[0] if truth is None else truth
 
 
 class Pictures(Dataset):

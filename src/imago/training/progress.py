@@ -54,10 +54,21 @@ class Display:
         if self.moving:
             print(f"\r\x1b[K{what} {done}/{total}", end="", file=sys.stderr, flush=True)
 
+    def stage(self, what: str, done: int, total: int) -> None:
+        """Something that may last, before or after the steps: in a file a line each tenth of it."""
+        self.count(what, done, total)
+        if self.moving and done == total:
+            self._wipe()
+        elif not self.moving and (done * 10 // total > (done - 1) * 10 // total):
+            self.say(f"{what}: {done} of {total}")
+
     def checking(self, done: int, total: int) -> None:
         self.count("checking the data", done, total)
         if done == total and self.moving:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._wipe()
+
+    def _wipe(self) -> None:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def epoch(self, row: dict[str, Any]) -> None:
         parts = [f"epoch {row['epoch']}", f"loss {row['train_loss']:.4f}"]

@@ -10,7 +10,8 @@ import numpy as np
 
 from imago.core import boxes as boxes_
 from imago.core.errors import DataError
-from imago.data.proposals import ProposalOptions, cached_proposals
+from imago.core.proposal_options import ProposalOptions
+from imago.data.proposals import KeptProposals
 from imago.data.things import ThingSample
 from imago.training.interrupt import Interrupt
 
@@ -56,6 +57,10 @@ def regions_of(sample: ThingSample, proposals: np.ndarray) -> Regions:
     return Regions(boxes, len(things), found.classes[real], boxes_.iou_matrix(boxes, things), inside >= 0.5)
 
 
+def proposals_of(sample: ThingSample, options: ProposalOptions, folder: Path) -> np.ndarray:
+    return KeptProposals(folder)(sample.image(), options)
+
+
 def collect_regions(
     samples: Sequence[ThingSample], options: ProposalOptions, folder: Path, say: Callable[[str], None],
     interrupt: Interrupt,
@@ -66,7 +71,7 @@ def collect_regions(
     found = []
     for number, sample in enumerate(samples, 1):
         interrupt.check()
-        found.append(regions_of(sample, cached_proposals(sample, options, folder)))
+        found.append(regions_of(sample, proposals_of(sample, options, folder)))
         if number % every == 0 or number == len(samples):
             say(f"proposals: {number} of {len(samples)} images")
     if not any(regions.things for regions in found):

@@ -22,8 +22,9 @@ from imago.training.device import channels_last_is_faster
 from imago.training.finish import finish
 from imago.training.finish_things import finish_separated
 from imago.training.foreign import OF_OBJECTS
-from imago.training.kind import Counted, Validation
-from imago.training.pictures import PhotoCache, Pictures, Source, class_shares, read_label
+from imago.training.kind import Counted, Share, Stage, Validation
+from imago.training.net_options import refuse_parts
+from imago.training.pictures import PhotoCache, Pictures, class_shares, read_label
 from imago.training.run import Run
 from imago.training.sources import RunData, open_sources
 from imago.training.validate import NetEngine, validate
@@ -33,6 +34,7 @@ class Semantic:
     """See ``Kind``."""
 
     def refuse(self, config: TrainConfig) -> None:
+        refuse_parts(config.option, (), config.model)
         usual = TrainConfig()
         for name, instead in OF_OBJECTS.items():
             if getattr(config, name) != getattr(usual, name):
@@ -68,8 +70,15 @@ class Semantic:
             note=config.note,
         )
 
-    def pictures(self, sources: list[Source[Sample]], card: ModelCard, cache_gb: float) -> Dataset[Any]:
-        return Pictures(PhotoCache(sources, cache_gb, read_label), card.input)
+    def prepare(
+        self, config: TrainConfig, card: ModelCard, data: RunData[Sample], folder: Path, share: Share, shown: Stage
+    ) -> None:
+        pass  # label maps are all that these nets learn from
+
+    def pictures(
+        self, config: TrainConfig, card: ModelCard, data: RunData[Sample], folder: Path, cache_gb: float
+    ) -> Dataset[Any]:
+        return Pictures(PhotoCache(data.train, cache_gb, read_label), card.input)
 
     def collate(self, pictures: Sequence[Any]) -> Any:
         return default_collate(list(pictures))
@@ -104,11 +113,8 @@ def build_net(config: TrainConfig, labels: Labels) -> SegmentationNet:
     binary = config.head == "sigmoid" or (config.head == "auto" and len(labels) == 2)
     if binary and len(labels) != 2:
         raise ImagoError(f"a sigmoid head needs two classes; the data has {len(labels)}. Group them, or use softmax")
-    try:
-        options = config.net_options()
-    except ValueError as error:
-        raise ImagoError(str(error)) from error
-    return models.build(config.model, classes=1 if binary else len(labels), in_channels=config.channels, **options)
+    classes = 1 if binary else len(labels)
+    return models.build(config.model, classes=classes, in_channels=config.channels, **config.net_options())
 
 
 def build_criterion(config: TrainConfig, data: RunData[Sample]) -> losses.Criterion:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,21 +12,34 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from imago.core.instances import Instances
+from imago.core.proposal_options import ProposalOptions
 from imago.core.spec import InputSpec
-from imago.data.augment_things import augment_things
+from imago.data.augment_things import augment_things, warp_boxes
+from imago.data.proposals import KeptProposals
 from imago.data.things import ThingSample
 from imago.models.thing_base import ThingTarget
 from imago.training.pictures import Key, PhotoCache
 
-Batch = tuple[Tensor, list[ThingTarget]]  # float32 (N, C, h, w), and one target an image
+
+class ThingPicture(NamedTuple):
+    """One training picture."""
+
+    image: Tensor  # float32 (C, h, w), prepared by the InputSpec
+    target: ThingTarget
+    proposals: Tensor | None  # float32 (K, 4), network pixels, for nets that want them
 
 
-class ThingPictures(Dataset[tuple[Tensor, ThingTarget]]):
-    """``pictures[key]``: image float32 (C, h, w) prepared by the InputSpec, and its objects.
+class Batch(NamedTuple):
+    """As many of each as there are pictures."""
 
-    ``masks``: whether the net learns from them; boxes come from them in any case. ``cache`` is filled by
-    ``read_things``.
-    """
+    images: Tensor  # float32 (N, C, h, w)
+    targets: list[ThingTarget]
+    proposals: list[Tensor] | None
+
+
+class ThingPictures(Dataset[ThingPicture]):
+    """``masks``: whether the net learns from them; boxes come from them in any case. ``cache`` is filled by
+    ``ReadThings``."""
 
     def __init__(self, cache: PhotoCache, spec: InputSpec, masks: bool) -> None:
         self.cache = cache
@@ -33,19 +47,33 @@ class ThingPictures(Dataset[tuple[Tensor, ThingTarget]]):
         self.masks = masks
         self.fill = tuple(round(255 * mean) for mean in spec.mean)  # what InputSpec pads with
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, ThingTarget]:
-        image, things = self.cache.get(key.source, key.sample)
+    def __getitem__(self, key: Key) -> ThingPicture:
+        image, (things, proposals) = self.cache.get(key.source, key.sample)
         how = self.cache.sources[key.source].augment
         own_scale = self.spec.rule == "pad"
         rng = np.random.default_rng(key.seed)
-        picture, shown = augment_things(image, things, key.frame_hw, how, rng, self.fill, own_scale)
-        return torch.from_numpy(self.spec.normalise(picture)), target_of(shown, self.masks)
+        picture = augment_things(image, things, key.frame_hw, how, rng, self.fill, own_scale)
+        moved = None
+        if proposals is not None:
+            moved = torch.from_numpy(warp_boxes(proposals, picture.matrix, key.frame_hw))
+        return ThingPicture(
+            torch.from_numpy(self.spec.normalise(picture.image)), target_of(picture.things, self.masks), moved
+        )
 
 
-def read_things(sample: ThingSample) -> tuple[Instances, int]:
-    """The photo's objects, and about how many bytes they are."""
-    things = sample.things()
-    return things, 100 * len(things) + sum(len(mask.bits) for mask in things.cropped or ())
+@dataclass(frozen=True)
+class ReadThings:
+    """What ``PhotoCache`` reads: objects, and proposals found as ``options`` say, where there are any."""
+
+    options: ProposalOptions | None
+    kept: KeptProposals
+
+    def __call__(self, sample: ThingSample, image: np.ndarray) -> tuple[tuple[Instances, np.ndarray | None], int]:
+        """Both, and about how many bytes they are."""
+        things = sample.things()
+        proposals = None if self.options is None else self.kept(image, self.options)
+        size = 100 * len(things) + sum(len(mask.bits) for mask in things.cropped or ())
+        return (things, proposals), size + (0 if proposals is None else proposals.nbytes)
 
 
 def target_of(things: Instances, masks: bool) -> ThingTarget:
@@ -61,8 +89,12 @@ def target_of(things: Instances, masks: bool) -> ThingTarget:
     )
 
 
-def collate_things(pictures: Sequence[tuple[Tensor, ThingTarget]]) -> Batch:
-    return torch.stack([image for image, _ in pictures]), [target for _, target in pictures]
+def collate_things(pictures: Sequence[ThingPicture]) -> Batch:
+    proposals = [picture.proposals for picture in pictures if picture.proposals is not None]
+    return Batch(
+        torch.stack([picture.image for picture in pictures]), [picture.target for picture in pictures],
+        proposals or None,
+    )  # fmt: skip
 
 
 def moved_to(target: ThingTarget, device: Any) -> ThingTarget:

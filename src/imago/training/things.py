@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,27 @@ from torch.utils.data import Dataset
 
 from imago.core.card import ModelCard
 from imago.core.errors import DataError, ImagoError
+from imago.core.proposal_options import ProposalOptions
 from imago.data.things import ThingSample
 from imago.evaluation.things import evaluate_things
 from imago.inference.predictor import Predictor
 from imago.inference.things import FrameObjects
+from imago.inference.things_torch import run_net
 from imago.models.thing_base import ThingNet
-from imago.models.things import build_things
+from imago.models.things import build_things, thresholds_of
 from imago.training.config import TrainConfig
-from imago.training.device import channels_last_is_faster
+from imago.training.device import channels_last_is_faster, worker_count
+from imago.training.find_proposals import find_proposals, kept_proposals
 from imago.training.finish_things import finish_things
 from imago.training.foreign import AUGMENTATION_OF_LABEL_MAPS, OF_LABEL_MAPS
-from imago.training.kind import Counted, Validation
-from imago.training.pictures import PhotoCache, Source
+from imago.training.kind import Counted, Share, Stage, Validation
+from imago.training.net_options import of_part, refuse_parts
+from imago.training.pictures import PhotoCache
 from imago.training.run import Run
 from imago.training.sources import RunData, open_thing_sources
-from imago.training.thing_pictures import Batch, ThingPictures, collate_things, moved_to, read_things
+from imago.training.thing_pictures import Batch, ReadThings, ThingPictures, collate_things, moved_to
+
+PROPOSALS = "proposals"  # part of --option: how selective search is done
 
 
 class Things:
@@ -49,11 +56,13 @@ class Things:
         return open_thing_sources(config, root, checking)
 
     def build_net(self, config: TrainConfig, data: RunData[ThingSample]) -> ThingNet:
-        try:
-            options = config.net_options()
-        except ValueError as error:
-            raise ImagoError(str(error)) from error
-        net = build_things(config.model, classes=len(data.labels), in_channels=config.channels, **options)
+        net = build_things(config.model, classes=len(data.labels), in_channels=config.channels, **config.net_options())
+        refuse_parts(config.option, (PROPOSALS,) if net.wants_proposals else (), config.model)
+        if net.wants_proposals and config.channels != 3:
+            raise ImagoError(
+                f"{config.model} judges proposals of selective search, which takes photos of 3 channels; got "
+                f"--channels {config.channels}"
+            )
         without = [str(dataset.root) for dataset in data.datasets if not dataset.has_masks]
         if net.has_masks and without:
             raise DataError(
@@ -73,32 +82,57 @@ class Things:
         return ModelCard(
             name=config.name or folder.resolve().name,
             architecture=config.model,
-            options={"classes": net.classes, "in_channels": net.in_channels, **config.net_options()},
+            options={
+                "classes": net.classes,
+                "in_channels": net.in_channels,
+                **config.net_options(),
+                **thresholds_of(net),
+            },
             task="instances" if net.has_masks else "boxes",
             labels=data.labels,
             input=config.input_spec(net.multiple),
+            proposals=of_part(config.option, PROPOSALS, ProposalOptions) if net.wants_proposals else None,
             data=config.data_lines(root),
             licence=config.licence,
             note=config.note,
         )
 
-    def pictures(self, sources: list[Source[ThingSample]], card: ModelCard, cache_gb: float) -> Dataset[Any]:
-        return ThingPictures(PhotoCache(sources, cache_gb, read_things), card.input, card.task == "instances")
+    def prepare(
+        self, config: TrainConfig, card: ModelCard, data: RunData[ThingSample], folder: Path, share: Share, shown: Stage
+    ) -> None:
+        """Proposals, for nets that want them."""
+        if card.proposals is None:
+            return
+        samples = [*(sample for source in data.train for sample in source.samples), *data.val_samples]
+        find_proposals(
+            samples[share.rank :: share.world], card.proposals, kept_proposals(config, folder),
+            worker_count(config) + 1, partial(shown, "proposals"),
+        )  # fmt: skip
+
+    def pictures(
+        self, config: TrainConfig, card: ModelCard, data: RunData[ThingSample], folder: Path, cache_gb: float
+    ) -> Dataset[Any]:
+        read = ReadThings(card.proposals, kept_proposals(config, folder))
+        return ThingPictures(PhotoCache(data.train, cache_gb, read), card.input, card.task == "instances")
 
     def collate(self, pictures: Sequence[Any]) -> Batch:
         return collate_things(pictures)
 
     def loss(self, run: Run, batch: Batch) -> Mapping[str, Tensor]:
         device = run.fabric.device
-        images = batch[0].to(device)
+        images = batch.images.to(device)
         if channels_last_is_faster(device.type):
             images = images.contiguous(memory_format=torch.channels_last)
-        return run.module.loss(images, [moved_to(target, device) for target in batch[1]])  # type: ignore[operator, no-any-return]
+        targets = [moved_to(target, device) for target in batch.targets]
+        if batch.proposals is None:
+            return run.module.loss(images, targets)  # type: ignore[operator, no-any-return]
+        return run.module.loss(images, targets, [boxes.to(device) for boxes in batch.proposals])  # type: ignore[operator, no-any-return]
 
     def look(self, run: Run, folders: Mapping[str, Sequence[ThingSample]], shown: Counted) -> Validation:
         """Average precision of masks where net and data have them, else of boxes; the mean over folders."""
         assert isinstance(run.net, ThingNet)
         predictor = Predictor(NetObjectEngine(run.net, run.card, run.fabric.device, run.autocast))
+        predictor.propose = kept_proposals(run.config, run.folder)
         total, before = sum(len(samples) for samples in folders.values()), 0
         by_folder = {}
         for name, samples in folders.items():
@@ -134,12 +168,6 @@ class NetObjectEngine:
         self.device = device
         self.autocast = autocast
 
-    def run(self, frame: np.ndarray) -> FrameObjects:
+    def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> FrameObjects:
         """See ``FindsObjects.run``."""
-        images = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)
-        with torch.inference_mode(), torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            found = self.net.decode(self.net(images), (images.shape[2], images.shape[3]))[0]
-        masks = None if found.masks is None else found.masks.float().cpu().numpy()
-        return FrameObjects(
-            found.boxes.float().cpu().numpy(), found.scores.float().cpu().numpy(), found.classes.cpu().numpy(), masks
-        )
+        return run_net(self.net, self.device, frame, proposals, self.autocast)

@@ -24,7 +24,7 @@ from imago.training.choices import CHOICES
 from imago.training.config import TrainConfig
 from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
 from imago.training.interrupt import ignore_in_worker
-from imago.training.kind import Kind, kind_of
+from imago.training.kind import Kind, Share, kind_of
 from imago.training.loop import fit
 from imago.training.optim import MovingAverage, build_optimiser
 from imago.training.pictures import BatchPlan, aspects_of, frames_of
@@ -133,21 +133,24 @@ def build(
         sources, frames_of(card.input, config.shapes, aspects), config.batch, config.epoch_photos, config.seed,
         fabric.global_rank, fabric.world_size,
     )  # fmt: skip
-    workers = worker_count(config)
-    # Decoded before the workers are forked, so that they share the photos. Nothing is needed of a run that is done.
-    pictures = kind.pictures(sources, card, 0.0 if progress.done else config.cache_gb)
-    loader: DataLoader[Any] = DataLoader(
-        pictures, batch_sampler=plan, collate_fn=kind.collate, num_workers=workers, worker_init_fn=quiet_worker,
-        pin_memory=device == "cuda", prefetch_factor=3 if workers else None,
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-    )  # fmt: skip
-    if fabric.is_global_zero:
+    if fabric.is_global_zero:  # from here on the run counts as begun, and goes on with --resume
         if resume and split_has_changed(folder, data):
             speak("the data has changed since the run began: other photos than in splits.json")
         if not goes_on:
             write_settings(folder, config, root, data)
         if choices:
             write_text(folder / CHOICES, choices)
+    if not progress.done:
+        kind.prepare(config, card, data, folder, Share(fabric.global_rank, fabric.world_size), display.stage)
+    fabric.barrier()
+    workers = worker_count(config)
+    # Decoded before the workers are forked, so that they share the photos. Nothing is needed of a run that is done.
+    pictures = kind.pictures(config, card, data, folder, 0.0 if progress.done else config.cache_gb)
+    loader: DataLoader[Any] = DataLoader(
+        pictures, batch_sampler=plan, collate_fn=kind.collate, num_workers=workers, worker_init_fn=quiet_worker,
+        pin_memory=device == "cuda", prefetch_factor=3 if workers else None,
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+    )  # fmt: skip
     photos = sum(len(s.samples) for s in sources)
     speak(
         f"{config.model}{':' + config.encoder if config.encoder else ''}, "
@@ -193,6 +196,8 @@ def write_settings(folder: Path, config: TrainConfig, root: Path, data: RunData[
     settings = {**json.loads(config.to_json()), "root": str(root.resolve()), "imago": imago.__version__}
     if config.init:
         settings["init"] = str(Path(config.init).resolve())  # the run may be resumed from another folder
+    if config.proposals:
+        settings["proposals"] = str(Path(config.proposals).resolve())
     for entry in settings["data"]:
         if entry["group"].endswith(".toml"):
             entry["group"] = str(Path(entry["group"]).resolve())

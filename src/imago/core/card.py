@@ -66,6 +66,8 @@ class ModelCard:
             raise ModelError(f"model {self.name!r}: proposals are for finding objects; its task is {self.task!r}")
         if self.crop_padding is not None and self.proposals is None:
             raise ModelError(f"model {self.name!r}: crops (padding {self.crop_padding}) need proposals to be cut at")
+        if self.crop_padding is not None and not {"iou", "most"} <= self.options.keys():
+            raise ModelError(f"model {self.name!r}: of crops the best are chosen by options iou and most; got neither")
 
     @property
     def finds_objects(self) -> bool:

@@ -1,7 +1,8 @@
 """A net that finds objects and its card become one ``.onnx`` file, which is written only if it answers as torch does.
 
 The file has an input ``image``, float32 (1, C, h, w), prepared by ``card.input.fit``; where the net judges proposals a
-second one, ``proposals``, float32 (K, 4) x1 y1 x2 y2 in pixels of the first; and the outputs
+second one, ``proposals``, float32 (K, 4) x1 y1 x2 y2 in pixels of the first (of a net that looks at crops the first has
+K of them, and boxes are in pixels of the photo); and the outputs
 
     boxes    float32 (K, 4)       x1 y1 x2 y2 in pixels of the input, the best score first
     scores   float32 (K,)         0..1
@@ -33,7 +34,7 @@ from imago.core.errors import ModelError
 from imago.export.onnx import OPSET, ExportReport, check_multiple, describe_sizes, quiet
 from imago.export.storage import store_half, strip_traces
 from imago.files.writing import atomic_write, exists
-from imago.inference.things import FrameObjects, ObjectEngine, prepare
+from imago.inference.things import FrameObjects, ObjectEngine, inputs
 from imago.models import suppression  # noqa: F401  (registers the operation)
 from imago.models.thing_base import ThingNet
 from imago.models.things import thresholds_of
@@ -90,6 +91,11 @@ def export_things(
             f"model {card.name!r}: the net {'judges' if net.wants_proposals else 'takes no'} proposals, but its card "
             f"says {card.proposals}"
         )
+    if bool(net.crop) != (card.crop_padding is not None):
+        raise ModelError(
+            f"model {card.name!r}: the net looks at {'crops' if net.crop else 'images'}, but its card says "
+            f"crop_padding {card.crop_padding}"
+        )
     card = card.with_(options=card.options | thresholds_of(net), precision=precision)
     module = One(copy.deepcopy(net).to("cpu", torch.float32)).eval()
     model = _trace(module, card)
@@ -130,6 +136,9 @@ def _trace(module: One, card: ModelCard) -> onnx.ModelProto:
     if card.proposals is not None:
         given["proposals"] = torch.tensor([[0.0, 0.0, width, height]]).repeat(7, 1)
         shapes["proposals"] = {0: torch.export.Dim("K", min=2, max=100_000)}
+    if card.crop_padding is not None:
+        given["image"] = given["image"].repeat(7, 1, 1, 1)
+        shapes["image"] = shapes["proposals"]
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -193,11 +202,13 @@ def _compare(
         images.append(np.ascontiguousarray(images[0].swapaxes(0, 1)))
     parts = []
     for image in images:
-        given, _ = prepare(card, image)
+        given = next(inputs(card, image), None)  # of crops the first batch
+        if given is None:
+            continue
         with torch.inference_mode():
             expected = FrameObjects(*(tensor.numpy() for tensor in module(*map(torch.from_numpy, given))))
         parts.append(differences(expected, engine.run(*given), least, module.net.most, PIXELS_A_SCORE[precision]))
-    return np.concatenate(parts)
+    return np.concatenate([*parts, np.zeros(0)])
 
 
 def differences(

@@ -14,6 +14,7 @@ import numpy as np
 
 from imago.core.card import ModelCard
 from imago.core.instances import Instances
+from imago.core.spec import InputSpec
 from imago.data.borders import thing_samples
 from imago.data.dataset import Sample
 from imago.data.things import ThingSample
@@ -24,6 +25,7 @@ from imago.inference.predictor import Predictor
 from imago.inference.things_torch import TorchObjectEngine
 from imago.inference.torch_engine import TorchEngine
 from imago.models import checkpoint
+from imago.models.thing_base import ThingNet
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
 from imago.training.find_proposals import kept_proposals
@@ -61,9 +63,7 @@ def finish_things(
 ) -> None:
     """A net that finds objects."""
     net, card = checkpoint.load_things(folder / BEST)
-    card = card.with_(
-        input=config.input_spec(net.multiple)
-    )  # a finished run may be finished anew with another use_size
+    card = card.with_(input=input_of(config, net))  # a finished run may be finished anew with another use_size
     checkpoint.save(net, card, folder / BEST)
     predictor = Predictor(TorchObjectEngine(folder / BEST, choose_device(config.device)))
     predictor.propose = kept_proposals(config, folder)
@@ -71,6 +71,13 @@ def finish_things(
     checkpoint.save(net, card.with_(scores=scores), folder / BEST)
     if config.export:
         say(told(export_model(folder, config.half, say)))
+
+
+def input_of(config: TrainConfig, net: ThingNet) -> InputSpec:
+    """What the finished model is fed."""
+    if net.crop:
+        return InputSpec("squash", (net.crop, net.crop), 1)
+    return config.input_spec(net.multiple)
 
 
 def judge(

@@ -48,6 +48,24 @@ def write_samples(folder: Path, count: int, size_hw: tuple[int, int] = (64, 80))
     return samples
 
 
+def write_yolo(folder: Path, count: int, names: tuple[str, ...] = LABELS.names[1:], size_hw=(64, 80)) -> Path:
+    """A data set of drawn things in YOLO's layout: every one to train on, the first two to validate on too."""
+    for part in ("images", "labels"):
+        for split in ("train", "val"):
+            (folder / part / split).mkdir(parents=True)
+    for seed in range(count):
+        image, things = draw_things(seed, size_hw)
+        centres = boxes_.to_centres(things.boxes, size_hw)
+        lines = [
+            f"{int(k) - 1} " + " ".join(f"{v:.6f}" for v in box) for k, box in zip(things.classes, centres, strict=True)
+        ]
+        for split in ("train", "val")[: 2 if seed < 2 else 1]:
+            Image.fromarray(image).save(folder / "images" / split / f"{split}{seed}.png")
+            (folder / "labels" / split / f"{split}{seed}.txt").write_text("\n".join(lines) + "\n")
+    (folder / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames: [{', '.join(names)}]\n")
+    return folder
+
+
 def draw_proposals(things: Instances, seed: int, near: int = 12, far: int = 24) -> np.ndarray:
     """float32 (K, 4): boxes about the true ones, and boxes anywhere."""
     random = np.random.default_rng(seed)

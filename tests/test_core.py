@@ -259,7 +259,8 @@ def a_card(**changes: object) -> ModelCard:
 def test_card_comes_back_from_json() -> None:
     card = a_card(stretch=True, output="logit", note="n", recipe="imago train x", precision="float16")
     assert ModelCard.from_json(card.to_json()) == card
-    judge = a_card(task="boxes", proposals=ProposalOptions(mode="quality", count=7), crop_padding=16)
+    search, chosen = ProposalOptions(mode="quality", count=7), {"iou": 0.3, "most": 100}
+    judge = a_card(task="boxes", options=chosen, proposals=search, crop_padding=16)
     assert ModelCard.from_json(judge.to_json()) == judge
 
 

@@ -70,6 +70,8 @@ class ModelCard:
             raise ModelError(f"model {self.name!r}: crops (padding {self.crop_padding}) need proposals to be cut at")
         if self.separation is not None and not self.objects:
             raise ModelError(f"model {self.name!r}: separation is how objects are made, and the model makes none")
+        if self.crop_padding is not None and not {"iou", "most"} <= self.options.keys():
+            raise ModelError(f"model {self.name!r}: of crops the best are chosen by options iou and most; got neither")
 
     @property
     def finds_objects(self) -> bool:

@@ -29,6 +29,11 @@ class Fit:
     offset_yx: tuple[int, int]  # where its upper left corner lies in the frame
     frame_hw: tuple[int, int]  # what the network sees
 
+    @classmethod
+    def none(cls, image_hw: tuple[int, int]) -> Fit:
+        """The image as it is."""
+        return cls(image_hw, image_hw, (0, 0), image_hw)
+
     def boxes_to_image(self, boxes: np.ndarray, cut: bool = True) -> np.ndarray:
         """float32 (K, 4) x1 y1 x2 y2 in the network's frame -> in pixels of the image, cut to it unless ``cut`` is
         False (a mask is stretched over the whole of its box, also where that lies in the padding)."""

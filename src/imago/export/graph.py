@@ -22,6 +22,7 @@ OPSET = 18  # what torch's exporter writes by itself; ONNX Runtime reads it from
 MOST_COUNT = 4096  # images a run
 MOST_STEPS = 16384  # multiples a side
 
+Input = tuple[torch.Tensor, dict[int, object]]  # an example, and its free axes
 Translations = Mapping[Callable[..., Any], Callable[..., Any]]  # of torch's operations to functions of onnxscript
 
 
@@ -31,13 +32,13 @@ def traced(
     outputs: Sequence[str],
     *,
     free_count: bool = True,
-    more: Mapping[str, tuple[torch.Tensor, dict[int, object]]] | None = None,
+    more: Mapping[str, Input] | None = None,
     translations: Translations | None = None,
 ) -> onnx.ModelProto:
     """``module`` in ``eval()`` mode, which takes one tensor float32 (N, C, h, w), as a graph with the input ``image``.
 
     h and w are free multiples where the card's size rule is "area" or "pad"; N is free, or 1 without ``free_count``.
-    ``more``: further inputs by name, an example of each and its free axes. ``translations``: of operations that torch's
+    ``more``: further inputs by name, or another "image". ``translations``: of operations that torch's
     exporter does not know. Raises ModelError where torch cannot do it.
     """
     spec = card.input
@@ -47,7 +48,7 @@ def traced(
             count = torch.export.Dim(name, min=1, max=MOST_STEPS)
             shape[axis] = spec.multiple * count if spec.multiple > 1 else count
     image = torch.zeros(2 if free_count else 1, spec.channels, *example_hw(spec))
-    inputs = {"image": (image, shape), **(more or {})}
+    inputs: dict[str, Input] = {"image": (image, shape), **(more or {})}
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(

@@ -1,7 +1,8 @@
 """A net that finds objects and its card become one ``.onnx`` file, which is written only if it answers as torch does.
 
 The file has an input ``image``, float32 (1, C, h, w), prepared by ``card.input.fit``; where the net judges proposals a
-second one, ``proposals``, float32 (K, 4) x1 y1 x2 y2 in pixels of the first; and the outputs
+second one, ``proposals``, float32 (K, 4) x1 y1 x2 y2 in pixels of the first (of a net that looks at crops the first has
+K of them, and boxes are in pixels of the photo); and the outputs
 
     boxes    float32 (K, 4)       x1 y1 x2 y2 in pixels of the input, the best score first
     scores   float32 (K,)         0..1
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from imago.core.card import ModelCard
 from imago.core.errors import ModelError
 from imago.export.compare_things import SURE, TOLERANCE, compare_things
-from imago.export.graph import Translations, example_hw, packed, traced
+from imago.export.graph import Input, Translations, example_hw, packed, traced
 from imago.export.onnx import ExportReport, check, describe_sizes
 from imago.files.writing import atomic_write
 from imago.inference.things import ObjectEngine
@@ -78,6 +79,11 @@ def export_things(
             f"model {card.name!r}: the net {'judges' if net.wants_proposals else 'takes no'} proposals, but its card "
             f"says {card.proposals}"
         )
+    if bool(net.crop) != (card.crop_padding is not None):
+        raise ModelError(
+            f"model {card.name!r}: the net looks at {'crops' if net.crop else 'images'}, but its card says "
+            f"crop_padding {card.crop_padding}"
+        )
     precision = "float16" if half else "float32"
     limit = TOLERANCE[precision] if tolerance is None else tolerance
     card = card.with_(options=card.options | thresholds_of(net), precision=precision)
@@ -107,13 +113,17 @@ def export_things(
     )
 
 
-def proposals_of(card: ModelCard) -> dict[str, tuple[Tensor, dict[int, object]]]:
-    """The graph's second input, for nets that judge proposals: an example, and that their number is free."""
+def proposals_of(card: ModelCard) -> dict[str, Input]:
+    """The graph's second input, for nets that judge proposals: an example, and that their number is free. Nets of crops
+    have as many images as proposals."""
     if card.proposals is None:
         return {}
     height, width = example_hw(card.input)
-    example = torch.tensor([[0.0, 0.0, width, height]]).repeat(7, 1)
-    return {"proposals": (example, {0: torch.export.Dim("K", min=2, max=100_000)})}
+    free: dict[int, object] = {0: torch.export.Dim("K", min=2, max=100_000)}
+    more: dict[str, Input] = {"proposals": (torch.tensor([[0.0, 0.0, width, height]]).repeat(7, 1), free)}
+    if card.crop_padding is not None:
+        more["image"] = (torch.zeros(7, card.input.channels, height, width), free)
+    return more
 
 
 def translations() -> Translations:

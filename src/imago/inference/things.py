@@ -6,24 +6,26 @@ found = find_objects(engine, photo, score=0.6)  # Instances, in pixels of the ph
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from imago.core.boxes import area, nms_by_class
+from imago.core.boxes import area, clip, nms_by_class
 from imago.core.card import THING_TASKS, ModelCard
 from imago.core.errors import ModelError
 from imago.core.instances import Instances
 from imago.core.proposal_options import ProposalOptions
 from imago.core.spec import Fit
+from imago.data.crops import crops_of
 from imago.data.proposals import propose
 from imago.inference.onnx_engine import RUNTIME_ERRORS, card_of, first_line, open_session
 from imago.inference.paste import paste
 from imago.inference.threads import free_cores
 
+CROPS = 64  # at a time, so that a photo's 2,000 proposals do not lie in memory as pictures
 # uint8 RGB (H, W, 3) -> float32 (K, 4): boxes in it where things may be; data.proposals has two.
 Propose = Callable[[np.ndarray, ProposalOptions], np.ndarray]
 
@@ -49,7 +51,8 @@ class FindsObjects(Protocol):
 
     def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> FrameObjects:
         """``frame`` float32 (1, C, h, w): one image prepared by ``card.input.fit``. ``proposals`` float32 (K, 4) in its
-        pixels, K 1 or more, where ``card.proposals`` says that the model judges such."""
+        pixels, K 1 or more, where ``card.proposals`` says that the model judges such. Where ``card.crop_padding`` says
+        that it looks at each by itself, ``frame`` is (K, C, h, w) crops, and all boxes are in pixels of the image."""
         ...
 
 
@@ -112,17 +115,37 @@ def check_task(card: ModelCard, name: str) -> None:
 
 def look(engine: FindsObjects, image: np.ndarray, propose: Propose = propose) -> tuple[FrameObjects, Fit]:
     """What the model says of uint8 (H, W, C), and the way from its frame to the image."""
-    given, fit = prepare(engine.card, image, propose)
-    return NOTHING if any(not len(part) for part in given) else engine.run(*given), fit
+    card, size_hw = engine.card, (image.shape[0], image.shape[1])
+    found = [engine.run(*given) for given in inputs(card, image, propose)]
+    if card.crop_padding is not None:  # boxes lie in the image already
+        return best_of_crops(found, size_hw, card.options["iou"], card.options["most"]), Fit.none(size_hw)
+    return found[0] if found else NOTHING, card.input.plan(size_hw)
 
 
-def prepare(card: ModelCard, image: np.ndarray, propose: Propose = propose) -> tuple[list[np.ndarray], Fit]:
-    """What ``FindsObjects.run`` is given for uint8 (H, W, C), and the way back."""
-    frame, fit = card.input.fit(image)
-    given = [frame[None]]
-    if card.proposals is not None:
-        given.append(fit.boxes_to_frame(propose(image, card.proposals)))
-    return given, fit
+def inputs(card: ModelCard, image: np.ndarray, propose: Propose = propose) -> Iterator[list[np.ndarray]]:
+    """What ``FindsObjects.run`` is given for uint8 (H, W, C): once, or for each ``CROPS`` proposals that are shown by
+    themselves, or never, where there are no proposals."""
+    if card.proposals is None:
+        yield [card.input.fit(image)[0][None]]
+        return
+    proposals = propose(image, card.proposals)
+    if card.crop_padding is not None:
+        for start in range(0, len(proposals), CROPS):
+            some = proposals[start : start + CROPS]
+            yield [crops_of(image, some, card.input, card.crop_padding), some]
+    elif len(proposals):
+        frame, fit = card.input.fit(image)
+        yield [frame[None], fit.boxes_to_frame(proposals)]
+
+
+def best_of_crops(found: Sequence[FrameObjects], size_hw: tuple[int, int], iou: float, most: int) -> FrameObjects:
+    """The finds of all batches of crops, cut to the image, without those that better ones of their class overlap."""
+    found = found or [NOTHING]
+    boxes = clip(np.concatenate([one.boxes for one in found]), size_hw)
+    scores, classes = (np.concatenate([getattr(one, name) for one in found]) for name in ("scores", "classes"))
+    real = np.flatnonzero(area(boxes) > 0)
+    kept = real[nms_by_class(boxes[real], scores[real], classes[real], iou)[:most]]
+    return FrameObjects(boxes[kept], scores[kept], classes[kept])
 
 
 def find_objects(

@@ -1,9 +1,15 @@
 """R-CNN (Girshick, Donahue, Darrell and Malik 2014, arXiv:1311.2524): a CNN looks at each proposal by itself.
 
-Proposals of selective search are warped to a square with some of their surroundings; a CNN makes features of each; a
-linear SVM a class scores them; the boxes are corrected by a regressor a class. It is trained in stages, which are
-imago.training.rcnn: ``loss`` and ``decode`` of other nets have no meaning here, so this is no ``ThingNet``.
-``forward(crops)``: float (N, C, S, S) -> features (N, D) that the SVMs see, and places (N, P) that the regressors see.
+Proposals of selective search are warped to a square with some of their surroundings (imago.data.crops); a CNN makes
+features of each; a linear SVM a class scores them; the boxes are corrected by a regressor a class. So its "images" are
+crops, float (N, 3, S, S), and its proposals, float32 (N, 4) in pixels of the photo, are what these were cut at:
+
+- ``describe(crops)``: features (N, D) that the SVMs see, and places (N, P) that the regressors see;
+- ``forward(crops)``: margins (N, classes - 1) of the SVMs, and box deltas (N, classes - 1, 4) of the regressors;
+- ``loss(crops, classes)``: the softmax that the CNN is fine-tuned by. SVMs and regressors are solved for afterwards, in
+  stages of their own (imago.training.rcnn);
+- ``decode(outputs, proposals)``: what scores enough, each in its corrected box. A photo's crops come in several
+  batches, so the non-maximum suppression over all of them comes last (imago.inference.things).
 
 The CNN is VGG-16 or AlexNet (fc7 of 4096, and pool5), or any encoder: features are the means of its last map, and
 places the same map averaged to 3 x 3, for a mean alone does not say where in the crop the thing lies.
@@ -11,41 +17,33 @@ Differs from the paper:
 - AlexNet is torchvision's (Krizhevsky 2014, "one weird trick"), without the first form's groups and normalisation;
 - crops are divided by ImageNet's spread too, not only freed from its mean;
 - a box is corrected before the non-maximum suppression, so that what remains is what was compared;
-- scores are the SVM's margins through a sigmoid: they lie in 0..1 and keep their order; the SVM's own border is 0.5.
+- scores are the SVM's margins through a sigmoid: they lie in 0..1 and keep their order (see training/rcnn_solve.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from imago.core import boxes as boxes_
-from imago.core.errors import ModelError
-from imago.core.instances import Instances
-from imago.core.spec import InputSpec
 from imago.models import vgg
 from imago.models.box_deltas import moved_by
 from imago.models.encoders import Encoder, build_encoder
 from imago.models.pretrained import fetching
+from imago.models.thing_base import Found, ThingNet
 
-PADDING = 16  # pixels of surroundings at each side of a crop of 227 (appendix A)
+NEVER = -10.0  # the margin of a class that is never found: a score of 0.00005
 
 
 class VggBody(nn.Module):
     """VGG-16 with fc6 and fc7, for crops of one size."""
 
-    def __init__(self, crop: int, in_channels: int = 3, width: int = 64, fc_width: int = 4096) -> None:
+    def __init__(self, crop: int, width: int = 64, fc_width: int = 4096) -> None:
         super().__init__()
         if crop < 32:
-            raise ModelError(f"VGG-16 halves its input five times; crops must be 32 pixels or more, got {crop}")
-        self.stages = vgg.vgg16_stages(in_channels, width)
+            raise ValueError(f"VGG-16 halves its input five times; crops must be 32 pixels or more, got {crop}")
+        self.stages = vgg.vgg16_stages(3, width)
         self.features, self.places = fc_width, vgg.stage_channels(width)[-1] * (crop // 32) ** 2
         self.fc6 = nn.Linear(self.places, fc_width)
         self.fc7 = nn.Linear(fc_width, fc_width)
@@ -55,10 +53,7 @@ class VggBody(nn.Module):
 
     def load_imagenet(self) -> None:
         """For crops of 224 to 255 pixels, whose pool5 is the 7 x 7 that the published fc6 wants."""
-        published: Any = vgg.load_imagenet(self.stages)
-        for own, other in ((self.fc6, published.pre_logits.fc1), (self.fc7, published.pre_logits.fc2)):
-            own.weight.data.copy_(other.weight.flatten(1))  # timm has them as convolutions of 7 x 7 and 1 x 1
-            own.bias.data.copy_(other.bias)
+        vgg.load_imagenet_head(vgg.load_imagenet(self.stages), self.fc6, self.fc7)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         x = crops
@@ -97,29 +92,57 @@ class EncoderBody(nn.Module):
         return last.mean(dim=(2, 3)), F.adaptive_avg_pool2d(last, 3).flatten(1)
 
 
-class RCNN(nn.Module):
-    """A body and what the stages put behind it. ``softmax`` is needed for fine-tuning alone."""
+class RCNN(ThingNet):
+    """A body and what the stages put behind it. ``softmax`` is needed for fine-tuning alone; ``svm`` and ``boxes`` are
+    solved for, and find nothing before. ``crop``: side of the crops, pixels."""
 
-    def __init__(self, body: VggBody | AlexBody | EncoderBody, classes: int) -> None:
-        super().__init__()
-        if classes < 2:
-            raise ValueError(f"classes counts the background and is 2 or more; got {classes}")
+    wants_proposals = True
+
+    def __init__(self, body: VggBody | AlexBody | EncoderBody, classes: int, crop: int) -> None:
+        super().__init__(classes, in_channels=3)
         self.body = body
-        self.classes = classes
+        self.crop = crop
         self.softmax = nn.Linear(body.features, classes)
         self.svm = nn.Linear(body.features, classes - 1)
         self.boxes = nn.Linear(body.places, (classes - 1) * 4)
         nn.init.normal_(self.softmax.weight, std=0.01)
-        for layer in (self.softmax, self.svm, self.boxes):
-            nn.init.zeros_(layer.bias)
-        for layer in (self.svm, self.boxes):  # these two are solved for, not learned
+        nn.init.zeros_(self.softmax.bias)
+        for layer in (self.svm, self.boxes):
             nn.init.zeros_(layer.weight)
-        self.score = 0.05  # least score of what is found
-        self.iou = 0.3  # overlap past which the weaker of two boxes of a class goes
-        self.most = 100  # objects an image
+            nn.init.zeros_(layer.bias)
+            layer.requires_grad_(False)
+        nn.init.constant_(self.svm.bias, NEVER)
+        self.iou = 0.3
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+    def check(self, images: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1:] != (3, self.crop, self.crop):
+            raise ValueError(f"crops must be (N, 3, {self.crop}, {self.crop}); got {tuple(images.shape)}")
+
+    def describe(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        self.check(crops)
         return self.body(crops)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        features, places = self.describe(crops)
+        return self.svm(features), self.boxes(places).unflatten(1, (self.classes - 1, 4))
+
+    def loss(self, crops: Tensor, classes: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """``classes``: int64 (N,), 0 is the background."""
+        return {"softmax": F.cross_entropy(self.softmax(self.describe(crops)[0]).float(), classes)}
+
+    def find(self, images: Tensor, proposals: list[Tensor] | None = None) -> list[Found]:
+        """``images``: crops of one photo; ``proposals``: a list with the boxes that they were cut at."""
+        if proposals is None or len(proposals) != 1:
+            raise ValueError("R-CNN looks at crops of one photo at a time; give a list with their float (N, 4) boxes")
+        return [self.decode(self(images), proposals[0])]
+
+    @torch.no_grad()
+    def decode(self, outputs: tuple[Tensor, ...], proposals: Tensor) -> Found:  # type: ignore[override]
+        """In the order of the crops; each may be found as several classes. Boxes may reach out of the photo."""
+        scores = torch.sigmoid(outputs[0].float())
+        moved = moved_by(proposals[:, None], outputs[1].float())  # (N, classes - 1, 4)
+        row, column = torch.where(scores >= self.score)
+        return Found(moved[row, column], scores[row, column], column + 1)
 
 
 def build_rcnn(
@@ -128,18 +151,18 @@ def build_rcnn(
 ) -> RCNN:  # fmt: skip
     """``encoder``: vgg16 (``width`` and ``fc_width`` count), alexnet (``crop`` is 227), or any of encoders.py.
 
-    Raises ModelError; WeightsUnavailable where published weights are asked for and not to be had.
+    Raises ValueError, ModelError; WeightsUnavailable where published weights are asked for and not to be had.
     """
     body: VggBody | AlexBody | EncoderBody
     if encoder == "vgg16":
-        body = VggBody(crop, width=width, fc_width=fc_width)
+        if pretrained and crop // 32 != 7:
+            raise ValueError(f"published VGG-16 weights want crops of 224 to 255 pixels; got {crop}")
+        body = VggBody(crop, width, fc_width)
         if pretrained:
-            if (crop // 32, width, fc_width) != (7, 64, 4096):
-                raise ModelError("published VGG-16 weights need crop=227 (224 to 255), width=64 and fc_width=4096")
             body.load_imagenet()
     elif encoder == "alexnet":
         if crop != 227:
-            raise ModelError(f"alexnet takes crops of 227 pixels; got {crop}")
+            raise ValueError(f"alexnet takes crops of 227 pixels; got {crop}")
         if pretrained:
             with fetching("alexnet"):
                 body = AlexBody(pretrained=True)
@@ -147,70 +170,4 @@ def build_rcnn(
             body = AlexBody()
     else:
         body = EncoderBody(build_encoder(encoder, 3, pretrained))
-    return RCNN(body, classes)
-
-
-def with_surroundings(boxes: np.ndarray, crop: int, padding: int) -> np.ndarray:
-    """float (K, 4): boxes so enlarged that, warped to ``crop`` pixels, each has ``padding`` pixels around it."""
-    if not 0 <= 2 * padding < crop:
-        raise ValueError(f"padding must leave room in a crop of {crop} pixels; got {padding} at each side")
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * (crop / (crop - 2 * padding))
-    return np.concatenate([centre - half, centre + half], axis=1)
-
-
-def warp_crop(image: np.ndarray, region: np.ndarray, crop: int, spec: InputSpec, mirror: bool = False) -> np.ndarray:
-    """The region x1 y1 x2 y2 of a uint8 (H, W, 3) image, stretched to uint8 (crop, crop, 3), bilinear; what lies
-    outside of the image is the mean colour. ``mirror``: left and right change places."""
-    x1, y1, x2, y2 = (float(value) for value in region)
-    step_x, step_y = (x2 - x1) / crop, (y2 - y1) / crop
-    if mirror:
-        x1, step_x = x2, -step_x
-    # Pixel i has its centre at i + 0.5, of the crop as of the image; OpenCV counts from centre to centre.
-    matrix = np.array([[step_x, 0, x1 + 0.5 * step_x - 0.5], [0, step_y, y1 + 0.5 * step_y - 0.5]], np.float64)
-    mean = tuple(round(255 * value) for value in spec.mean)
-    return cv2.warpAffine(
-        image, matrix, (crop, crop), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT,
-        borderValue=mean,
-    )  # fmt: skip
-
-
-def crops_of(image: np.ndarray, boxes: np.ndarray, spec: InputSpec, padding: int) -> np.ndarray:
-    """float32 (K, 3, S, S), normalised: what the CNN is shown for each box. S is the spec's size."""
-    crop = spec.size_hw[0]
-    regions = with_surroundings(boxes, crop, padding)
-    made = [spec.normalise(warp_crop(image, region, crop, spec)) for region in regions]
-    return np.stack(made) if made else np.zeros((0, 3, crop, crop), np.float32)
-
-
-@torch.no_grad()
-def features_of(
-    net: RCNN, image: np.ndarray, boxes: np.ndarray, spec: InputSpec, padding: int, batch: int = 64
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features and places of the boxes, ``batch`` of them at a time, on the net's device."""
-    net.eval()
-    device = next(net.parameters()).device
-    for start in range(0, len(boxes), batch):
-        crops = crops_of(image, boxes[start : start + batch], spec, padding)
-        yield net(torch.from_numpy(crops).to(device))
-
-
-@torch.no_grad()
-def find_things(
-    net: RCNN, image: np.ndarray, proposals: np.ndarray, spec: InputSpec, padding: int = PADDING, batch: int = 64
-) -> Instances:
-    """uint8 (H, W, 3) and float32 (K, 4) proposals in its pixels -> what is there, the best score first, with boxes."""
-    size_hw = (image.shape[0], image.shape[1])
-    scores, deltas = [], []
-    for features, places in features_of(net, image, proposals, spec, padding, batch):
-        scores.append(torch.sigmoid(net.svm(features)).cpu())
-        deltas.append(net.boxes(places).unflatten(1, (net.classes - 1, 4)).cpu())
-    if not scores:
-        return Instances.make(size_hw)
-    score = torch.cat(scores).numpy()  # (K, classes - 1)
-    moved = moved_by(torch.from_numpy(proposals).float()[:, None], torch.cat(deltas)).numpy()
-    row, column = np.nonzero(score >= net.score)
-    boxes = boxes_.clip(moved[row, column], size_hw)
-    real = boxes_.area(boxes) > 0
-    boxes, found, classes = boxes[real], score[row, column][real], column[real] + 1
-    kept = boxes_.nms_by_class(boxes, found, classes, net.iou)[: net.most]
-    return Instances.make(size_hw, boxes[kept], classes[kept], found[kept])
+    return RCNN(body, classes, crop)

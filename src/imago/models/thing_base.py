@@ -51,6 +51,7 @@ class ThingNet(nn.Module):
     least: int = 1  # and at least this, pixels
     has_masks: bool = False
     wants_proposals: bool = False  # of selective search
+    crop: int = 0  # side in pixels of the crops that it looks at, one for each proposal; 0: it looks at whole images
 
     def __init__(self, classes: int, in_channels: int) -> None:
         super().__init__()

@@ -56,6 +56,25 @@ def _fastrcnn(
     return net
 
 
+def _rcnn(
+    classes: int = 2,
+    in_channels: int = 3,
+    encoder: str = "vgg16",
+    pretrained: bool = False,
+    width: int = 64,
+    fc_width: int = 4096,
+    crop: int = 227,
+) -> ThingNet:
+    """``encoder`` vgg16 (``width`` and ``fc_width`` count), alexnet (the paper's two), or any; ``crop``: pixels."""
+    from imago.models.rcnn import build_rcnn
+
+    if in_channels != 3:
+        raise ValueError(f"R-CNN looks at crops of 3 channels; got in_channels={in_channels}")
+    if encoder == "vgg16":
+        _check_published(pretrained, in_channels, width, fc_width)
+    return build_rcnn(classes, encoder, pretrained, crop, width, fc_width)
+
+
 def _fasterrcnn(
     classes: int = 2,
     in_channels: int = 3,
@@ -191,6 +210,7 @@ def _yolov3_tiny(
 
 
 THING_BUILDERS: dict[str, ThingBuilder] = {
+    "rcnn": _rcnn,
     "fastrcnn": _fastrcnn,
     "fasterrcnn": _fasterrcnn,
     "maskrcnn": _maskrcnn,

@@ -12,6 +12,7 @@ import torch
 
 from imago.core.card import ModelCard
 from imago.core.errors import ModelError
+from imago.core.spec import InputSpec
 from imago.data.dataset import Sample
 from imago.data.things import ThingSample
 from imago.evaluation.evaluate import evaluate
@@ -66,13 +67,20 @@ def finish(
     conclude(config, folder, net, card.with_(scores=scores), say)
 
 
+def input_of(config: TrainConfig, net: SegmentationNet | ThingNet) -> InputSpec:
+    """What the finished model is fed."""
+    if isinstance(net, ThingNet) and net.crop:
+        return InputSpec("squash", (net.crop, net.crop), 1)
+    return config.input_spec(net.multiple)
+
+
 def best_of(
     config: TrainConfig, folder: Path, load: Callable[[Path], tuple[AnyNet, ModelCard]]
 ) -> tuple[AnyNet, ModelCard]:
     """The best checkpoint, stored again with the card that ``config`` wants now: a finished run may be finished anew
     with another use_size, mirror or specks in its config.json."""
     net, card = load(folder / BEST)
-    card = card.with_(input=config.input_spec(net.multiple), mirror=config.mirror, specks=config.specks)
+    card = card.with_(input=input_of(config, net), mirror=config.mirror, specks=config.specks)
     checkpoint.save(net, card, folder / BEST)
     return net, card
 

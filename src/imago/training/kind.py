@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,6 +18,7 @@ from imago.models.base import SegmentationNet
 from imago.models.thing_base import ThingNet
 from imago.models.things import THING_BUILDERS
 from imago.training.config import TrainConfig
+from imago.training.pictures import Plan, Share
 from imago.training.sources import RunData
 
 if TYPE_CHECKING:
@@ -26,13 +27,6 @@ if TYPE_CHECKING:
 Net = SegmentationNet | ThingNet
 Counted = Callable[[int, int], None]  # told how many are done, of how many
 Stage = Callable[[str, int, int], None]  # told of what as well
-
-
-class Share(NamedTuple):
-    """Which of several processes this is."""
-
-    rank: int
-    world: int
 
 
 @dataclass(frozen=True)
@@ -67,10 +61,17 @@ class Kind(Protocol):
         """What is found once, before the training, and kept on disk; several processes each do their ``share``."""
         ...
 
+    def plan(
+        self, config: TrainConfig, card: ModelCard, data: RunData[Any], aspects: Sequence[float], share: Share
+    ) -> Plan:
+        """What comes when. ``aspects``: of the training photos, width by height."""
+        ...
+
     def pictures(
         self, config: TrainConfig, card: ModelCard, data: RunData[Any], folder: Path, cache_gb: float
     ) -> Dataset[Any]:
-        """``pictures[Key]`` is one training picture, with its truth. ``cache_gb``: memory for decoded photos."""
+        """What the plan's keys stand for: one training picture each, with its truth. ``cache_gb``: memory for decoded
+        photos."""
         ...
 
     def collate(self, pictures: Sequence[Any]) -> Any:
@@ -99,6 +100,10 @@ class Kind(Protocol):
 
 def kind_of(config: TrainConfig) -> Kind:
     """The kind that ``config.model`` belongs to."""
+    if config.model == "rcnn":  # the one net that is trained in stages
+        from imago.training.rcnn import Rcnn
+
+        return Rcnn()
     if config.model in THING_BUILDERS:
         from imago.training.things import Things
 

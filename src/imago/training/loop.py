@@ -52,8 +52,8 @@ def run_steps(run: Run, clock: Clock, interrupt: Interrupt) -> None:
     run.net.train()
     if not progress.step_in_epoch:
         progress.side_px = config.side_at(clock.share, progress.epoch)
-    run.plan.epoch, run.plan.start = progress.epoch, progress.step_in_epoch
-    run.plan.frames = frames_of(config.input_spec(run.net.multiple, progress.side_px), config.shapes, run.aspects)
+    frames = frames_of(config.input_spec(run.net.multiple, progress.side_px), config.shapes, run.aspects)
+    run.plan.begin(progress.epoch, progress.step_in_epoch, frames)
     # The loader's own draws are fixed too; the pictures do not depend on them.
     torch.manual_seed(config.seed * 1_000_003 + progress.epoch)
     for batch in run.loader:

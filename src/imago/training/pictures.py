@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from imago.data.augmentation import Augmentation
 from imago.data.dataset import Sample
 from imago.data.things import ThingSample
 from imago.files.images import image_size
+
+if TYPE_CHECKING:
+    from imago.training.config import TrainConfig
 
 SURVEYED = 200  # photos whose sizes are looked at
 
@@ -116,8 +119,29 @@ class Pictures(Dataset):
         return self.cache.get(source, int(rng.integers(len(self.cache.sources[source].samples))))
 
 
+class Share(NamedTuple):
+    """Which of several processes this is."""
+
+    rank: int
+    world: int
+
+
+class Plan(Protocol):
+    """The batches of one epoch for one process: lists of keys for the training pictures."""
+
+    steps: int  # of an epoch
+
+    def begin(self, epoch: int, start: int, frames: list[tuple[int, int]]) -> None:
+        """``start``: steps that were done before a resume; ``frames``: sizes that pictures may have."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list[Any]]: ...
+
+
 class BatchPlan(Sampler[list[Key]]):
-    """The batches of one epoch for one process. ``start`` skips those that were done before a resume."""
+    """The ``Plan`` of nets that look at whole photos."""
 
     def __init__(
         self,
@@ -138,6 +162,9 @@ class BatchPlan(Sampler[list[Key]]):
         self.steps = max(1, total // (batch * world))  # each process takes as many steps
         self.epoch = 0
         self.start = 0
+
+    def begin(self, epoch: int, start: int, frames: list[tuple[int, int]]) -> None:
+        self.epoch, self.start, self.frames = epoch, start, frames
 
     def __len__(self) -> int:
         return self.steps - self.start
@@ -161,6 +188,13 @@ class BatchPlan(Sampler[list[Key]]):
     def _rounds(rng: np.random.Generator, length: int, count: int) -> Iterator[np.integer]:
         rounds = [rng.permutation(length) for _ in range(-(-count // length))]
         return iter(np.concatenate(rounds) if rounds else np.empty(0, np.int64))
+
+
+def plan_photos(
+    config: TrainConfig, spec: InputSpec, sources: Sequence[Source[Any]], aspects: Sequence[float], share: Share
+) -> BatchPlan:
+    frames = frames_of(spec, config.shapes, aspects)
+    return BatchPlan(sources, frames, config.batch, config.epoch_photos, config.seed, share.rank, share.world)
 
 
 def frames_of(spec: InputSpec, shapes: bool, aspects: Sequence[float] = (1.0, 0.667, 1.5)) -> list[tuple[int, int]]:

@@ -1,171 +1,187 @@
 """R-CNN's training, which is four trainings one after the other (Girshick et al. 2014, section 2.3 and appendix C).
 
-    1 proposals    selective search of every image         proposals/*.npz
-    2 fine-tuning  the CNN learns crops by a softmax       finetune.state.safetensors, then 1-finetuned.safetensors
-    3 features     of every box of every image             features/*.npz
-    4 SVMs         one a class, hard negatives mined       2-svms.safetensors
-    5 regressors   one a class                             3-boxes.safetensors
-    the model      all of it and its card                  model.safetensors
+    1 proposals    selective search of every photo, before the first step (as for Fast R-CNN)
+    2 fine-tuning  the CNN learns crops by a softmax: the loop of all nets, with its budget, resume and validation
+    3 features     of every box of every photo
+    4 SVMs         one a class, hard negatives mined
+    5 regressors   one a class
 
-Each stage's result is a file in the run's folder. ``train_rcnn`` called again with the same folder goes on at the first
-stage whose file is not there (of proposals and features: at the first image), in fine-tuning at the last saved step.
-Other options or another data set than the folder was begun with are refused.
+``--epochs`` and ``--minutes`` are those of fine-tuning (see rcnn_crops.py for what an epoch is); the stages after it
+take what they take, and are a part of the run's end, like its report. While it is fine-tuned the score is no average
+precision, for there are no SVMs yet: it is the share of crops that are told right, things and background half each.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from imago.core.errors import DataError
-from imago.core.labels import Labels
-from imago.data.array_cache import Arrays, key_of, load_or_make
+from imago.core.card import ModelCard
+from imago.core.errors import ImagoError
+from imago.data.crops import crops_of
 from imago.data.things import ThingSample
-from imago.files.writing import atomic_write
-from imago.models.rcnn import RCNN, build_rcnn, features_of
-from imago.models.rcnn_file import RcnnCard, read_tensors, save_rcnn, write_tensors
+from imago.models import checkpoint
+from imago.models.rcnn import RCNN
+from imago.models.thing_base import ThingNet
+from imago.training.config import TrainConfig
 from imago.training.device import choose_device
+from imago.training.find_proposals import kept_proposals
+from imago.training.finish import BEST
 from imago.training.interrupt import Interrupt
-from imago.training.rcnn_finetune import finetune
-from imago.training.rcnn_options import RcnnOptions
-from imago.training.rcnn_regions import Regions, collect_regions
-from imago.training.rcnn_solve import ReadFeatures, solve_boxes, solve_svms
+from imago.training.kind import Counted, Share, Validation
+from imago.training.net_options import of_part
+from imago.training.pictures import PhotoCache
+from imago.training.rcnn_crops import CROPS_A_PHOTO, CropPictures, CropPlan, sampled
+from imago.training.rcnn_features import Solver
+from imago.training.rcnn_options import RcnnStages
+from imago.training.rcnn_regions import ReadRegions
+from imago.training.run import Run
+from imago.training.sources import RunData
+from imago.training.things import Things, refuse_settings
 
-Say = Callable[[str], None]
+STAGES = "stages"  # part of --option
 
-OPTIONS, STATE, MODEL = "options.json", "finetune.state.safetensors", "model.safetensors"
-FINETUNED, SVMS, BOXES = "1-finetuned.safetensors", "2-svms.safetensors", "3-boxes.safetensors"
-
-
-def train_rcnn(
-    samples: Sequence[ThingSample], labels: Labels, folder: Path, options: RcnnOptions | None = None,
-    say: Say = print,
-) -> Path:  # fmt: skip
-    """Trains on ``samples`` (classes are values of ``labels``, 0 the background); the path of the model file.
-
-    ``say`` is told of the progress, a line at a time. Ctrl-C stops at the next safe moment (Stopped is raised).
-    Raises DataError for a folder of another training, for data without objects, and where learning fails.
-    """
-    options = options or RcnnOptions()
-    samples = tuple(samples)
-    _claim(folder, samples, labels, options)
-    if (folder / MODEL).is_file():
-        say(f"{folder / MODEL} is there already: all stages are done")
-        return folder / MODEL
-    with Interrupt() as interrupt:
-        regions = collect_regions(samples, options.proposals, folder / "proposals", say, interrupt)
-        net = _fresh(labels, options).to(choose_device(options.device))
-
-        def stage(name: str, work: Callable[[], None]) -> None:
-            _stage(net, folder / name, work, say)
-
-        stage(FINETUNED, lambda: finetune(net, samples, regions, options, folder / STATE, say, interrupt))
-        read = _features(net, samples, regions, options, folder, say, interrupt)
-        stage(SVMS, lambda: solve_svms(net, read, regions, labels, options, say, interrupt))
-        stage(BOXES, lambda: solve_boxes(net, read, regions, labels, options, say, interrupt))
-        card = RcnnCard(
-            options.name, labels, options.net_options(), options.input_spec(), options.padding, options.proposals,
-            options.data, options.licence,
-        )  # fmt: skip
-        save_rcnn(net, card, folder / MODEL)
-    say(f"written: {folder / MODEL}")
-    return folder / MODEL
+_CROPS = "it looks at crops of one size, which --option crop=227 sets"
+FOREIGN = {
+    "size": _CROPS,
+    "use_size": _CROPS,
+    "start_size": _CROPS,
+    "multiscale": _CROPS,
+    "rule": _CROPS,
+    "shapes": _CROPS,
+    "multiple": _CROPS,
+    "batch": "a step is 32 crops of things and 96 of background, of all photos; set --option stages.positives=32 and "
+    "stages.negatives=96",
+}
+FOREIGN_AUGMENTATION = ("zoom_min", "zoom_max", "focus", "close_up", "stretch", "rotate_deg")
 
 
-def _claim(folder: Path, samples: tuple[ThingSample, ...], labels: Labels, options: RcnnOptions) -> None:
-    """Writes down what the folder's training depends on; refuses a folder that was begun otherwise."""
-    asked = json.dumps(
-        {
-            "options": options.deciding(),
-            "classes": list(labels.names),
-            "images": key_of(*[f"{sample.name} {sample.image_path.name}" for sample in samples]),
-        },
-        indent=1,
-    )
-    path = folder / OPTIONS
-    if not path.is_file():
-        with atomic_write(path) as stream:
-            stream.write(asked.encode())
-        return
-    before, now = json.loads(path.read_text("utf-8")), json.loads(asked)
-    if before == now:
-        return
-    changed = sorted(name for name in now["options"] if before["options"].get(name) != now["options"][name])
-    changed += [name for name in ("classes", "images") if before[name] != now[name]]
-    raise DataError(
-        f"{folder}: a training with other settings was begun there ({', '.join(changed)}); choose another folder, or "
-        "delete this one"
-    )
+class Rcnn(Things):
+    """See ``Kind``."""
 
+    def refuse(self, config: TrainConfig) -> None:
+        super().refuse(config)
+        refuse_settings(config, FOREIGN)
+        usual = type(config.augment)()
+        for how in (config.augment, *(replace(config.augment, **source.augment) for source in config.data)):
+            for name in FOREIGN_AUGMENTATION:
+                if getattr(how, name) != getattr(usual, name):
+                    raise ImagoError(
+                        f"--{name.replace('_', '-')} moves whole photos; {config.model} learns crops, which proposals "
+                        "choose: leave it out"
+                    )
+        if any(source.weight != 1 for source in config.data):
+            raise ImagoError(f"{config.model} draws its crops from all photos alike; leave weight out of the recipe")
 
-def _fresh(labels: Labels, options: RcnnOptions) -> RCNN:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        return build_rcnn(len(labels), pretrained=options.pretrained, **options.net_options())
+    def parts(self, net: ThingNet) -> tuple[str, ...]:
+        return (*super().parts(net), STAGES)
 
+    def build_net(self, config: TrainConfig, data: RunData[ThingSample]) -> ThingNet:
+        net, padding = super().build_net(config, data), stages_of(config).padding
+        if 2 * padding >= net.crop:
+            raise ImagoError(
+                f"--option stages.padding={padding} at each side leaves nothing of a crop of {net.crop} pixels; make "
+                "it smaller, or crop larger"
+            )
+        return net
 
-def _stage(net: RCNN, path: Path, work: Callable[[], None], say: Say) -> None:
-    """The net as it is after a stage: read from its file, or worked for and written there."""
-    if path.is_file():
-        tensors, _ = read_tensors(path)
-        net.load_state_dict(tensors)
-        say(f"{path.name} is there already")
-        return
-    work()
-    write_tensors(path, net.state_dict(), {})
+    def build_card(
+        self, config: TrainConfig, net: ThingNet, data: RunData[ThingSample], folder: Path, root: Path
+    ) -> ModelCard:
+        return super().build_card(config, net, data, folder, root).with_(crop_padding=stages_of(config).padding)
 
+    def plan(
+        self, config: TrainConfig, card: ModelCard, data: RunData[ThingSample], aspects: Sequence[float], share: Share
+    ) -> CropPlan:
+        photos = config.epoch_photos or sum(len(source.samples) for source in data.train)
+        stages = stages_of(config)
+        return CropPlan(photos, stages.positives + stages.negatives, config.seed, share.rank, share.world)
 
-def _features(
-    net: RCNN, samples: tuple[ThingSample, ...], regions: Sequence[Regions], options: RcnnOptions, folder: Path,
-    say: Say, interrupt: Interrupt,
-) -> ReadFeatures:  # fmt: skip
-    """Makes the features of all images that have none yet; the function that reads those of an image."""
-    weights = key_of((folder / FINETUNED).read_bytes())
-    settings = {"crop": options.crop, "padding": options.padding, "near": options.near}
-    paths = [
-        folder / "features" / f"{key_of(weights, sample.image_path.read_bytes(), one.boxes.tobytes(), settings)}.npz"
-        for sample, one in zip(samples, regions, strict=True)
-    ]
-
-    def read(number: int) -> Arrays:
-        return load_or_make(
-            paths[number],
-            ("features", "places"),
-            lambda: _features_of_image(net, samples[number], regions[number], options),
+    def pictures(
+        self, config: TrainConfig, card: ModelCard, data: RunData[ThingSample], folder: Path, cache_gb: float
+    ) -> Dataset[Any]:
+        return CropPictures(
+            PhotoCache(data.train, cache_gb, read_regions(config, card, folder)), card.input, stages_of(config)
         )
 
-    if not (folder / BOXES).is_file():
-        for number in range(len(samples)):
-            interrupt.check()
-            read(number)
-            if (number + 1) % max(1, len(samples) // 20) == 0:
-                say(f"features: {number + 1} of {len(samples)} images")
-    return read
+    def collate(self, pictures: Sequence[Any]) -> Any:
+        """A "picture" is a whole step already."""
+        (crops,) = pictures
+        return crops
 
+    def loss(self, run: Run, batch: Any) -> Mapping[str, Tensor]:
+        crops, classes = (run.fabric.to_device(part) for part in batch)
+        return run.module.loss(crops, classes)  # type: ignore[operator, no-any-return]
 
-def _features_of_image(net: RCNN, sample: ThingSample, regions: Regions, options: RcnnOptions) -> Arrays:
-    """float16: features of all boxes, places of those that the regressors learn from."""
-    near = regions.near(options.near)
-    features, places, start = [], [], 0
-    for some, where in features_of(
-        net, sample.image(), regions.boxes, options.input_spec(), options.padding, options.batch
-    ):
-        features.append(some.cpu().numpy())
-        inside = near[(near >= start) & (near < start + len(some))] - start
-        places.append(where[torch.from_numpy(inside).to(where.device)].cpu().numpy())
-        start += len(some)
-    found = {
-        "features": np.concatenate([*features, np.zeros((0, net.body.features), np.float32)]),
-        "places": np.concatenate([*places, np.zeros((0, net.body.places), np.float32)]),
-    }
-    largest = max((float(np.abs(values).max()) for values in found.values() if values.size), default=0.0)
-    if not largest < np.finfo(np.float16).max:
-        raise DataError(
-            f"{sample.image_path}: the CNN's features reach {largest:g}, past what float16 holds; it has exploded in "
-            "fine-tuning. Try a smaller lr, or clip=10"
+    def look(self, run: Run, folders: Mapping[str, Sequence[ThingSample]], shown: Counted) -> Validation:
+        """The share of crops that the softmax tells right, of things and of background half each."""
+        total, done = sum(len(samples) for samples in folders.values()), 0
+        losses: list[float] = []
+        by_folder = {}
+        for name, samples in folders.items():
+            right: dict[bool, list[bool]] = {True: [], False: []}  # of things, of background
+            for number, sample in enumerate(samples):
+                classes, found, loss = tell_crops(run, sample, number)
+                for truth, answer in zip(classes, found, strict=True):
+                    right[bool(truth)].append(truth == answer)
+                losses += [loss] if len(classes) else []
+                done += 1
+                shown(done, total)
+            shares = [float(np.mean(hits)) for hits in right.values() if hits]
+            by_folder[name] = float(np.mean(shares)) if shares else 0.0
+        return Validation(
+            float(np.mean(list(by_folder.values()))), by_folder, float(np.mean(losses)) if losses else None
         )
-    return {name: values.astype(np.float16) for name, values in found.items()}
+
+    def finish(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        data: RunData[ThingSample],
+        history: Sequence[Mapping[str, Any]],
+        say: Callable[[str], None],
+    ) -> None:
+        """The stages after fine-tuning, then as for every net."""
+        net, card = checkpoint.load_things(folder / BEST, choose_device(config.device))
+        assert isinstance(net, RCNN)
+        samples = [sample for source in data.train for sample in source.samples]
+        read = read_regions(config, card, folder)
+        with Interrupt() as interrupt:
+            regions = [read(sample, sample.image())[0] for sample in samples]
+            Solver(
+                net, card.input, stages_of(config), samples, regions, data.labels, config.seed, folder, say, interrupt
+            ).solve()
+        checkpoint.save(net, card, folder / BEST)
+        super().finish(config, folder, data, history, say)
+
+
+def stages_of(config: TrainConfig) -> RcnnStages:
+    return of_part(config.option, STAGES, RcnnStages)
+
+
+def read_regions(config: TrainConfig, card: ModelCard, folder: Path) -> ReadRegions:
+    assert card.proposals is not None  # see Things.build_card
+    return ReadRegions(card.proposals, kept_proposals(config, folder))
+
+
+def tell_crops(run: Run, sample: ThingSample, number: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """True classes and those that the softmax says, int64 (n,) each, of the crops of one validation photo, the same
+    ones each time; and its loss."""
+    stages, image = stages_of(run.config), sample.image()
+    regions, _ = read_regions(run.config, run.card, run.folder)(sample, image)
+    windows = sampled(regions, stages.positive_from, CROPS_A_PHOTO, number)
+    crops = torch.from_numpy(crops_of(image, regions.boxes[windows[:, 1]], run.card.input, stages.padding))
+    classes = torch.from_numpy(windows[:, 2]).to(run.fabric.device)
+    assert isinstance(run.net, RCNN)
+    with torch.inference_mode(), run.fabric.autocast():
+        logits = run.net.softmax(run.net.describe(crops.to(run.fabric.device))[0]).float()
+    loss = float(F.cross_entropy(logits, classes))
+    return windows[:, 2], logits.argmax(dim=1).cpu().numpy(), loss

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from imago.core import boxes as boxes_
-from imago.core.errors import DataError
 from imago.core.proposal_options import ProposalOptions
 from imago.data.proposals import KeptProposals
 from imago.data.things import ThingSample
-from imago.training.interrupt import Interrupt
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,8 @@ class Regions:
 def regions_of(sample: ThingSample, proposals: np.ndarray) -> Regions:
     found = sample.things()
     crowd = found.crowd if found.crowd is not None else np.zeros(len(found), bool)
+    if found.difficult is not None:  # as for the other nets: what scores pass over is not taught
+        crowd = crowd | found.difficult
     real = ~crowd & (boxes_.area(found.boxes) > 0)
     things = found.boxes[real]
     boxes = np.concatenate([things, proposals]).astype(np.float32)
@@ -57,23 +55,13 @@ def regions_of(sample: ThingSample, proposals: np.ndarray) -> Regions:
     return Regions(boxes, len(things), found.classes[real], boxes_.iou_matrix(boxes, things), inside >= 0.5)
 
 
-def proposals_of(sample: ThingSample, options: ProposalOptions, folder: Path) -> np.ndarray:
-    return KeptProposals(folder)(sample.image(), options)
+@dataclass(frozen=True)
+class ReadRegions:
+    """Of a sample and its image, for ``PhotoCache``: the regions, and about how many bytes they are."""
 
+    options: ProposalOptions
+    kept: KeptProposals
 
-def collect_regions(
-    samples: Sequence[ThingSample], options: ProposalOptions, folder: Path, say: Callable[[str], None],
-    interrupt: Interrupt,
-) -> list[Regions]:  # fmt: skip
-    """Of all images; proposals that were made before come from ``folder``. Raises DataError where nothing is to be
-    found in any image."""
-    every = max(1, len(samples) // 20)
-    found = []
-    for number, sample in enumerate(samples, 1):
-        interrupt.check()
-        found.append(regions_of(sample, proposals_of(sample, options, folder)))
-        if number % every == 0 or number == len(samples):
-            say(f"proposals: {number} of {len(samples)} images")
-    if not any(regions.things for regions in found):
-        raise DataError(f"none of the {len(samples)} images has an object; R-CNN needs some to learn from")
-    return found
+    def __call__(self, sample: ThingSample, image: np.ndarray) -> tuple[Regions, int]:
+        regions = regions_of(sample, self.kept(image, self.options))
+        return regions, regions.boxes.nbytes + regions.overlaps.nbytes

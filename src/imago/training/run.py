@@ -16,7 +16,7 @@ from imago.core.card import ModelCard
 from imago.core.spec import InputSpec
 from imago.training.config import TrainConfig
 from imago.training.optim import MovingAverage
-from imago.training.pictures import BatchPlan
+from imago.training.pictures import Plan
 from imago.training.progress import Display
 from imago.training.sources import RunData
 
@@ -58,7 +58,7 @@ class Run:
     module: nn.Module  # the net as Fabric wraps it
     optimiser: torch.optim.Optimizer
     average: MovingAverage | None
-    plan: BatchPlan
+    plan: Plan
     loader: DataLoader[Any]
     card: ModelCard
     progress: Progress

@@ -22,9 +22,9 @@ from imago.training.device import channels_last_is_faster
 from imago.training.finish import finish
 from imago.training.finish_things import finish_separated
 from imago.training.foreign import OF_OBJECTS
-from imago.training.kind import Counted, Share, Stage, Validation
+from imago.training.kind import Counted, Stage, Validation
 from imago.training.net_options import refuse_parts
-from imago.training.pictures import PhotoCache, Pictures, class_shares, read_label
+from imago.training.pictures import PhotoCache, Pictures, Plan, Share, class_shares, plan_photos, read_label
 from imago.training.run import Run
 from imago.training.sources import RunData, open_sources
 from imago.training.validate import NetEngine, validate
@@ -74,6 +74,11 @@ class Semantic:
         self, config: TrainConfig, card: ModelCard, data: RunData[Sample], folder: Path, share: Share, shown: Stage
     ) -> None:
         pass  # label maps are all that these nets learn from
+
+    def plan(
+        self, config: TrainConfig, card: ModelCard, data: RunData[Sample], aspects: Sequence[float], share: Share
+    ) -> Plan:
+        return plan_photos(config, card.input, data.train, aspects, share)
 
     def pictures(
         self, config: TrainConfig, card: ModelCard, data: RunData[Sample], folder: Path, cache_gb: float

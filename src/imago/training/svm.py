@@ -65,6 +65,29 @@ def fit_svm(
     return Svm(weight[:-1].astype(np.float32), float(weight[-1]) * bias, passes, False)
 
 
+def fit_sigmoid(margins: np.ndarray, negative: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    """Slope and shift so that 1 / (1 + exp(-(slope * margin + shift))) is the chance of a positive (Platt 1999, with
+    his targets, by Newton's method): float (n,) margins, and how many negatives and positives there are at each.
+
+    1 and 0, the margins as they are, where one of the kinds is missing or larger margins make no positive likelier.
+    """
+    above, below = float(positive.sum()), float(negative.sum())
+    if not above or not below:
+        return 1.0, 0.0
+    targets, weight = positive * (above + 1) / (above + 2) + negative / (below + 2), positive + negative
+    rows = np.stack([margins, np.ones_like(margins)], axis=1)
+    found = np.array([1.0, 0.0])
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(-np.clip(rows @ found, -50, 50)))
+        slope = rows.T @ (weight * chance - targets)
+        bend = (rows * (weight * chance * (1 - chance))[:, None]).T @ rows + 1e-9 * np.eye(2)
+        step = np.linalg.solve(bend, slope)
+        found = found - step * min(1.0, 2.0 / max(1e-12, float(np.abs(step).max())))
+        if np.abs(step).max() < 1e-6:
+            break
+    return (float(found[0]), float(found[1])) if found[0] > 0 else (1.0, 0.0)
+
+
 def fit_ridge(features: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
     """Regularised least squares: float (n, D) and (n, T) -> weights float32 (T, D) and offsets float32 (T,), of the
     least sum of squared errors + ``penalty`` |weights|^2 (R-CNN's equation 5). The offsets are not held down.

@@ -26,11 +26,12 @@ from imago.models.things import build_things, thresholds_of
 from imago.training.config import TrainConfig
 from imago.training.device import channels_last_is_faster, worker_count
 from imago.training.find_proposals import find_proposals, kept_proposals
+from imago.training.finish import input_of
 from imago.training.finish_things import finish_things
 from imago.training.foreign import AUGMENTATION_OF_LABEL_MAPS, OF_LABEL_MAPS
-from imago.training.kind import Counted, Share, Stage, Validation
+from imago.training.kind import Counted, Stage, Validation
 from imago.training.net_options import of_part, refuse_parts
-from imago.training.pictures import PhotoCache
+from imago.training.pictures import PhotoCache, Plan, Share, plan_photos
 from imago.training.run import Run
 from imago.training.sources import RunData, open_thing_sources
 from imago.training.thing_pictures import Batch, ReadThings, ThingPictures, collate_things, moved_to
@@ -42,10 +43,7 @@ class Things:
     """See ``Kind``."""
 
     def refuse(self, config: TrainConfig) -> None:
-        usual = {field.name: field.default for field in fields(TrainConfig)}
-        for name, why in OF_LABEL_MAPS.items():
-            if getattr(config, name) != usual[name]:
-                raise ImagoError(f"--{name.replace('_', '-')} does not go with --model {config.model}: {why}")
+        refuse_settings(config, OF_LABEL_MAPS)
         for name in AUGMENTATION_OF_LABEL_MAPS:
             if any(value for value in [getattr(config.augment, name), *(d.augment.get(name) for d in config.data)]):
                 raise ImagoError(
@@ -57,7 +55,7 @@ class Things:
 
     def build_net(self, config: TrainConfig, data: RunData[ThingSample]) -> ThingNet:
         net = build_things(config.model, classes=len(data.labels), in_channels=config.channels, **config.net_options())
-        refuse_parts(config.option, (PROPOSALS,) if net.wants_proposals else (), config.model)
+        refuse_parts(config.option, self.parts(net), config.model)
         if net.wants_proposals and config.channels != 3:
             raise ImagoError(
                 f"{config.model} judges proposals of selective search, which takes photos of 3 channels; got "
@@ -69,12 +67,16 @@ class Things:
                 f"{config.model} learns masks, and there are boxes alone in {', '.join(without)}; outline the objects, "
                 "or choose a net that finds boxes"
             )
-        spec = config.input_spec(net.multiple)
+        spec = input_of(config, net)
         try:
             net.check(torch.zeros(1, config.channels, *spec.size_hw))
         except ValueError as error:
             raise ImagoError(f"{config.model} at --size {config.size}, --rule {config.rule}: {error}") from error
         return net
+
+    def parts(self, net: ThingNet) -> tuple[str, ...]:
+        """Names that --option may set something of, beside the net's own."""
+        return (PROPOSALS,) if net.wants_proposals else ()
 
     def build_card(
         self, config: TrainConfig, net: ThingNet, data: RunData[ThingSample], folder: Path, root: Path
@@ -90,7 +92,7 @@ class Things:
             },
             task="instances" if net.has_masks else "boxes",
             labels=data.labels,
-            input=config.input_spec(net.multiple),
+            input=input_of(config, net),
             proposals=of_part(config.option, PROPOSALS, ProposalOptions) if net.wants_proposals else None,
             data=config.data_lines(root),
             licence=config.licence,
@@ -108,6 +110,11 @@ class Things:
             samples[share.rank :: share.world], card.proposals, kept_proposals(config, folder),
             worker_count(config) + 1, partial(shown, "proposals"),
         )  # fmt: skip
+
+    def plan(
+        self, config: TrainConfig, card: ModelCard, data: RunData[ThingSample], aspects: Sequence[float], share: Share
+    ) -> Plan:
+        return plan_photos(config, card.input, data.train, aspects, share)
 
     def pictures(
         self, config: TrainConfig, card: ModelCard, data: RunData[ThingSample], folder: Path, cache_gb: float
@@ -155,6 +162,14 @@ class Things:
         say: Callable[[str], None],
     ) -> None:
         finish_things(config, folder, data, history, say)
+
+
+def refuse_settings(config: TrainConfig, foreign: Mapping[str, str]) -> None:
+    """``foreign``: names of settings, and why they say nothing. Raises ImagoError where one is not as it usually is."""
+    usual = {field.name: field.default for field in fields(TrainConfig)}
+    for name, why in foreign.items():
+        if getattr(config, name) != usual[name]:
+            raise ImagoError(f"--{name.replace('_', '-')} does not go with --model {config.model}: {why}")
 
 
 class NetObjectEngine:

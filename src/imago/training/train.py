@@ -24,10 +24,10 @@ from imago.training.choices import CHOICES
 from imago.training.config import TrainConfig
 from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
 from imago.training.interrupt import ignore_in_worker
-from imago.training.kind import Kind, Share, kind_of
+from imago.training.kind import Kind, kind_of
 from imago.training.loop import fit
 from imago.training.optim import MovingAverage, build_optimiser
-from imago.training.pictures import BatchPlan, aspects_of, frames_of
+from imago.training.pictures import Share, aspects_of
 from imago.training.progress import Display
 from imago.training.run import BEST, LAST, STATE, Progress, Run
 from imago.training.settle import names_a_net, settled
@@ -129,10 +129,8 @@ def build(
 
     sources = list(data.train)
     aspects = aspects_of([sample for source in sources for sample in source.samples])
-    plan = BatchPlan(
-        sources, frames_of(card.input, config.shapes, aspects), config.batch, config.epoch_photos, config.seed,
-        fabric.global_rank, fabric.world_size,
-    )  # fmt: skip
+    share = Share(fabric.global_rank, fabric.world_size)
+    plan = kind.plan(config, card, data, aspects, share)
     if fabric.is_global_zero:  # from here on the run counts as begun, and goes on with --resume
         if resume and split_has_changed(folder, data):
             speak("the data has changed since the run began: other photos than in splits.json")
@@ -141,7 +139,7 @@ def build(
         if choices:
             write_text(folder / CHOICES, choices)
     if not progress.done:
-        kind.prepare(config, card, data, folder, Share(fabric.global_rank, fabric.world_size), display.stage)
+        kind.prepare(config, card, data, folder, share, display.stage)
     fabric.barrier()
     workers = worker_count(config)
     # Decoded before the workers are forked, so that they share the photos. Nothing is needed of a run that is done.

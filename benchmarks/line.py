@@ -43,7 +43,7 @@ class Net(NamedTuple):
 
 HEADS = ("width=64", "fc_width=256", "samples=64", "proposals=300")
 NETS = (
-    Net("R-CNN", 2014, "rcnn:resnet18_half", (), 0),
+    Net("R-CNN", 2014, "rcnn:resnet18_half", ("crop=96",), 0),
     Net("Fast R-CNN", 2015, "fastrcnn:resnet18_half", ("fc_width=256",), 256),
     Net("Faster R-CNN", 2015, "fasterrcnn:resnet18_half", HEADS, 256),
     Net("Mask R-CNN", 2017, "maskrcnn:resnet18_half", (*HEADS, "mask_widths=[64,64,64,64]"), 256),
@@ -52,10 +52,11 @@ NETS = (
     Net("YOLO v3, a quarter of its width", 2018, "yolov3", ("width=8",), 256),
     Net("YOLO v3 tiny", 2018, "yolov3_tiny", (), 256),
 )
-SETTINGS = (
-    "--batch", "4", "--lr", "1e-3", "--ema", "0.99", "--epochs", "100000", "--validate-every", "1000", "--seed", "1",
-    "--flip", "0", "--zoom-min", "1", "--zoom-max", "1", "--focus", "0", "--rotate-deg", "0", "--colour", "0",
+LEARNING = (
+    "--lr", "1e-3", "--ema", "0.99", "--epochs", "100000", "--validate-every", "1000", "--seed", "1", "--flip", "0",
+    "--colour", "0",
 )  # fmt: skip
+WINDOWS = ("--batch", "4", "--zoom-min", "1", "--zoom-max", "1", "--focus", "0", "--rotate-deg", "0")  # but of crops
 
 
 def main() -> None:
@@ -125,7 +126,7 @@ def row(net: Net, options: argparse.Namespace, data: Path) -> list[str]:
         net.name,
         str(net.year),
         f"{float(last['seconds']) / 60:.1f}",
-        f"{int(float(last['step'])) * 4:,}",
+        f"{int(float(last['step'])) * (4 if net.size else 128):,}" + ("" if net.size else " crops"),
         f"{weights(folder) / 1e6:.1f} M",
         *(f"{summary[name]['mean']:.3f}" if name in summary else "" for name in ("box_ap50", "box_ap", "mask_ap")),
         f"{seconds_an_image(model, data):.3f}",
@@ -137,11 +138,11 @@ def train(net: Net, folder: Path, data: Path, minutes: float) -> None:
         call("train", "--resume", "--out", str(folder))
         return
     options = [word for option in net.options for word in ("--option", option)]
-    size = ["--size", str(net.size)] if net.size else []
+    windows = ["--size", str(net.size), *WINDOWS] if net.size else []
     rule = ["--rule", "squash", "--multiple", "64"] if net.model.startswith("yolov1") else []
     call(
-        "train", str(data), "--model", net.model, *options, *size, *rule, "--minutes", f"{minutes:g}",
-        "--out", str(folder), *SETTINGS,
+        "train", str(data), "--model", net.model, *options, *windows, *rule, "--minutes", f"{minutes:g}",
+        "--out", str(folder), *LEARNING,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
 @click.option("--json", "json_out", metavar="FILE", help="Write all scores as JSON; - for standard output.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
 @click.option("--boundary/--no-boundary", default=True, help="Also the boundary F-score.  [default: on]")
+@click.option(
+    "--max-found",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Objects: the best N of a class and photo count for AP, 100 as in COCO; 0: all, for crowded photos.",
+)
 @click.option("--crf", is_flag=True, help="Refine each answer with a dense CRF first.")
 @options_from(Views)
 @click.option("--overwrite", is_flag=True, help="Replace the JSON file if it is there already.")
@@ -47,6 +56,7 @@ def evaluate_command(
     json_out: str | None,
     limit: int | None,
     boundary: bool,
+    max_found: int,
     crf: bool,
     overwrite: bool,
     **values: Any,
@@ -71,7 +81,7 @@ def evaluate_command(
         predictor.crf = DenseCRF()
     result: Evaluation | ThingEvaluation
     if predictor.finds_objects:
-        result = measure_objects(predictor, data, split, group, limit)
+        result = measure_objects(predictor, data, split, group, limit, max_found)
     else:
         result = measure_pixels(predictor, data, split, group, limit, boundary)
     text = json.dumps({"data": str(data), "split": split, **result.to_json()}, ensure_ascii=False, indent=1)
@@ -114,7 +124,9 @@ def measure_pixels(
         return evaluate(predictor, samples, boundary=boundary, progress=lambda done: meter.advance())
 
 
-def measure_objects(predictor: Predictor, data: Path, split: str, group: str, limit: int | None) -> ThingEvaluation:
+def measure_objects(
+    predictor: Predictor, data: Path, split: str, group: str, limit: int | None, max_found: int
+) -> ThingEvaluation:
     from imago.cli.progress import Meter
     from imago.core.errors import DataError, ImagoError
     from imago.data.open_things import open_things
@@ -144,7 +156,10 @@ def measure_objects(predictor: Predictor, data: Path, split: str, group: str, li
             )
         for note in dataset.notes:
             meter.say(f"note: {note}")
-        return evaluate_things(predict, samples, labels, model=card.name, progress=lambda done: meter.advance())
+        return evaluate_things(
+            predict, samples, labels, model=card.name, most=max_found or sys.maxsize,
+            progress=lambda done: meter.advance(),
+        )  # fmt: skip
 
 
 def finding_only(predict: Predict, classes: list[int]) -> Predict:

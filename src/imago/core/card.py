@@ -35,6 +35,7 @@ class ModelCard:
     output: Output = "probability"
     stretch: bool = False  # spread the answer to 0..1 by its own least and largest value (official U2-Net)
     mirror: bool = False  # the answer is the mean over the photo and its mirror image
+    scales: tuple[float, ...] = (1.0,)  # and over these sizes of it
     objects: bool = (
         False  # semantic: the classes are background, border, insides (data.borders): objects are made of them
     )
@@ -102,6 +103,7 @@ class ModelCard:
                 "output": self.output,
                 "stretch": self.stretch,
                 "mirror": self.mirror,
+                "scales": list(self.scales),
                 "specks": self.specks,
                 "objects": self.objects,
                 "separation": None if self.separation is None else asdict(self.separation),
@@ -137,6 +139,7 @@ class ModelCard:
                 output=values.get("output", "probability"),
                 stretch=bool(values.get("stretch", False)),
                 mirror=bool(values.get("mirror", False)),
+                scales=tuple(float(scale) for scale in values.get("scales", (1.0,))),
                 specks=float(values.get("specks", 0.0)),
                 objects=bool(values.get("objects", False)),
                 separation=None if values.get("separation") is None else Separation(**values["separation"]),

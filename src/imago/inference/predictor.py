@@ -33,11 +33,17 @@ if TYPE_CHECKING:
     Picture = Path | str | bytes | np.ndarray | Image
 
 
+def views_of(card: ModelCard, asked: Views) -> Views:
+    """How a photo is looked at: as ``asked``, and as the card says; sizes that are asked for stand in place of its."""
+    views = replace(asked, flip=asked.flip or card.mirror)
+    return views if asked.scales != (1.0,) else replace(views, scales=card.scales)
+
+
 class Predictor:
     """A model that is ready: ``model("photo.jpg")`` -> Prediction. May be called from several threads at once.
 
     ``max_pixels``: photos with more are refused before they are decoded. ``crf``: refines every answer. ``views``: how
-    the net looks at a photo; the mirror image is looked at too where the model's card says so.
+    the net looks at a photo; the mirror image and other sizes are looked at too where the model's card says so.
     """
 
     def __init__(
@@ -84,7 +90,7 @@ class Predictor:
         """The same for a photo that has been read already."""
         if self.card.task in THING_TASKS:
             return self._find(cast(FindsObjects, self.engine), photo)
-        views = replace(self.views, flip=True) if self.card.mirror else self.views
+        views = views_of(self.card, self.views)
         scores = look(cast(Engine, self.engine).run, self.card.input, photo.pixels, views, self.card.name)  # (K, h, w)
         if self.crf is not None:
             both = np.stack([1 - scores[0], scores[0]]) if self.card.task == "binary" else scores

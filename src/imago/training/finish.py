@@ -78,9 +78,9 @@ def best_of(
     config: TrainConfig, folder: Path, load: Callable[[Path], tuple[AnyNet, ModelCard]]
 ) -> tuple[AnyNet, ModelCard]:
     """The best checkpoint, stored again with the card that ``config`` wants now: a finished run may be finished anew
-    with another use_size, mirror or specks in its config.json."""
+    with another use_size, mirror, scales or specks in its config.json."""
     net, card = load(folder / BEST)
-    card = card.with_(input=input_of(config, net), mirror=config.mirror, specks=config.specks)
+    card = card.with_(input=input_of(config, net), mirror=config.mirror, scales=config.scales, specks=config.specks)
     checkpoint.save(net, card, folder / BEST)
     return net, card
 

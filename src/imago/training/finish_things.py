@@ -21,7 +21,7 @@ from imago.data.things import ThingSample
 from imago.evaluation.thing_report import thing_examples, thing_sections, thing_tiles
 from imago.evaluation.thing_result import ThingEvaluation
 from imago.evaluation.things import evaluate_things
-from imago.inference.predictor import Predictor
+from imago.inference.predictor import Predictor, views_of
 from imago.inference.things_torch import TorchObjectEngine
 from imago.inference.torch_engine import TorchEngine
 from imago.inference.views import look
@@ -48,7 +48,7 @@ def finish_separated(
     net, card = best_of(config, folder, checkpoint.load)
     engine = TorchEngine(folder / BEST, choose_device(config.device))
     learnt = [sample for source in data.train for sample in thing_samples(source.samples)]
-    views = Views(flip=card.mirror)
+    views = views_of(card, Views())
     separation, reached = choose_separation(lambda image: look(engine.run, card.input, image, views), learnt)
     say(
         f"objects: seeds from {separation.seed:g}, foreground from {separation.foreground:g}; mean precision "

@@ -9,6 +9,7 @@ OF_LABEL_MAPS = {
     "loss": "each net has the loss of its paper",
     "class_weights": "each net has the loss of its paper",
     "specks": "it takes parts from a two-class mask",
+    "scales": "it looks at a photo once",
     "mirror": "the finds of a photo and of its mirror image are not averaged",
 }
 AUGMENTATION_OF_LABEL_MAPS = ("elastic", "background", "second", "border_px")

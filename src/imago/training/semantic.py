@@ -63,6 +63,7 @@ class Semantic:
             input=config.input_spec(net.multiple),
             output="logit",
             mirror=config.mirror,
+            scales=config.scales,
             specks=config.specks,
             objects=config.objects,
             data=config.data_lines(root),

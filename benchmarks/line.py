@@ -79,6 +79,7 @@ def main() -> None:
     for net in NETS:
         if net.model.startswith(chosen):
             rows.append(row(net, options, data))
+            say(table(rows))
     print(table(rows))
 
 

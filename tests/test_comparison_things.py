@@ -96,6 +96,8 @@ def test_what_is_written(mixed: Comparison, tmp_path: Path) -> None:
     assert "AP of large objects" not in page  # there are none
     assert "nan" not in re.sub('base64,[^"]*', "", page)
     assert page.count("<figure>") == 4
+    assert page.count("separator 1.0000 ▲") == 4 * 2  # beneath the picture, and for those who cannot see it
+    assert "blind 0.0000 ▼" in page
     write(mixed, page, tmp_path)
     told = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
     assert told["ranked_by"] == "box_ap"
@@ -159,7 +161,12 @@ def test_names_of_nets_that_find_objects() -> None:
         (
             ["maps.onnx", "exact.onnx"],
             False,
-            r"Label maps: maps\. .* leave out maps, which cannot learn it any more, and",
+            r"Label maps: maps\. .* leave out maps, which cannot learn it any more$",
+        ),
+        (
+            ["unet", "maps.onnx", "exact.onnx"],
+            False,
+            r"Label maps: unet, maps\. Objects: exact\. .* leave out maps, .* more, and give --objects",
         ),
         (["unet", "maps.onnx"], True, r"Label maps: maps\. Objects: unet\. .* leave out maps, which cannot"),
         (["maps.onnx"], True, r"Label maps: maps\. Objects: --objects\."),

@@ -116,7 +116,8 @@ def kind_of(contestants: Sequence[Contestant], objects: bool) -> Kind:
         finding = ", ".join(contestant.name for contestant, found in finds.items() if found)
         ready = ", ".join(contestant.name for contestant in labelling if contestant.file is not None)
         advice = [f"leave out {ready}, which cannot learn it any more"] if ready else []
-        advice += [] if objects else ["give --objects, so that nets of label maps learn to tell objects apart"]
+        if not all(contestant.file for contestant in labelling):
+            advice.append("give --objects, so that nets of label maps learn to tell objects apart")
         raise ImagoError(
             "there is no score for label maps and single objects alike. Label maps: "
             f"{', '.join(contestant.name for contestant in labelling)}. Objects: {finding or '--objects'}. Compare "

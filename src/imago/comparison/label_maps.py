@@ -64,7 +64,7 @@ class LabelMaps:
         card = predictor.card
         if len(card.labels) != len(labels):
             raise ImagoError(
-                f"{card.name}: knows {len(card.labels)} classes, the data has {len(labels)}; bring them together with "
+                f"the model knows {len(card.labels)} classes, the data has {len(labels)}; bring them together with "
                 "--group, or leave it out"
             )
         return evaluate(predictor, samples, progress=counted)

@@ -79,10 +79,10 @@ class Objects:
     ) -> ThingEvaluation:
         card = predictor.card
         if not card.finds_objects:
-            raise ImagoError(f"{card.name}: finds no single objects (its task is {card.task!r}); leave it out")
+            raise ImagoError(f"the model finds no single objects (its task is {card.task!r}); leave it out")
         if len(card.object_labels) != len(labels):
             raise ImagoError(
-                f"{card.name}: finds {len(card.object_labels) - 1} classes of objects, the data has {len(labels) - 1}; "
+                f"the model finds {len(card.object_labels) - 1} classes of objects, the data has {len(labels) - 1}; "
                 "both must have the same, in one order: leave it out"
             )
         return evaluate_things(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.options import build, options_from
+from imago.cli.photos import say_doubt
+from imago.core.choice import ObjectChoice
 from imago.core.views import Views
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
 @click.option("--boundary/--no-boundary", default=True, help="Also the boundary F-score.  [default: on]")
 @click.option("--crf", is_flag=True, help="Refine each answer with a dense CRF first.")
+@options_from(ObjectChoice, without=("score", "classes", "max_objects"))
 @options_from(Views)
 @click.option("--overwrite", is_flag=True, help="Replace the JSON file if it is there already.")
 def evaluate_command(
@@ -56,7 +59,8 @@ def evaluate_command(
     Each photo is scored at its full resolution. Intervals are 95 % bootstrap intervals over photos. A model that finds
     objects is measured by average precision, of masks and of boxes, on objects in any of the formats that train takes.
     """
-    views = build(Views, values)
+    views, choice = build(Views, values), build(ObjectChoice, values)
+    from imago.core.errors import ImagoError
     from imago.files.writing import exists
     from imago.inference.load import load
 
@@ -64,7 +68,12 @@ def evaluate_command(
     if target is not None and target.exists() and not overwrite:
         raise exists(target)  # before the work, not after it
     predictor = load(model)
-    predictor.views = views
+    predictor.views, predictor.choice = views, choice
+    if choice != ObjectChoice() and not predictor.finds_objects:
+        raise ImagoError(
+            f"model {model!r} finds no single objects, for which --iou, --nms and --class-agnostic are; leave them out"
+        )
+    say_doubt(predictor)
     if crf:
         from imago.inference.crf import DenseCRF
 

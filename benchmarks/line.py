@@ -50,7 +50,6 @@ NETS = (
     Net("YOLO v1, fast form", 2016, "yolov1_fast", ("size=256",), 256),
     Net("YOLO v2, a quarter of its width", 2017, "yolov2", ("width=8",), 256),
     Net("YOLO v3, a quarter of its width", 2018, "yolov3", ("width=8",), 256),
-    Net("YOLO v3 tiny", 2018, "yolov3_tiny", (), 256),
 )
 LEARNING = (
     "--lr", "1e-3", "--ema", "0.99", "--epochs", "100000", "--validate-every", "1000", "--seed", "1", "--flip", "0",

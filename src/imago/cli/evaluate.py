@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.options import build, options_from
+from imago.cli.photos import say_doubt
+from imago.core.choice import ObjectChoice
 from imago.core.views import Views
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     help="Objects: the best N of a class and photo count for AP, 100 as in COCO; 0: all, for crowded photos.",
 )
 @click.option("--crf", is_flag=True, help="Refine each answer with a dense CRF first.")
+@options_from(ObjectChoice, without=("score", "classes", "max_objects"))
 @options_from(Views)
 @click.option("--overwrite", is_flag=True, help="Replace the JSON file if it is there already.")
 def evaluate_command(
@@ -66,7 +69,8 @@ def evaluate_command(
     Each photo is scored at its full resolution. Intervals are 95 % bootstrap intervals over photos. A model that finds
     objects is measured by average precision, of masks and of boxes, on objects in any of the formats that train takes.
     """
-    views = build(Views, values)
+    views, choice = build(Views, values), build(ObjectChoice, values)
+    from imago.core.errors import ImagoError
     from imago.files.writing import exists
     from imago.inference.load import load
 
@@ -74,7 +78,12 @@ def evaluate_command(
     if target is not None and target.exists() and not overwrite:
         raise exists(target)  # before the work, not after it
     predictor = load(model)
-    predictor.views = views
+    predictor.views, predictor.choice = views, choice
+    if choice != ObjectChoice() and not predictor.finds_objects:
+        raise ImagoError(
+            f"model {model!r} finds no single objects, for which --iou, --nms and --class-agnostic are; leave them out"
+        )
+    say_doubt(predictor)
     if crf:
         from imago.inference.crf import DenseCRF
 

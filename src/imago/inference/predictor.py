@@ -20,7 +20,7 @@ from imago.inference.alpha import AlphaMap
 from imago.inference.crf import DenseCRF
 from imago.inference.engine import Engine
 from imago.inference.label_map import enlarge_labels
-from imago.inference.objects import choose, class_values
+from imago.inference.objects import choose
 from imago.inference.prediction import Prediction
 from imago.inference.separate import separate_in
 from imago.inference.specks import drop_specks
@@ -107,12 +107,12 @@ class Predictor:
 
     def objects(self, image: np.ndarray) -> Instances:
         """All objects that the model finds in uint8 (H, W, C), whatever their scores and classes: as average precision
-        wants them. Raises ModelError for a model that finds none."""
+        wants them. Of ``choice`` counts what it says of overlaps. Raises ModelError for a model that finds none."""
         if not self.finds_objects:
             raise ModelError(f"{self.card.name}: finds no single objects; its task is {self.card.task!r}")
         open_minded = Predictor(self.engine, self.max_pixels, self.crf, self.views)
         open_minded.separation, open_minded.propose = self.separation, self.propose
-        open_minded.choice = ObjectChoice(score=0.0)
+        open_minded.choice = replace(self.choice, score=0.0, classes=(), max_objects=0)
         found = open_minded(image).instances
         assert found is not None
         return found
@@ -124,10 +124,5 @@ class Predictor:
                 f"{self.card.name}: a net that finds objects looks at a photo once; leave out the CRF, mirror images, "
                 "scales and the sliding window"
             )
-        choice, labels = self.choice, self.card.labels
-        classes = class_values(labels, choice.classes) if choice.classes else None
-        found = find_objects(
-            engine, photo.pixels, score=choice.score, iou=choice.iou or None, classes=classes,
-            most=choice.max_objects or None, propose=self.propose,
-        )  # fmt: skip
-        return Prediction(photo, labels, instances=found)
+        found = find_objects(engine, photo.pixels, self.choice, self.propose)
+        return Prediction(photo, self.card.labels, instances=found)

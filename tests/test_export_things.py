@@ -138,11 +138,10 @@ def test_proposals_are_judged_as_in_torch(fast_files: tuple[Path, Path], tmp_pat
     mine, other = ObjectEngine(fast_files[1]), TorchObjectEngine(fast_files[0], device="cpu")
     assert mine.card.proposals == SEARCH
     kept = KeptProposals(tmp_path)  # the order of selective search has a random factor
+    sure, every = ObjectChoice(score=0.25), ObjectChoice(score=0.0)
     for size_hw in ((64, 64), (90, 150), (300, 130)):
         image = draw_scene(5, size_hw)[0]
-        found, expected = (
-            find_objects(engine, image, ObjectChoice(score=0.25), propose=kept) for engine in (mine, other)
-        )
+        found, expected = (find_objects(engine, image, sure, propose=kept) for engine in (mine, other))
         assert len(found) > 3
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=5e-3)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
@@ -150,9 +149,7 @@ def test_proposals_are_judged_as_in_torch(fast_files: tuple[Path, Path], tmp_pat
     for count in (1, 2, 0):
         few = np.array([[10, 10, 70, 60], [3, 4, 30, 40]], np.float32)[:count]
         found, expected = (
-            find_objects(
-                engine, draw_scene(5, (96, 96))[0], ObjectChoice(score=0.0), propose=lambda image, options, few=few: few
-            )
+            find_objects(engine, draw_scene(5, (96, 96))[0], every, propose=lambda image, options, few=few: few)
             for engine in (mine, other)
         )
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=5e-3)

@@ -16,6 +16,7 @@ from test_training import assert_same_weights, fitted, killed
 from tiny_run import silent, tiny
 
 from imago.core.boxes import iou_matrix
+from imago.core.choice import ObjectChoice
 from imago.core.errors import DataError, ImagoError, ModelError
 from imago.core.instances import Instances
 from imago.core.proposal_options import ProposalOptions

@@ -27,7 +27,7 @@ from imago.data.proposals import propose
 from imago.data.things import ThingSample
 from imago.inference.load import load
 from imago.inference.predictor import Predictor
-from imago.inference.things import find_objects
+from imago.inference.things import FrameObjects, best_of_crops, find_objects
 from imago.inference.things_torch import TorchObjectEngine
 from imago.models import checkpoint
 from imago.models.rcnn import RCNN, build_rcnn
@@ -154,6 +154,22 @@ def test_decode_by_hand() -> None:
     torch.testing.assert_close(found.boxes, torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 8], [20, 10, 40, 20]]))
 
 
+def test_the_best_of_all_batches_by_hand() -> None:
+    """Two batches. The second's first box overlaps the first's of its class and is better; one lies outside."""
+    first = FrameObjects(
+        np.array([[0, 0, 10, 10], [0, 0, 10, 10], [90, 0, 99, 9]], np.float32), np.array([0.5, 0.4, 0.9], np.float32),
+        np.array([1, 2, 1]),
+    )  # fmt: skip
+    second = FrameObjects(
+        np.array([[-4, 0, 10, 10], [30, 30, 40, 40]], np.float32), np.array([0.8, 0.3], np.float32), np.array([1, 1])
+    )
+    found = best_of_crops([first, second], (50, 60), iou=0.3, most=100)
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 10, 10], [0, 0, 10, 10], [30, 30, 40, 40]])
+    np.testing.assert_array_equal(found.classes, [1, 2, 1])
+    np.testing.assert_array_equal(best_of_crops([first, second], (50, 60), 0.3, 2).classes, [1, 2])
+    assert len(best_of_crops([], (50, 60), 0.3, 2).boxes) == 0
+
+
 def test_refuses_other_inputs() -> None:
     net = build_rcnn(3, width=4, fc_width=8, crop=32)
     with pytest.raises(ValueError, match=r"crops must be \(N, 3, 32, 32\); got \(1, 3, 40, 32\)"):
@@ -163,11 +179,12 @@ def test_refuses_other_inputs() -> None:
 
 
 def test_only_the_softmax_is_learned() -> None:
-    """SVMs and regressors are solved for: an optimiser must not pull at them."""
+    """SVMs and regressors are solved for: neither an optimiser nor DDP, which waits for all gradients, may ask them."""
     net = build_rcnn(3, width=4, fc_width=8, crop=32)
     net.loss(torch.randn(6, 3, 32, 32), torch.tensor([0, 0, 0, 1, 1, 2]))["softmax"].backward()
-    without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert without == ["svm.weight", "svm.bias", "boxes.weight", "boxes.bias"]
+    learned = [name for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert learned == [name for name, p in net.named_parameters() if p.requires_grad]
+    assert learned[-2:] == ["softmax.weight", "softmax.bias"]
 
 
 def test_regions_by_hand() -> None:

@@ -480,17 +480,20 @@ def test_killed_in_each_stage_it_ends_the_same(drawn: Path, trained: tuple[Path,
     config = run_of(drawn, "stopped")
     folder = copy_of(trained[0], drawn / "stopped", "stages", "report.html", "scores.json")
     for words, there, not_yet in (
-        ("features: 2 ", "features", "stages"),
-        ("SVMs: round 1, image 2 ", "features", "stages"),
+        ("features: 2", "features", "stages"),
+        ("SVMs: round 1, image 2", "features", "stages"),
         ("regressors: square", "stages", "scores.json"),
         ("\ndrawn, 2 validation", "stages", "scores.json"),
     ):
+        said: list[str] = []
         with pytest.raises(Stopped):
-            train(config, drawn, True, killer(words))
+            train(config, drawn, True, killer(words, said))
+        if words.strip() == words:  # not in the report
+            assert said[-1] == f"stopped after fine-tuning; go on with: imago train --resume --out {folder}"
         names = {path.name for path in folder.iterdir()}
         assert there in names
         assert not_yet not in names
-    said: list[str] = []
+    said = []
     train(config, drawn, True, said.append)
     assert not [line for line in said if line.startswith(("features", "SVMs", "regressors"))]
     mine, theirs = (checkpoint.load_things(at / "best.safetensors")[0].state_dict() for at in (folder, trained[0]))
@@ -498,10 +501,11 @@ def test_killed_in_each_stage_it_ends_the_same(drawn: Path, trained: tuple[Path,
         torch.testing.assert_close(value, theirs[name], rtol=0, atol=0)
 
 
-def killer(words: str) -> Callable[[str], None]:
+def killer(words: str, said: list[str]) -> Callable[[str], None]:
     """A ``say`` that stops the training at the line that starts with ``words``."""
 
     def say(text: str) -> None:
+        said.append(text)
         if text.startswith(words):
             raise Stopped
 

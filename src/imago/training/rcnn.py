@@ -35,7 +35,7 @@ from imago.training.config import TrainConfig
 from imago.training.device import choose_device
 from imago.training.find_proposals import kept_proposals
 from imago.training.finish import BEST
-from imago.training.interrupt import Interrupt
+from imago.training.interrupt import Interrupt, Stopped
 from imago.training.kind import Counted, Share, Validation
 from imago.training.net_options import of_part
 from imago.training.pictures import PhotoCache
@@ -152,14 +152,19 @@ class Rcnn(Things):
         """The stages after fine-tuning, then as for every net."""
         net, card = checkpoint.load_things(folder / BEST, choose_device(config.device))
         assert isinstance(net, RCNN)
+        stages = stages_of(config)
         samples = [sample for source in data.train for sample in source.samples]
         read = read_regions(config, card, folder)
-        with Interrupt() as interrupt:
-            regions = [read(sample, sample.image())[0] for sample in samples]
-            Solver(
-                net, card.input, stages_of(config), samples, regions, data.labels, config.seed, folder, say, interrupt
-            ).solve()
-        checkpoint.save(net, card, folder / BEST)
+        try:
+            with Interrupt() as interrupt:
+                regions = [read(sample, sample.image())[0] for sample in samples]
+                Solver(
+                    net, card.input, stages, samples, regions, data.labels, config.seed, folder, say, interrupt
+                ).solve()
+        except Stopped:
+            say(f"stopped after fine-tuning; go on with: imago train --resume --out {folder}")
+            raise
+        checkpoint.save(net, card.with_(crop_padding=stages.padding), folder / BEST)
         super().finish(config, folder, data, history, say)
 
 
@@ -178,6 +183,8 @@ def tell_crops(run: Run, sample: ThingSample, number: int) -> tuple[np.ndarray, 
     stages, image = stages_of(run.config), sample.image()
     regions, _ = read_regions(run.config, run.card, run.folder)(sample, image)
     windows = sampled(regions, stages.positive_from, CROPS_A_PHOTO, number)
+    if not len(windows):
+        return windows[:, 2], windows[:, 2], 0.0
     crops = torch.from_numpy(crops_of(image, regions.boxes[windows[:, 1]], run.card.input, stages.padding))
     classes = torch.from_numpy(windows[:, 2]).to(run.fabric.device)
     assert isinstance(run.net, RCNN)

@@ -1,6 +1,6 @@
 """R-CNN after fine-tuning: features of every box of every photo, from them the SVMs, and the box regressors.
 
-    features     RUN/features/*.npz      one file a photo; gone when the regressors are solved
+    features     RUN/features/*.npz      one file a photo (VGG-16: 16 MB); gone when the regressors are solved
     SVMs         RUN/stages/svms-*.npz
     regressors   RUN/stages/boxes-*.npz
 

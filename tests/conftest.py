@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # One thread a net: the tests run side by side (-n auto), and small nets only lose by more. Before torch is imported.
@@ -10,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from file_server import Server, serving
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,6 +94,14 @@ def photo_path(tmp_path: Path, photo: np.ndarray) -> Path:
     path = tmp_path / "photo.jpg"
     Image.fromarray(photo).save(path, quality=92)
     return path
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A file server without files, and ``tmp_path`` as the place that downloads go to."""
+    monkeypatch.setenv("IMAGO_HOME", str(tmp_path))
+    with serving({}) as state:
+        yield state
 
 
 @pytest.fixture(scope="session")

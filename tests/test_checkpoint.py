@@ -20,7 +20,7 @@ from imago.core.spec import InputSpec
 from imago.files.modelfile import read_safetensors_card
 from imago.models import build
 from imago.models.base import SegmentationNet
-from imago.models.checkpoint import load, load_matching, save
+from imago.models.checkpoint import load, save
 from imago.models.official import load_official, our_name
 
 OPTIONS: dict[str, Any] = {"classes": 1, "in_channels": 3, "width": 4}
@@ -193,22 +193,6 @@ def test_damage_is_told_with_the_name_of_the_file(
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "sprung").exists()
-
-
-def test_transfer_to_another_head(net: SegmentationNet, tmp_path: Path) -> None:
-    save(net, card(), tmp_path / "a.safetensors")
-    other = build("unet", classes=5, width=4)
-    fresh = other.head.weight.clone()
-    assert load_matching(other, tmp_path / "a.safetensors") == ["head.weight", "head.bias"]
-    assert torch.equal(other.head.weight, fresh)
-    assert torch.equal(other.down[0][0].weight, net.down[0][0].weight)
-    assert torch.equal(other.down[0][1].running_mean, net.down[0][1].running_mean)
-
-
-def test_transfer_of_nothing_is_refused(net: SegmentationNet, tmp_path: Path) -> None:
-    save_file({"stranger": torch.zeros(3)}, tmp_path / "a.safetensors")
-    with pytest.raises(ModelError, match=r"a\.safetensors: none of its 1 tensors fits"):
-        load_matching(net, tmp_path / "a.safetensors")
 
 
 # --- the authors' weights ---

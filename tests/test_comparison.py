@@ -17,10 +17,14 @@ from click.testing import CliRunner
 from conftest import write_tiny_dataset
 from tiny_onnx import write_tiny
 
+from imago.comparison.compare import compare
 from imago.comparison.contestants import Contestant, parse_contestants
 from imago.comparison.cost import LEAST_RUNS, operations, run_times
+from imago.comparison.label_maps import LabelMaps
+from imago.comparison.page import render
 from imago.core.errors import ImagoError
-from imago.draw.charts import scatter_chart
+from imago.data.dataset import open_dataset
+from imago.draw.scatter import scatter_chart
 from imago.metrics.bootstrap import paired_difference
 
 
@@ -99,6 +103,15 @@ def test_scatter_joins_the_front() -> None:
     assert "b&lt;" in chart
     (line,) = (part for part in chart.split("<") if part.startswith("polyline"))
     assert len(line.split('"')[1].split()) == 3  # a, the step, c
+
+
+def test_equal_models_have_no_best(tmp_path: Path) -> None:
+    """The same file twice: no class and no image in which one of them is ahead; 0 for all, or any other number."""
+    data = open_dataset(write_tiny_dataset(tmp_path / "tiny", count=8, size_hw=(32, 32)))
+    twins = [Contestant(name, file=write_tiny(tmp_path / f"{name}.onnx", classes=3)) for name in ("one", "two")]
+    page = render(compare(LabelMaps(), twins, data.split("val"), data.labels, lambda line: None), "twins")
+    assert "<b>" not in page
+    assert page.count("▲") == page.count("▼") == 1  # in the words about them
 
 
 def test_what_is_amiss_is_told_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

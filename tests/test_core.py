@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from imago.core.card import FORMAT, ModelCard
 from imago.core.errors import DataError, ImagoError, ModelError
-from imago.core.labels import IGNORE, Labels, binary_labels, default_colours
+from imago.core.labels import IGNORE, Labels, binary_labels, coco_labels, coco_numbered_labels, default_colours
 from imago.core.proposal_options import ProposalOptions
 from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule, resize_image
 
@@ -42,6 +42,14 @@ few = settings(max_examples=30, deadline=None)
 )
 def test_default_colours_are_those_of_voc(index: int, colour: tuple[int, int, int]) -> None:
     assert default_colours(21)[index] == colour
+
+
+def test_coco_has_80_classes_at_90_numbers() -> None:
+    """torchvision's list, which another test holds against the numbered one, has both in it."""
+    names, numbered = coco_labels().names, coco_numbered_labels().names
+    assert (len(names), len(numbered)) == (81, 91)
+    assert tuple(name for name in numbered if not name.startswith("unused")) == names
+    assert (numbered[12], numbered[13], numbered[90]) == ("unused 12", "stop sign", "toothbrush")
 
 
 def test_default_colours_differ() -> None:
@@ -251,7 +259,8 @@ def a_card(**changes: object) -> ModelCard:
 def test_card_comes_back_from_json() -> None:
     card = a_card(stretch=True, output="logit", note="n", recipe="imago train x", precision="float16")
     assert ModelCard.from_json(card.to_json()) == card
-    judge = a_card(task="boxes", proposals=ProposalOptions(mode="quality", count=7), crop_padding=16)
+    search, chosen = ProposalOptions(mode="quality", count=7), {"iou": 0.3, "most": 100}
+    judge = a_card(task="boxes", options=chosen, proposals=search, crop_padding=16)
     assert ModelCard.from_json(judge.to_json()) == judge
 
 

@@ -1,4 +1,9 @@
-"""darknet's .cfg and .weights: the official files are not here, so stand-ins are written by hand and from our nets."""
+"""darknet's .cfg and .weights: the official files are not here, so stand-ins are written by hand and from our nets.
+
+Held once, outside of the tests, against OpenCV 4.10's own reader of these files (5.0 has none): narrow nets of v2 and
+v3, tiny and SPP forms too, with random values. Corners within 2e-4 of the side, scores within 1e-5, where ours adds
+1e-6 to the variance as OpenCV does.
+"""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 import pytest
+from cells import write_cells
 from click.testing import CliRunner
 from conftest import ROOT, TINY_COLOURS, TINY_NAMES, draw_scene, write_tiny_dataset
 from PIL import Image
@@ -31,7 +32,12 @@ DOCUMENTS = [
     for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     if "models" not in path.relative_to(ROOT).parts[:2]  # model cards name the commands of long trainings
 ]
-SLOW = ("docs/how-to/train.md", "docs/how-to/export.md", "docs/how-to/compare.md")  # torch traces a net in 4 s or more
+SLOW = (
+    "docs/how-to/train.md",
+    "docs/how-to/export.md",
+    "docs/how-to/compare.md",
+    "docs/how-to/objects.md",
+)  # torch traces a net in 4 s or more
 SKETCHES = ("docs/architecture.md",)  # its Python is a picture of the joints, not a program
 NOT_RUN = {  # beginnings of commands, and why
     "pip install": "changes the environment",
@@ -72,12 +78,20 @@ def prepare(folder: Path) -> dict[str, str]:
     if (ROOT / "samples").is_dir():
         shutil.copytree(ROOT / "samples", folder / "samples")
     write_tiny_dataset(folder / "shapes")
+    write_cells(folder / "blobs")
+    cells = sorted((folder / "blobs" / "images").glob("*"))[0]
+    shutil.copy(cells, folder / "cells.png")
+    (folder / "slides").mkdir()
+    shutil.copy(cells, folder / "slides")
+    write_cells(folder / "cells")
     write_tiny(folder / "mine.onnx", 3, labels=LABELS)
     write_tiny(folder / "cutter.onnx")
     home = folder / "home"
     named = {"subject": 1, "clothes": 3, "u2netp": 1, "lraspp-mobilenetv3-voc": 3}
     for name, classes in named.items():  # where the shipped ones are not there yet, and for those to be downloaded
         write_tiny(home / "models" / f"{name}.onnx", classes)
+    cells = Labels(("background", "border", "cell"))
+    write_tiny(home / "models" / "maskrcnn-resnet50-coco.onnx", 3, labels=cells, objects=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**os.environ, "PATH": path, "IMAGO_HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from imago.core.labels import Labels, binary_labels
 from imago.draw import overlay as overlay_module
-from imago.draw.charts import _ticks, heat_table, line_chart
+from imago.draw.axes import ticks
+from imago.draw.charts import heat_table, line_chart
 from imago.draw.overlay import overlay
 from imago.draw.palette import IGNORED, colour_table, palette_bytes
 
@@ -190,10 +191,10 @@ def test_ticks_are_few_and_inside(low: float, extent: float) -> None:
     high = low + extent
     if high <= low:
         return
-    ticks = _ticks(low, high)
+    found = ticks(low, high)
     slack = (high - low) * 1e-6
-    assert 1 <= len(ticks) <= 7
-    assert all(low - slack <= tick <= high + slack for tick in ticks)
+    assert 1 <= len(found) <= 7
+    assert all(low - slack <= tick <= high + slack for tick in found)
 
 
 def test_heat_table() -> None:

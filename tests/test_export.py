@@ -200,7 +200,7 @@ def test_a_file_that_answers_otherwise_is_refused_and_not_left(
 
     if not hasattr(case.net, "head"):
         pytest.skip("one net is enough")
-    monkeypatch.setattr("imago.export.onnx._trace", faulty_trace)
+    monkeypatch.setattr("imago.export.onnx.traced", faulty_trace)
     with pytest.raises(ModelError, match=words) as caught:
         export_onnx(case.net, case.card, tmp_path / "m.onnx", samples=PHOTOS, half=half, tolerance=tolerance)
     assert "m.onnx: not written" in str(caught.value)

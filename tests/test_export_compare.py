@@ -43,7 +43,7 @@ class Pooled(SegmentationNet):
 
 @pytest.fixture(scope="module")
 def traced() -> onnx.ModelProto:
-    return export._trace(export.Probabilities(Pooled()).eval(), CARD)
+    return export.traced(export.Probabilities(Pooled()).eval(), CARD, ["mask"])
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def change_red(traced: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch):
         weights = numpy_helper.to_array(tensor).copy()
         weights[:, 0] *= np.float32(factor)
         tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
-        monkeypatch.setattr(export, "_trace", lambda *_: model)
+        monkeypatch.setattr(export, "traced", lambda *_: model)
 
     return change
 

@@ -12,14 +12,16 @@ import torch
 from conftest import draw_scene
 
 from imago.core.card import ModelCard
+from imago.core.choice import ObjectChoice
 from imago.core.errors import ModelError
 from imago.core.labels import Labels
 from imago.core.proposal_options import ProposalOptions
 from imago.core.spec import InputSpec
 from imago.data.proposals import KeptProposals
-from imago.export.things import differences, export_things
+from imago.export.compare_things import differences
+from imago.export.things import export_things
 from imago.files.images import read_image
-from imago.inference.things import FrameObjects, ObjectEngine, find_objects
+from imago.inference.things import ObjectEngine, find_objects
 from imago.inference.things_torch import TorchObjectEngine
 from imago.models import checkpoint
 from imago.models.thing_base import ThingNet
@@ -56,6 +58,8 @@ def mask_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     checkpoint.save(net, card, folder / "net.safetensors")
     report = export_things(net, card, folder / "net.onnx", samples=[draw_scene(seed, (90, 150))[0] for seed in (1, 2)])
     assert report.largest_difference < 1e-3
+    assert report.finds
+    assert report.remark == ""
     assert report.sizes == "any multiples of 32"
     return folder / "net.safetensors", folder / "net.onnx"
 
@@ -66,7 +70,7 @@ def test_the_file_answers_as_torch(mask_files: tuple[Path, Path]) -> None:
     assert mine.card.options == OPTIONS | {"iou": 0.5, "most": 100}
     for size_hw in ((64, 64), (90, 150), (300, 130)):
         image = draw_scene(5, size_hw)[0]
-        found, expected = (find_objects(engine, image, score=0.25) for engine in (mine, other))
+        found, expected = (find_objects(engine, image, ObjectChoice(score=0.25)) for engine in (mine, other))
         assert len(found) > 3
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=2e-3)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
@@ -80,7 +84,7 @@ def test_the_file_answers_as_torch_on_photos(mask_files: tuple[Path, Path], data
     mine, other = ObjectEngine(mask_files[1]), TorchObjectEngine(mask_files[0], device="cpu")
     for path in sorted((data_root / "coco128" / "train2017").glob("*.jpg"))[:12]:
         frame = mine.card.input.fit(read_image(path).pixels)[0][None]
-        apart = differences(other.run(frame), mine.run(frame), 0.2 + 1e-3, 100)
+        apart = differences(other.run(frame), mine.run(frame), 0.2 + 1e-3, 100, 0.5)
         assert apart.size > 10
         assert apart.max() < 1e-3
 
@@ -101,8 +105,18 @@ def test_vgg_of_a_fixed_size(tmp_path: Path) -> None:
     card = ModelCard("boxes", "fasterrcnn", {}, "boxes", LABELS, InputSpec(rule="squash", size_hw=(64, 96)))
     report = export_things(net, card, tmp_path / "net.onnx", samples=[draw_scene(1)[0], draw_scene(2)[0]])
     assert (report.sizes, report.largest_difference < 1e-3) == ("64 x 96", True)
-    assert len(find_objects(ObjectEngine(tmp_path / "net.onnx"), draw_scene(1)[0], score=0.3)) > 3
+    assert len(find_objects(ObjectEngine(tmp_path / "net.onnx"), draw_scene(1)[0], ObjectChoice(score=0.3))) > 3
     json.loads(report.card.to_json())
+
+
+@pytest.mark.slow
+def test_a_comparison_of_nothing_is_said(tmp_path: Path) -> None:
+    """A net that finds nothing would otherwise be told to answer as torch does, to the last digit."""
+    net = stirred_net("yolov3_tiny", classes=3, width=2, score=1.0)
+    card = ModelCard("boxes", "yolov3_tiny", {}, "boxes", LABELS, InputSpec(rule="squash", size_hw=(64, 64)))
+    report = export_things(net, card, tmp_path / "net.onnx", samples=[draw_scene(1)[0]])
+    assert report.finds == 0
+    assert report.remark.startswith("Nothing was found in them, so no boxes or scores were compared.")
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +138,10 @@ def test_proposals_are_judged_as_in_torch(fast_files: tuple[Path, Path], tmp_pat
     mine, other = ObjectEngine(fast_files[1]), TorchObjectEngine(fast_files[0], device="cpu")
     assert mine.card.proposals == SEARCH
     kept = KeptProposals(tmp_path)  # the order of selective search has a random factor
+    sure, every = ObjectChoice(score=0.25), ObjectChoice(score=0.0)
     for size_hw in ((64, 64), (90, 150), (300, 130)):
         image = draw_scene(5, size_hw)[0]
-        found, expected = (find_objects(engine, image, score=0.25, propose=kept) for engine in (mine, other))
+        found, expected = (find_objects(engine, image, sure, propose=kept) for engine in (mine, other))
         assert len(found) > 3
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=5e-3)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
@@ -134,7 +149,7 @@ def test_proposals_are_judged_as_in_torch(fast_files: tuple[Path, Path], tmp_pat
     for count in (1, 2, 0):
         few = np.array([[10, 10, 70, 60], [3, 4, 30, 40]], np.float32)[:count]
         found, expected = (
-            find_objects(engine, draw_scene(5, (96, 96))[0], score=0.0, propose=lambda image, options, few=few: few)
+            find_objects(engine, draw_scene(5, (96, 96))[0], every, propose=lambda image, options, few=few: few)
             for engine in (mine, other)
         )
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=5e-3)
@@ -162,27 +177,3 @@ def test_what_is_refused(tmp_path: Path) -> None:
         export_things(net, card, tmp_path / "a.onnx", samples=[image])
     with pytest.raises(ModelError, match=r"got none\. Give at least one sample"):
         export_things(net, card, tmp_path / "a.onnx", samples=[])
-
-
-def some(boxes: list[list[float]], scores: list[float], classes: list[int]) -> FrameObjects:
-    return FrameObjects(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores), np.array(classes, np.int64))
-
-
-FIRST = some([[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.4], [1, 2])
-
-
-@pytest.mark.parametrize(
-    ("second", "most", "largest"),
-    [
-        (FIRST, 100, 0.0),
-        (some([[20, 20, 30, 30], [0, 0, 10, 10.5]], [0.4, 0.9], [2, 1]), 100, 0.5),  # in any order
-        (some([[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.3], [1, 2]), 100, 0.1),
-        (some([[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.4], [1, 1]), 100, np.inf),  # another class
-        (some([[0, 0, 10, 10]], [0.9], [1]), 100, np.inf),  # one is missing
-        (some([[0, 0, 10, 10]], [0.9], [1]), 1, 0.0),  # but for a doubt about the last of those that have room
-        (some([], [], []), 100, np.inf),
-    ],
-)
-def test_differences(second: FrameObjects, most: int, largest: float) -> None:
-    for one, other in ((FIRST, second), (second, FIRST)):
-        assert differences(one, other, 0.1, most).max() == pytest.approx(largest, abs=1e-6)

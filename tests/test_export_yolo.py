@@ -8,18 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import draw_scene
 from torch import nn
 
-from imago.models.things import THING_BUILDERS
+from imago.core.card import ModelCard
+from imago.core.errors import ModelError
+from imago.core.labels import Labels
+from imago.core.spec import InputSpec
+from imago.export.things import export_things
+from imago.inference.things import ObjectEngine
+from imago.models.thing_base import ThingNet
+from imago.models.things import build_things
 from imago.models.yolo1 import YOLOv1
 
 ANCHORS = ((12, 12), (24, 24), (40, 24), (24, 40), (60, 60))
+LABELS = Labels(("background", "disc", "box", "ring"))
+FREE, FIXED = (InputSpec(rule=rule, size_hw=(128, 128)) for rule in ("area", "squash"))
 
 
-def outspoken(name: str, gain: float, **options: Any) -> Any:
+def outspoken(name: str, gain: float, **options: Any) -> ThingNet:
     """A narrow net whose answers differ from place to place, as those of a trained one do."""
     torch.manual_seed(3)
-    net = THING_BUILDERS[name](classes=4, width=4, **options)
+    net = build_things(name, classes=4, width=4, most=30, **options)
     net.train()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d) and not isinstance(net, YOLOv1):
@@ -30,9 +40,9 @@ def outspoken(name: str, gain: float, **options: Any) -> Any:
         last = [m for m in net.modules() if isinstance(m, (nn.Conv2d, nn.Linear)) and m.bias is not None]
         for layer in last if not isinstance(net, YOLOv1) else last[-1:]:
             layer.weight.mul_(gain)
+            assert layer.bias is not None
             layer.bias.add_(0.4)  # v1's linear answers must be above 0 to count
-    net.most = 30
-    return net.eval()
+    return net
 
 
 @pytest.mark.slow
@@ -47,26 +57,36 @@ def outspoken(name: str, gain: float, **options: Any) -> Any:
     ],
 )
 def test_equal_answers(name: str, options: dict[str, Any], gain: float, score: float, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    from imago.export.yolo import to_onnx  # needs onnx
-
-    net = outspoken(name, gain, **options)
-    net.score = score
+    net = outspoken(name, gain, score=score, **options)
     fixed = isinstance(net, YOLOv1)
-    to_onnx(net, tmp_path / "net.onnx", (128, 128))
-    assert not net.training
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    card = ModelCard(name, name, {}, "boxes", LABELS, FIXED if fixed else FREE)
+    report = export_things(net, card, tmp_path / "net.onnx", samples=[draw_scene(1)[0]])
+    assert net.training  # as it was
+    assert report.largest_difference < 1e-3
+    assert report.finds
+    engine = ObjectEngine(tmp_path / "net.onnx")
+    assert {key: engine.card.options[key] for key in ("score", "iou", "most")} == {
+        "score": score, "iou": 0.5, "most": 30,
+    }  # fmt: skip
+    net.eval()
     total = 0
     for height, width in [(128, 128)] if fixed else [(128, 128), (96, 160), (32, 64)]:
         image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(height))
         with torch.no_grad():
             want = net.decode(net(image), (height, width))[0]
-        boxes, scores, classes = session.run(["boxes", "scores", "classes"], {"image": image.numpy()})
-        assert (boxes.dtype, scores.dtype, classes.dtype) == (np.float32, np.float32, np.int64)
-        assert boxes.shape == tuple(want.boxes.shape)
-        np.testing.assert_allclose(scores, want.scores, atol=1e-3)
-        np.testing.assert_allclose(boxes, want.boxes, atol=1e-3)
-        assert classes.tolist() == want.classes.tolist()
-        total += len(boxes)
+        found = engine.run(image.numpy())
+        assert (found.boxes.dtype, found.scores.dtype, found.classes.dtype) == (np.float32, np.float32, np.int64)
+        assert found.boxes.shape == tuple(want.boxes.shape)
+        np.testing.assert_allclose(found.scores, want.scores, atol=1e-3)
+        np.testing.assert_allclose(found.boxes, want.boxes, atol=1e-3)
+        assert found.classes.tolist() == want.classes.tolist()
+        total += len(found.boxes)
     assert total >= 3  # else nothing was compared
+
+
+@pytest.mark.parametrize("spec", [InputSpec("area", (128, 128), 128), InputSpec("squash", (256, 256))])
+def test_v1_has_one_size(spec: InputSpec, tmp_path: Path) -> None:
+    net = build_things("yolov1_fast", classes=4, width=2, size=128)
+    card = ModelCard("v1", "yolov1_fast", {}, "boxes", LABELS, spec)
+    with pytest.raises(ModelError, match=r"model 'v1': images are 256 x \d+; this net takes 128 x 128 alone"):
+        export_things(net, card, tmp_path / "net.onnx", samples=[draw_scene(1)[0]])

@@ -40,7 +40,13 @@ WALLED = (
     "imago.inference.torch_engine",
     "imago.inference.things_torch",
 )
-BASE_IN_MODELS = ("imago.models", "imago.models.catalogue", "imago.models.shipped")
+BASE_IN_MODELS = (
+    "imago.models",
+    "imago.models.catalogue",
+    "imago.models.published",
+    "imago.models.published_things",
+    "imago.models.shipped",
+)
 IMPORT_NAMES = {
     "huggingface-hub": "huggingface_hub",
     "pillow": "PIL",

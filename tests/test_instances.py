@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -109,6 +110,39 @@ def test_nms_is_torchvisions(box: np.ndarray, seed: int, iou: float) -> None:
     assert boxes.nms(box, scores, iou).tolist() == theirs
     batched = ops.batched_nms(torch.from_numpy(box), torch.from_numpy(scores), torch.from_numpy(classes), iou)
     assert boxes.nms_by_class(box, scores, classes, iou).tolist() == batched.tolist()
+
+
+@given(seed=st.integers(0, 1000), count=st.integers(1, 12))
+def test_soft_nms_is_opencvs(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    corner, sides = random.integers(0, 30, (count, 2)), random.integers(1, 30, (count, 2))
+    scores = (random.permutation(count).astype(np.float32) + 1) / (count + 1)
+    lowered, stay = cv2.dnn.softNMSBoxes(
+        np.concatenate([corner, sides], axis=1).tolist(), scores.tolist(), 0.001, 0.5, sigma=0.5
+    )
+    mine, left = boxes.soft_nms(boxes.as_boxes(np.concatenate([corner, corner + sides], axis=1)), scores)
+    assert mine.tolist() == list(np.ravel(stay))
+    np.testing.assert_allclose(left, np.ravel(lowered), atol=1e-5)
+
+
+@settings(deadline=None)
+@given(box=corners, seed=st.integers(0, 100), soft=st.booleans())
+def test_suppression_among_all_classes_and_within_each(box: np.ndarray, seed: int, soft: bool) -> None:
+    random = np.random.default_rng(seed)
+    scores = (random.permutation(len(box)).astype(np.float32) + 1) / (len(box) + 1)
+    classes = random.integers(1, 4, len(box))
+
+    def alone(where: np.ndarray) -> dict[int, float]:
+        stay, left = (
+            boxes.soft_nms(box[where], scores[where]) if soft else (boxes.nms(box[where], scores[where], 0.4), 0)
+        )
+        return dict(zip(where[stay].tolist(), (left if soft else scores[where][stay]), strict=True))
+
+    for agnostic, groups in ((True, [np.arange(len(box))]), (False, [np.flatnonzero(classes == k) for k in (1, 2, 3)])):
+        stay, left = boxes.suppress(box, scores, classes, 0.4, soft=soft, agnostic=agnostic)
+        expected = {index: score for group in groups for index, score in alone(group).items()}
+        assert dict(zip(stay.tolist(), left.tolist(), strict=True)) == pytest.approx(expected)
+        assert left.tolist() == sorted(left.tolist(), reverse=True)
 
 
 def objects() -> Instances:

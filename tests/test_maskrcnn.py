@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,20 @@ import pytest
 import torch
 import torchvision.models.detection as theirs
 from conftest import draw_scene
+from detection_peers import Unchanged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, batched_nms
 
 from imago.core import boxes as numpy_boxes
 from imago.core.errors import ModelError
 from imago.core.spec import InputSpec
-from imago.models import checkpoint
 from imago.models.proposals import spare_crowd
 from imago.models.suppression import nms_by_class
 from imago.models.thing_base import Found, ThingNet, ThingTarget
 from imago.models.things import build_things
-from imago.models.torchvision_things import PARTS, coco_labels, convert, with_epsilon
+from imago.models.torchvision_things import PARTS, with_epsilon
 from imago.models.torchvision_weights import our_names
 
 NARROW: dict[str, dict[str, Any]] = {
@@ -60,16 +58,6 @@ def nothing(size_hw: tuple[int, int] = (64, 96)) -> ThingTarget:
 
 
 # torchvision's answers
-
-
-class Unchanged(nn.Module):
-    """In place of torchvision's preparation: the images come as they are to be."""
-
-    def forward(self, images: Tensor, targets: None) -> tuple[ImageList, None]:
-        return ImageList(images, [tuple(images.shape[-2:])] * len(images)), targets
-
-    def postprocess(self, result: list[Any], *sizes: Any) -> list[Any]:
-        return result
 
 
 def stirred(net: nn.Module) -> nn.Module:
@@ -162,21 +150,6 @@ def test_norms_without_epsilon_answer_the_same() -> None:
     norm.load_state_dict({name.removeprefix("n."): tensor for name, tensor in named.items()})
     x = torch.randn(2, 5, 3, 3)
     torch.testing.assert_close(norm(x), frozen(x), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_convert_writes_a_checkpoint(tmp_path: Path) -> None:
-    peer = theirs.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91)
-    torch.save(peer.state_dict(), tmp_path / "published.pth")
-    card = convert(tmp_path / "published.pth", tmp_path / "ours.safetensors")
-    net, again = checkpoint.load_things(tmp_path / "ours.safetensors")
-    assert again == card.with_(precision="float32")
-    assert (net.has_masks, again.task, len(again.labels)) == (True, "instances", 91)
-
-
-def test_coco_names() -> None:
-    names = coco_labels().names
-    assert (names[0], names[1], names[12], names[90]) == ("background", "person", "unused 12", "toothbrush")
 
 
 # Learning

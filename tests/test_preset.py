@@ -14,9 +14,10 @@ from tiny_run import tiny
 from imago.core.errors import ImagoError
 from imago.data.dataset import open_dataset
 from imago.training import memory
+from imago.training.choices import read_stored, stored
 from imago.training.config import TrainConfig
 from imago.training.memory import Trial, free_memory, largest_batch, try_batches
-from imago.training.preset import PRESETS, Fingerprint, choose, fingerprint, read_stored, stored
+from imago.training.preset import PRESETS, Fingerprint, choose, fingerprint
 from imago.training.train import train
 
 MB, GB = 1_000_000, 1_000_000_000
@@ -120,8 +121,10 @@ def test_the_fingerprint(tmp_path: Path) -> None:
 
 def test_presets_grow() -> None:
     fast, balanced, accurate = PRESETS.values()
-    for name in ("side_px", "gpu_side_px", "pictures", "epochs"):
+    for name in ("side_px", "gpu_side_px"):
         assert getattr(fast, name) < getattr(balanced, name) < getattr(accurate, name)
+    for name in ("pictures", "epochs"):
+        assert getattr(fast.pace, name) < getattr(balanced.pace, name) < getattr(accurate.pace, name)
 
 
 @pytest.mark.slow

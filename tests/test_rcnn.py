@@ -16,6 +16,7 @@ from test_training import assert_same_weights, fitted, killed
 from tiny_run import silent, tiny
 
 from imago.core.boxes import iou_matrix
+from imago.core.choice import ObjectChoice
 from imago.core.errors import DataError, ImagoError, ModelError
 from imago.core.instances import Instances
 from imago.core.proposal_options import ProposalOptions
@@ -442,7 +443,9 @@ def test_regressors_move_boxes_towards_the_things(trained: tuple[Path, list[str]
         image, things = draw_things(seed)
         sides = things.boxes[:, 2:] - things.boxes[:, :2]
         beside = (things.boxes + np.tile(sides, 2) * [0.2, 0, 0.2, 0]).astype(np.float32)
-        found = find_objects(engine, image, score=0.0, propose=lambda image, options, beside=beside: beside)
+        found = find_objects(
+            engine, image, ObjectChoice(score=0.0), propose=lambda image, options, beside=beside: beside
+        )
         for box, value, moved in zip(things.boxes, things.classes, beside, strict=True):
             before.append(iou_matrix(box[None], moved[None]).max())
             after.append(iou_matrix(box[None], found.boxes[found.classes == value]).max(initial=0))
@@ -457,10 +460,10 @@ def test_crops_come_in_batches(trained: tuple[Path, list[str]], monkeypatch: pyt
     sizes: list[int] = []
     run = engine.run
     monkeypatch.setattr(engine, "run", lambda crops, some: sizes.append(len(crops)) or run(crops, some))
-    whole = find_objects(engine, image, score=0.0, propose=lambda image, options: boxes)
+    whole = find_objects(engine, image, ObjectChoice(score=0.0), propose=lambda image, options: boxes)
     assert max(sizes) <= 64 < sum(sizes) == len(boxes)
     monkeypatch.setattr("imago.inference.things.CROPS", 7)
-    again = find_objects(engine, image, score=0.0, propose=lambda image, options: boxes)
+    again = find_objects(engine, image, ObjectChoice(score=0.0), propose=lambda image, options: boxes)
     assert max(sizes[-5:]) <= 7
     np.testing.assert_allclose(again.boxes, whole.boxes, atol=1e-3)
     nothing = find_objects(engine, image, propose=lambda image, options: boxes[:0])

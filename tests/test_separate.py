@@ -126,3 +126,16 @@ def test_parts() -> None:
 def test_what_the_net_learns() -> None:
     labels = border_labels(Labels(("background", "nucleus", "debris")))
     assert labels.names == ("background", "border", "nucleus", "debris")
+
+
+def test_a_part_without_a_seed_is_an_object_that_scores_low() -> None:
+    """Small things can be all border; the net was less sure of them."""
+    labels = np.zeros((40, 60), np.int64)
+    labels[5:15, 5:15] = BORDER
+    labels[8:12, 8:12] = INSIDE
+    labels[20:26, 30:36] = BORDER  # no inside at all
+    labels[30:33, 50:53] = BORDER  # and one too small to count
+    found = separate(certain(labels, 3))
+    assert found.areas.tolist() == [100, 36]
+    assert found.scores[0] == pytest.approx(0.94 * 0.97, abs=1e-3)
+    assert found.scores[1] == pytest.approx(0.03 * 0.97, abs=1e-3)

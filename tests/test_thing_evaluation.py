@@ -127,6 +127,18 @@ def test_boxes_alone() -> None:
     assert answer.score == answer.summary["box_ap"].mean == pytest.approx(1.0)
 
 
+def test_judged_by_boxes_though_there_are_masks(middle: ThingEvaluation) -> None:
+    """As a model of the same boxes alone is judged, so that the two can be compared; the masks' scores stay."""
+    answer = evaluate_things(middling, SAMPLES, LABELS, by_boxes=True, resamples=5)
+    alone = evaluate_things(lambda image: bare(middling(image)), SAMPLES, LABELS, resamples=5)
+    assert (answer.kind, answer.main) == ("box", "box_ap")
+    assert answer.summary["mask_ap"].mean == middle.summary["mask_ap"].mean
+    assert answer.images == alone.images
+    assert answer.mistakes == alone.mistakes
+    assert [value.mean for value in answer.by_class()] == [value.mean for value in alone.by_class()]
+    assert ap_difference(answer, alone, resamples=5).mean == 0
+
+
 def test_one_image_has_no_interval() -> None:
     answer = evaluate_things(middling, SAMPLES[1:2], LABELS)
     assert math.isnan(answer.summary["mask_ap"].low)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -391,3 +392,15 @@ def test_mending_never_costs(seed: int) -> None:
     assert max(*answer.by_kind.values(), answer.wrong, answer.lacking) <= 1 - answer.ap50 + 1e-12
     table = ranked([coco.match(one, 4) for one in compared], 4)
     assert answer.ap50 == pytest.approx(coco.scores(table, np.ones((1, 2))).summary["ap50"][0])
+
+
+@pytest.mark.parametrize(("most", "ap50"), [(100, 0.66), (sys.maxsize, 1.0)])
+def test_crowded_photos_past_the_limit(most: int, ap50: float) -> None:
+    """150 objects, all found: COCO looks at the 100 best, which are two thirds of the recall."""
+    boxes = [
+        [10 * (index % 15), 10 * (index // 15), 10 * (index % 15) + 8, 10 * (index // 15) + 8] for index in range(150)
+    ]
+    truth = Instances.make((100, 150), boxes, [1] * 150)
+    found = Instances.make((100, 150), boxes, [1] * 150, np.linspace(0.1, 1, 150))
+    table = ranked([coco.match(compare_boxes(found, truth), 2, most)], 2)
+    assert coco.scores(table, np.ones((1, 1))).summary["ap50"][0] == pytest.approx(ap50, abs=0.01)

@@ -95,7 +95,6 @@ def test_what_a_run_writes(cells: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ({"class_weights": "log"}, "--class-weights does not go with --model cellnet"),
         ({"head": "softmax"}, "--head does not go with"),
         ({"objects": True}, "--objects does not go with --model cellnet: these nets find single objects by themselves"),
-        ({"preset": "fast"}, "--preset does not go with --model cellnet: presets choose among nets that label pixels"),
         ({"mirror": True}, "--mirror does not go with"),
         ({"specks": 0.1}, "--specks does not go with"),
         ({"augment": Augmentation(elastic=0.5)}, "--elastic is for label maps; cellnet learns objects"),
@@ -175,6 +174,7 @@ def test_borders_separate_cells_to_the_end(tmp_path: Path, capsys: pytest.Captur
     assert (out / "report.html").is_file()
     exported, trained = load(out / "model.onnx"), load(out / "best.safetensors")
     assert exported.finds_objects
+    assert exported.card.separation == trained.card.separation is not None
     image = draw_cells(99)[0]
     one, other = exported.objects(image), trained.objects(image)
     assert len(one) == len(other) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,12 +14,14 @@ from PIL import Image
 from tiny_onnx import PLAIN, write_tiny
 
 from imago.cli.main import run as imago
+from imago.core.card import ModelCard
 from imago.core.errors import ImagoError
+from imago.core.labels import binary_labels
 from imago.core.spec import InputSpec
 from imago.core.views import Views
 from imago.inference import views as views_module
 from imago.inference.onnx_engine import OnnxEngine
-from imago.inference.predictor import Predictor
+from imago.inference.predictor import Predictor, views_of
 from imago.inference.views import OVERLAP, corners, look, slide, starts
 
 WINDOW = InputSpec(rule="squash", size_hw=(32, 48), multiple=1, mean=(0, 0, 0), std=(1, 1, 1))
@@ -137,3 +140,18 @@ def test_the_commands_look_so(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert "scales lie from 0.1 to 8" in capfd.readouterr().err
     assert imago(["segment", str(tmp_path / "a.png"), "--model", str(model), "--overwrite", "--scales", "0.5,1"]) == 1
     assert "leave --scales out" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("card", "asked", "expected"),
+    [
+        ({}, Views(), Views()),
+        ({"mirror": True}, Views(), Views(flip=True)),
+        ({"scales": (1.0, 1.3)}, Views(flip=True), Views(flip=True, scales=(1.0, 1.3))),
+        ({"scales": (1.0, 1.3)}, Views(scales=(0.5, 2.0), slide=True), Views(scales=(0.5, 2.0), slide=True)),
+    ],
+)
+def test_a_card_asks_for_views(card: dict[str, Any], asked: Views, expected: Views) -> None:
+    whole = ModelCard("a", "unet", {}, "binary", binary_labels(), InputSpec(), **card)
+    assert ModelCard.from_json(whole.to_json()) == whole
+    assert views_of(whole, asked) == expected

@@ -16,7 +16,6 @@ from imago.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from imago.comparison.contestants import Contestant
-    from imago.data.dataset import Sample
 
 # Fields that a comparison sets for each of its contestants; a preset would give each a training of its own.
 OWN = ("model", "encoder", "out", "name", "preset")
@@ -52,6 +51,9 @@ def compare_command(
     """Train architectures on DATA under one budget, measure them and ready models on the same photos, and say which is
     the most accurate, the fastest, the smallest, and whether the difference is real.
 
+    Nets that find objects are compared by average precision on data of objects; with --objects nets that label pixels
+    learn to separate them and take part. --option NET.NAME=VALUE is for one of the nets alone.
+
     Writes OUT/comparison.html, .json and .csv. Called again with the same settings it goes on where it stopped; a model
     that fails is reported, and the others go on.
     """
@@ -59,16 +61,19 @@ def compare_command(
     root = root or Path()
     from imago.comparison.compare import compare, write
     from imago.comparison.contestants import parse_contestants
+    from imago.comparison.kind import kind_of
     from imago.comparison.page import render
     from imago.core.errors import ImagoError
 
     contestants = parse_contestants(models)
-    samples, labels = validation(config, root, split, limit)  # before any training: what is amiss is told now
+    kind = kind_of(contestants, config.objects)
+    samples, labels = kind.open_data(config, root, split, limit)  # before any training: what is amiss is told now
     failed: list[str] = []
     ready: list[Contestant] = []
     if any(contestant.file is None for contestant in contestants):
-        from imago.comparison.training import settle
+        from imago.comparison.training import check_options, settle
 
+        check_options(config, contestants)
         if importlib.util.find_spec("torch") is None:
             raise ImagoError('training needs torch, which is not installed; run: pip install "imago-seg[train]"')
         settle(config, root, out)
@@ -76,14 +81,15 @@ def compare_command(
         if contestant.file is not None:
             ready.append(contestant)
             continue
-        from imago.comparison.training import train_contestant
+        from imago.comparison.training import settings_of, train_contestant
 
         try:
-            ready.append(replace(contestant, file=train_contestant(contestant, config, root, out, click.echo)))
+            own = settings_of(contestant, config, contestants)
+            ready.append(replace(contestant, file=train_contestant(contestant, own, root, out, click.echo)))
         except ImagoError as error:
             failed.append(str(error))
             click.echo(f"imago: {error}", err=True)
-    result = compare(ready, samples, labels, click.echo, failed=failed)
+    result = compare(kind, ready, samples, labels, click.echo, failed=failed)
     title = f"{len(result.entries)} models on {len(samples)} images"
     notes = (budget(config),) if any(entry.history for entry in result.entries) else ()
     for path in write(result, render(result, title, notes), out):
@@ -91,30 +97,10 @@ def compare_command(
     return 1 if result.failed else 0
 
 
-def validation(config: TrainConfig, root: Path, split: str, limit: int | None) -> tuple[tuple[Sample, ...], Any]:
-    """The photos of all folders that validate, and their labels."""
-    from imago.core.errors import DataError
-    from imago.data.dataset import open_dataset
-    from imago.data.grouping import parse_grouping
-
-    found: list[Sample] = []
-    labels = None
-    entries = [entry for entry in config.data if entry.validate]
-    for entry in entries:
-        group = parse_grouping(entry.group) if entry.group else None
-        dataset = open_dataset(root / entry.path, group, channels=config.channels)
-        if labels is not None and dataset.labels.names != labels.names:
-            raise DataError(f"{entry.path}: has other classes than the folders before it; group all to the same ones")
-        labels = labels or dataset.labels
-        for sample in dataset.split(split)[:limit]:
-            name = f"{entry.name(root)}/{sample.name}" if len(entries) > 1 else sample.name
-            found.append(replace(sample, name=name))
-    return tuple(found), labels
-
-
 def budget(config: TrainConfig) -> str:
     """What every trained contestant was given, in a line."""
-    length = f"{config.minutes:g} minutes" if config.minutes else f"{config.epochs} epochs"
+    count, unit = (config.minutes, "minute") if config.minutes else (config.epochs, "epoch")
+    length = f"{count:g} {unit}{'s' if count != 1 else ''}"
     plain = {f.name: f.default for f in fields(TrainConfig)}
     names = ("size", "batch", "loss", "lr", "schedule", "class_weights", "pretrained", "seed")
     told = [f"{name} {getattr(config, name)}" for name in names if getattr(config, name) != plain[name]]

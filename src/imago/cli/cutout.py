@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.options import build, options_from
-from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process
+from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process, say_doubt
 from imago.core.choice import ObjectChoice
 from imago.core.setting import setting
 from imago.models.shipped import DEFAULT_MODEL
@@ -87,6 +87,7 @@ def cut_each(settings: CutoutSettings, choice: ObjectChoice) -> int:
     if not predictor.finds_objects:
         raise ImagoError(f"model {settings.model!r} finds no single objects, which --each asks for; use one that does")
     predictor.choice = choice
+    say_doubt(predictor)
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
         whole = planned.outputs[0]

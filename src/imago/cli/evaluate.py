@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imago.cli.options import build, options_from
+from imago.cli.photos import say_doubt
+from imago.core.choice import ObjectChoice
 from imago.core.views import Views
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from imago.core.instances import Instances
     from imago.evaluation.result import Evaluation
     from imago.evaluation.thing_result import ThingEvaluation
     from imago.inference.predictor import Predictor
+
+    Predict = Callable[[np.ndarray], Instances]  # uint8 (H, W, C) -> its objects
 
 
 @click.command("evaluate")
@@ -30,7 +39,16 @@ if TYPE_CHECKING:
 @click.option("--json", "json_out", metavar="FILE", help="Write all scores as JSON; - for standard output.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
 @click.option("--boundary/--no-boundary", default=True, help="Also the boundary F-score.  [default: on]")
+@click.option(
+    "--max-found",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Objects: the best N of a class and photo count for AP, 100 as in COCO; 0: all, for crowded photos.",
+)
 @click.option("--crf", is_flag=True, help="Refine each answer with a dense CRF first.")
+@options_from(ObjectChoice, without=("score", "classes", "max_objects"))
 @options_from(Views)
 @click.option("--overwrite", is_flag=True, help="Replace the JSON file if it is there already.")
 def evaluate_command(
@@ -41,6 +59,7 @@ def evaluate_command(
     json_out: str | None,
     limit: int | None,
     boundary: bool,
+    max_found: int,
     crf: bool,
     overwrite: bool,
     **values: Any,
@@ -50,7 +69,8 @@ def evaluate_command(
     Each photo is scored at its full resolution. Intervals are 95 % bootstrap intervals over photos. A model that finds
     objects is measured by average precision, of masks and of boxes, on objects in any of the formats that train takes.
     """
-    views = build(Views, values)
+    views, choice = build(Views, values), build(ObjectChoice, values)
+    from imago.core.errors import ImagoError
     from imago.files.writing import exists
     from imago.inference.load import load
 
@@ -58,14 +78,19 @@ def evaluate_command(
     if target is not None and target.exists() and not overwrite:
         raise exists(target)  # before the work, not after it
     predictor = load(model)
-    predictor.views = views
+    predictor.views, predictor.choice = views, choice
+    if choice != ObjectChoice() and not predictor.finds_objects:
+        raise ImagoError(
+            f"model {model!r} finds no single objects, for which --iou, --nms and --class-agnostic are; leave them out"
+        )
+    say_doubt(predictor)
     if crf:
         from imago.inference.crf import DenseCRF
 
         predictor.crf = DenseCRF()
     result: Evaluation | ThingEvaluation
     if predictor.finds_objects:
-        result = measure_objects(predictor, data, split, group, limit)
+        result = measure_objects(predictor, data, split, group, limit, max_found)
     else:
         result = measure_pixels(predictor, data, split, group, limit, boundary)
     text = json.dumps({"data": str(data), "split": split, **result.to_json()}, ensure_ascii=False, indent=1)
@@ -108,21 +133,28 @@ def measure_pixels(
         return evaluate(predictor, samples, boundary=boundary, progress=lambda done: meter.advance())
 
 
-def measure_objects(predictor: Predictor, data: Path, split: str, group: str, limit: int | None) -> ThingEvaluation:
+def measure_objects(
+    predictor: Predictor, data: Path, split: str, group: str, limit: int | None, max_found: int
+) -> ThingEvaluation:
     from imago.cli.progress import Meter
     from imago.core.errors import DataError, ImagoError
     from imago.data.open_things import open_things
     from imago.evaluation.things import evaluate_things
+    from imago.inference.objects import class_values
 
     card, labels = predictor.card, predictor.card.object_labels
     if group:
         raise ImagoError(f"--group is for label maps; the model {card.name!r} finds objects, which keep their classes")
     dataset = open_things(data, card.input.channels)
+    predict: Predict = predictor.objects
+    if set(dataset.labels.names) <= set(labels.names):  # a model of COCO's classes knows more than most data have
+        predict = finding_only(predict, class_values(labels, dataset.labels.names[1:]))
+        dataset = dataset.with_classes_of(labels)
     if len(dataset.labels) != len(labels):
         raise DataError(
             f"{data}: has {len(dataset.labels) - 1} classes of objects ({_few(dataset.labels.names[1:])}), but the "
-            f"model {card.name!r} finds {len(labels) - 1} ({_few(labels.names[1:])}); both must have the same, in "
-            "one order"
+            f"model {card.name!r} finds {len(labels) - 1} ({_few(labels.names[1:])}); both must have the same in one "
+            "order, or the model all names of the data's"
         )
     samples = dataset.split(split)[:limit]
     with Meter(len(samples)) as meter:
@@ -134,8 +166,20 @@ def measure_objects(predictor: Predictor, data: Path, split: str, group: str, li
         for note in dataset.notes:
             meter.say(f"note: {note}")
         return evaluate_things(
-            predictor.objects, samples, labels, model=card.name, progress=lambda done: meter.advance()
-        )
+            predict, samples, labels, model=card.name, most=max_found or sys.maxsize,
+            progress=lambda done: meter.advance(),
+        )  # fmt: skip
+
+
+def finding_only(predict: Predict, classes: list[int]) -> Predict:
+    """``predict`` without objects of other classes, which the data do not mark: they are no mistakes."""
+    import numpy as np
+
+    def predict_some(image: np.ndarray) -> Instances:
+        found = predict(image)
+        return found[np.isin(found.classes, classes)]
+
+    return predict_some
 
 
 def _few(names: tuple[str, ...], limit: int = 6) -> str:

@@ -17,6 +17,20 @@ import click
     help="Largest difference to torch, as a probability.  [default: 0.0001; with --half 0.02]",
 )
 @click.option("--samples", type=click.Path(path_type=Path), help="Image or folder of images to compare with torch on.")
+@click.option(
+    "--score",
+    type=click.FloatRange(0, 1),
+    help="Objects: the least score that the file gives.  [default: the net's own]",
+)
+@click.option(
+    "--iou",
+    type=click.FloatRange(0, 1),
+    help="Objects: overlap past which the file leaves out the weaker of two of a class; 1: it leaves in all, for --nms "
+    "soft or another --iou at use.  [default: the net's own]",
+)
+@click.option(
+    "--max-objects", type=click.IntRange(min=1), help="Objects: so many an image at most.  [default: the net's own]"
+)
 @click.option("--name", default="", help="Name of the model, in its card.")
 @click.option("--licence", default="", help="Licence of the weights, in the card.")
 @click.option("--note", default="", help="A remark, in the card.")
@@ -27,6 +41,9 @@ def export_command(
     half: bool,
     tolerance: float | None,
     samples: Path | None,
+    score: float | None,
+    iou: float | None,
+    max_objects: int | None,
     name: str,
     licence: str,
     note: str,
@@ -38,6 +55,7 @@ def export_command(
     """
     from imago.export.run import export_run
 
+    asked = {"score": score, "iou": iou, "most": max_objects}
     report = export_run(
         run,
         out,
@@ -48,6 +66,7 @@ def export_command(
         name=name,
         licence=licence,
         note=note,
+        thresholds={name: value for name, value in asked.items() if value is not None},
     )
     spec = report.card.input
     click.echo(f"{report.path}: {report.bytes / 1e6:.1f} MB, weights as {report.card.precision}")

@@ -15,8 +15,9 @@ from imago.core.card import ModelCard
 from imago.core.errors import ModelError
 from imago.files.download import download, models_folder
 from imago.files.modelfile import read_onnx_card, read_safetensors_card
-from imago.models.catalogue import CATALOGUE, Published, card_at, recognise
+from imago.models.catalogue import CATALOGUE, card_at, recognise
 from imago.models.find import find_model, models_on_disk
+from imago.models.published import Published
 from imago.models.shipped import shipped_models
 
 
@@ -44,22 +45,25 @@ def models_command(context: click.Context, as_json: bool) -> None:
 @models_command.command("download")
 @click.argument("name")
 @click.option("--from", "address", metavar="URL", help="Another address of the same file; it is verified all the same.")
-def download_command(name: str, address: str | None) -> None:
+@click.option("--checkpoint", is_flag=True, help="Keep a .safetensors too, to train from (imago train --init).")
+def download_command(name: str, address: str | None, checkpoint: bool) -> None:
     """Fetch the published model NAME into the cache (IMAGO_HOME sets another place).
 
-    Weights that are published for PyTorch are converted to .onnx, once; only this needs PyTorch.
+    Weights that are published for PyTorch or darknet are converted to .onnx, once; only this needs PyTorch.
     """
     if name not in CATALOGUE:
         where = "comes with Imago" if name in shipped_models() else "is not to be downloaded"
         raise ModelError(f"model {name!r} {where}; to be had are {', '.join(CATALOGUE)}")
     entry = CATALOGUE[name]
-    if _is_there(entry):
+    if checkpoint and not entry.converted:
+        raise ModelError(f"model {name!r} is published as .onnx, from which no training starts; leave out --checkpoint")
+    if _is_there(entry) and (entry.checkpoint.is_file() or not checkpoint):
         click.echo(f"{entry.path}: is there already", err=True)
         return
     if entry.converted and importlib.util.find_spec("torch") is None:  # before anything is fetched
         raise ModelError(
-            f"model {name!r} is published for PyTorch and converted once, for which torch is needed, which is not "
-            'installed; pip install "imago-seg[train]". Nothing was downloaded'
+            f"model {name!r} is published for {entry.program} and converted once, for which torch is needed, which is "
+            'not installed; pip install "imago-seg[train]". Nothing was downloaded'
         )
     remote = replace(entry.remote, address=address) if address else entry.remote
     with ByteMeter(name, remote.size) as meter:
@@ -68,12 +72,19 @@ def download_command(name: str, address: str | None) -> None:
     if entry.converted:
         from imago.export.published import convert
 
-        report = convert(entry)
+        report = convert(entry, keep_checkpoint=checkpoint)
+        alike = (
+            "neither it nor PyTorch finds anything on a made-up photo"
+            if report.finds == 0
+            else f"answers as PyTorch does within {report.largest_difference:.1g}"
+        )
         click.echo(
-            f"{entry.path}: {report.bytes / 1e6:.1f} MB, converted from it; answers as PyTorch does within "
-            f"{report.largest_difference:.1g}. The PyTorch file was removed",
+            f"{entry.path}: {report.bytes / 1e6:.1f} MB, converted from it; {alike}. "
+            f"The {entry.program} file was removed",
             err=True,
         )
+        if checkpoint:
+            click.echo(f"{entry.checkpoint}: to train from, with imago train --init", err=True)
 
 
 def _is_there(entry: Published) -> bool:

@@ -1,10 +1,12 @@
-"""What ``cutout`` and ``segment`` share: the plan, the run over all photos, what is said, the exit code."""
+"""What the commands for photos share: the plan, the run over all photos, what is said, the exit code."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from imago.cli.progress import Meter
 
@@ -41,6 +43,15 @@ def load_for(model: str, photos: int) -> Predictor:
         return load(model, keep_memory=photos > 1)
     cv2.setNumThreads(1)  # the photos are spread over the cores, so that their parts need not be
     return load(model, threads=1)
+
+
+def say_doubt(predictor: Predictor) -> None:
+    """A note where what is asked of overlaps comes too late for this model."""
+    from imago.inference.objects import doubt_about
+
+    doubt = doubt_about(predictor.choice, predictor.card)
+    if doubt:
+        click.echo(f"note: {doubt}", err=True)
 
 
 def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write, max_pixels: int) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.options import build, options_from
-from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process
+from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process, say_doubt
 from imago.core.choice import ObjectChoice
 from imago.core.setting import setting
 from imago.core.views import Views
@@ -101,6 +101,7 @@ def segment_command(**values: Any) -> int:
 
     predictor = load_for(settings.model, len(plan))
     predictor.views, predictor.choice = views, choice
+    say_doubt(predictor)
     asked = [kind for kind in (*settings.kinds, *settings.tables) if kind in FOR_OBJECTS]
     if asked and not predictor.finds_objects:
         raise ImagoError(

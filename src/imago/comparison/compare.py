@@ -7,7 +7,8 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ import numpy as np
 
 from imago.comparison.contestants import Contestant
 from imago.comparison.cost import Cost, measure_cost
-from imago.core.errors import DataError, ImagoError
+from imago.comparison.kind import AnyEvaluation, Kind
+from imago.core.card import ModelCard
+from imago.core.errors import DataError, ImagoError, ModelError
 from imago.core.labels import Labels
-from imago.data.dataset import Sample
-from imago.evaluation.evaluate import evaluate
-from imago.evaluation.result import Evaluation
 from imago.files.writing import atomic_write
-from imago.inference.load import load
-from imago.metrics.bootstrap import Difference, paired_difference
+from imago.inference.load import card_of, load
+from imago.metrics.bootstrap import Difference, Interval
 
 PICTURES = 8  # validation images shown through every net
+TIMED = 8  # photos that times are taken on, where the photo matters
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class Entry:
     """One contestant that could be measured."""
 
     contestant: Contestant
-    evaluation: Evaluation
+    evaluation: AnyEvaluation
     cost: Cost
+    card: ModelCard
     history: tuple[dict[str, Any], ...] = ()  # of its training: rows of metrics.csv
     to_best: Difference | None = None  # the best one's score less this one's; None for the best itself
 
@@ -54,10 +57,27 @@ class Entry:
 class Comparison:
     """What came of it, the best first."""
 
+    kind: Kind
     labels: Labels
     entries: tuple[Entry, ...]
     failed: tuple[str, ...] = ()  # one line each
-    samples: tuple[Sample, ...] = field(default=(), repr=False)
+    samples: tuple[Any, ...] = field(default=(), repr=False)  # those of the kind
+
+    @property
+    def main(self) -> str:
+        """The score that all are ranked by, a name in ``kind.score_names``."""
+        return self.entries[0].evaluation.main
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The scores that at least one entry has."""
+        return tuple(name for name in self.kind.score_names if any(name in e.evaluation.summary for e in self.entries))
+
+    @property
+    def classes(self) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+        """Name and colour of what ``by_class`` of the evaluations speaks of: of objects the background is left out."""
+        every = tuple(zip(self.labels.names, self.labels.colours, strict=True))
+        return every[len(every) - len(self.entries[0].evaluation.by_class()) :]
 
     @property
     def front(self) -> tuple[str, ...]:
@@ -69,7 +89,7 @@ class Comparison:
                 best = entry.score
         return tuple(names)
 
-    def shown(self, count: int = PICTURES) -> tuple[Sample, ...]:
+    def shown(self, count: int = PICTURES) -> tuple[Any, ...]:
         """Half of them the images that the entries differ most on, half the hardest for the best entry."""
         table = np.array([[entry.per_image[s.name] for s in self.samples] for entry in self.entries])
         spread = np.nan_to_num(table.max(axis=0) - table.min(axis=0))
@@ -79,6 +99,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         return {
             "labels": self.labels.to_json(),
+            "ranked_by": self.main,
             "images": [sample.name for sample in self.samples],
             "front": list(self.front),
             "failed": list(self.failed),
@@ -99,24 +120,26 @@ class Comparison:
         """A row an entry."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        summary = list(self.entries[0].evaluation.summary)
-        bounds = [name for score in summary for name in (score, f"{score}_low", f"{score}_high")]
+        bounds = [name for score in self.scores for name in (score, f"{score}_low", f"{score}_high")]
         costs = ["bytes", "weights", "multiply_adds", "median_ms", "p95_ms", "peak_mb"]
-        writer.writerow(["name", *bounds, "behind_best", "p", *costs, *(f"iou/{name}" for name in self.labels.names)])
+        of_class = self.kind.of_class.split()[0].lower()
+        classes = [f"{of_class}/{name}" for name, _ in self.classes]
+        writer.writerow(["name", *bounds, "behind_best", "p", *costs, *classes])
         for entry in self.entries:
-            values = [entry.evaluation.summary[name] for name in summary]
+            values = [entry.evaluation.summary.get(name, UNKNOWN) for name in self.scores]
             cells = [number for value in values for number in (value.mean, value.low, value.high)]
             behind = entry.to_best
             cells += [behind.mean, behind.p] if behind else [0.0, math.nan]
             cells += [float(getattr(entry.cost, name)) for name in costs]
-            cells += [row.iou.mean for row in entry.evaluation.classes]
+            cells += [value.mean for value in entry.evaluation.by_class()]
             writer.writerow([entry.name, *(f"{cell:.6g}" if math.isfinite(cell) else "" for cell in cells)])
         return stream.getvalue()
 
 
 def compare(
+    kind: Kind,
     contestants: Sequence[Contestant],
-    samples: Sequence[Sample],
+    samples: Sequence[Any],
     labels: Labels,
     say: Callable[[str], None],
     *,
@@ -127,37 +150,47 @@ def compare(
     ImagoError where none can."""
     if not samples:
         raise DataError("there are no images to compare on; choose another --split or folder")
+    kind = kind.fair_to(_cards(contestants))
     entries, problems = [], list(failed)
     for contestant in contestants:
         try:
-            entries.append(_measured(contestant, samples, labels, progress))
+            entries.append(_measured(kind, contestant, samples, labels, progress))
             say(f"{contestant.name}: {entries[-1].score:.4f}, {entries[-1].cost.median_ms:.1f} ms")
         except ImagoError as error:
             problems.append(f"{contestant.name}: {error}")
             say(problems[-1])
     if not entries:
         raise ImagoError("no model could be measured: " + "; ".join(problems))
-    entries.sort(key=lambda entry: -entry.score)
-    best = entries[0]
-    ranked = [best, *(_against(best, entry) for entry in entries[1:])]
-    return Comparison(labels, tuple(ranked), tuple(problems), tuple(samples))
+    entries.sort(key=lambda entry: -entry.score if math.isfinite(entry.score) else 1.0)
+    best = entries[0].evaluation
+    others = [replace(entry, to_best=kind.difference(best, entry.evaluation)) for entry in entries[1:]]
+    return Comparison(kind, labels, (entries[0], *others), tuple(problems), tuple(samples))
+
+
+def _cards(contestants: Sequence[Contestant]) -> list[ModelCard]:
+    """Without those that cannot be read: measuring them says why."""
+    found = []
+    for contestant in contestants:
+        assert contestant.file is not None
+        with suppress(ModelError):
+            found.append(card_of(contestant.file))
+    return found
 
 
 def _measured(
-    contestant: Contestant, samples: Sequence[Sample], labels: Labels, progress: Callable[[str, int, int], None]
+    kind: Kind,
+    contestant: Contestant,
+    samples: Sequence[Any],
+    labels: Labels,
+    progress: Callable[[str, int, int], None],
 ) -> Entry:
     assert contestant.file is not None
     predictor = load(contestant.file)
-    card = predictor.card
-    if len(card.labels) != len(labels):
-        raise ImagoError(
-            f"{contestant.file}: knows {len(card.labels)} classes, the data has {len(labels)}; bring them together "
-            "with --group, or leave it out"
-        )
-    evaluation = evaluate(predictor, samples, progress=lambda done: progress(contestant.name, done, len(samples)))
-    height, width = samples[0].label().shape
-    cost = measure_cost(contestant.file, samples[0].image_path, (height, width))
-    return Entry(contestant, evaluation, cost, _history(contestant.file.parent / "metrics.csv"))
+    evaluation = kind.measure(predictor, samples, labels, lambda done: progress(contestant.name, done, len(samples)))
+    timed = [samples[index] for index in np.unique(np.linspace(0, len(samples) - 1, TIMED).astype(int))]
+    photos = [sample.image() for sample in timed]
+    cost = measure_cost(predictor, contestant.file, kind.run(predictor, photos), photos[0], timed[0].image_path)
+    return Entry(contestant, evaluation, cost, predictor.card, _history(contestant.file.parent / "metrics.csv"))
 
 
 def _history(path: Path) -> tuple[dict[str, Any], ...]:
@@ -165,14 +198,6 @@ def _history(path: Path) -> tuple[dict[str, Any], ...]:
         return ()
     with path.open(encoding="utf-8", newline="") as stream:
         return tuple({name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream))
-
-
-def _against(best: Entry, entry: Entry) -> Entry:
-    function, first = best.evaluation.main_score()
-    _, second = entry.evaluation.main_score()
-    return Entry(
-        entry.contestant, entry.evaluation, entry.cost, entry.history, paired_difference(function, first, second)
-    )
 
 
 def _plain(difference: Difference) -> dict[str, float | None]:

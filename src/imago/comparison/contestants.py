@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imago.core.errors import ImagoError, ModelError
-from imago.models import BUILDERS, options_of
+from imago.models import BUILDERS
 from imago.models.find import find_model
+from imago.models.things import THING_BUILDERS
+from imago.training.config import known_options
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Contestant:
 def parse_contestants(models: Sequence[str]) -> tuple[Contestant, ...]:
     """``["fcn8s,pspnet:resnet50", "runs/a", "b.onnx", "subject"]`` -> contestants.
 
-    A name of ``imago.models.BUILDERS``, with or without ``:ENCODER``, is trained; a run's folder stands for the model
-    in it; everything else is a model file or a name that ``imago.load`` takes. Raises ImagoError.
+    A name of ``imago.models.BUILDERS`` or ``THING_BUILDERS``, with or without ``:ENCODER``, is trained; a run's folder
+    stands for the model in it; everything else is a model file or a name that ``imago.load`` takes. Raises ImagoError.
     """
     texts = [text.strip() for part in models for text in part.split(",") if text.strip()]
     if not texts:
@@ -41,8 +43,8 @@ def parse_contestants(models: Sequence[str]) -> tuple[Contestant, ...]:
 
 def _contestant(text: str) -> Contestant:
     architecture, colon, encoder = text.partition(":")
-    if architecture in BUILDERS:
-        if colon and "encoder" not in options_of(architecture):
+    if architecture in BUILDERS or architecture in THING_BUILDERS:
+        if colon and "encoder" not in known_options(architecture):
             raise ImagoError(f"{text}: {architecture} has no encoder to choose; write {architecture}")
         return Contestant(re.sub(r"[^\w.-]+", "-", text), architecture, encoder)
     path = Path(text)
@@ -54,5 +56,5 @@ def _contestant(text: str) -> Contestant:
     try:
         file = find_model(text)
     except ModelError as error:
-        raise ImagoError(f"{error}. To train: {', '.join(BUILDERS)}") from error
+        raise ImagoError(f"{error}. To train: {', '.join([*BUILDERS, *THING_BUILDERS])}") from error
     return Contestant(path.stem if path.suffix else text, file=file)

@@ -1,4 +1,4 @@
-"""What a model costs: weights, multiply-adds, bytes, time a run on this CPU, memory."""
+"""What a model costs: weights, multiply-adds, bytes, time on this CPU, memory."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imago.inference.load import load_engine
+from imago.inference.predictor import Predictor
 
 LEAST_RUNS, MOST_RUNS = 5, 60
 ABOUT_S = 3.0  # of runs that count
@@ -35,26 +36,26 @@ class Cost:
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
 
 
-def measure_cost(model: Path, photo: Path, photo_hw: tuple[int, int]) -> Cost:
-    """``photo``: a typical one, of ``photo_hw`` pixels, for its size and for the memory."""
-    engine = load_engine(model)
-    frame_hw = engine.card.input.plan(photo_hw).frame_hw
-    image = np.zeros((1, engine.card.input.channels, *frame_hw), np.float32)
-    times = run_times(lambda: engine.run(image))
-    weights, multiply_adds = operations(model, image)
+def measure_cost(
+    predictor: Predictor, model: Path, run: Callable[[], object], photo: np.ndarray, photo_path: Path
+) -> Cost:
+    """``predictor``: the loaded ``model``; ``run``: what is timed; ``photo``: a typical one, uint8 (H, W, C)."""
+    frame, _ = predictor.card.input.fit(photo)
+    times = run_times(run)
+    weights, multiply_adds = operations(model, frame[None])
     return Cost(
         bytes=model.stat().st_size,
         weights=weights,
         multiply_adds=multiply_adds,
-        frame_hw=frame_hw,
+        frame_hw=(frame.shape[1], frame.shape[2]),
         median_ms=float(np.median(times)) * 1e3,
         p95_ms=float(np.quantile(times, 0.95)) * 1e3,
         runs=len(times),
-        peak_mb=peak_memory(model, photo),
+        peak_mb=peak_memory(model, photo_path),
     )
 
 
-def run_times(run: Any) -> list[float]:
+def run_times(run: Callable[[], object]) -> list[float]:
     """Seconds of each run, after two that do not count."""
     run(), run()
     times: list[float] = []

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import cv2
 import numpy as np
 
-from imago.comparison.compare import Comparison, Entry
-from imago.draw.charts import LINE_COLOURS, line_chart, scatter_chart
+from imago.comparison.compare import UNKNOWN, Comparison
+from imago.draw.charts import LINE_COLOURS, line_chart
 from imago.draw.html import bar, data_address, number_text, page, section, table
-from imago.draw.overlay import overlay
-from imago.evaluation.result import SCORE_NAMES
+from imago.draw.scatter import scatter_chart
 from imago.inference.load import load
 
 THUMBNAIL_PX = 260
@@ -20,8 +21,8 @@ THUMBNAIL_PX = 260
 
 def render(comparison: Comparison, title: str, notes: tuple[str, ...] = ()) -> str:
     """The page. Every text from outside is escaped."""
-    histories = [entry for entry in comparison.entries if entry.history]
-    lines = [*notes, *(f"failed: {line}" for line in comparison.failed)]
+    evaluations = [entry.evaluation for entry in comparison.entries]
+    lines = [*notes, *comparison.kind.notes(evaluations), *(f"failed: {line}" for line in comparison.failed)]
     return page(
         title,
         [
@@ -31,8 +32,8 @@ def render(comparison: Comparison, title: str, notes: tuple[str, ...] = ()) -> s
             section("Accuracy over time", _front(comparison), len(comparison.entries) > 1),
             section("What they cost", _costs(comparison)),
             section("All scores", _scores(comparison)),
-            section("Classes: IoU", _classes(comparison)),
-            section("Training", _curves(histories), bool(histories)),
+            section(f"Classes: {comparison.kind.of_class}", _classes(comparison)),
+            section("Training", *_curves(comparison)),
             section("The same images through every model", _pictures(comparison)),
             section("Images", _images(comparison)),
         ],
@@ -40,11 +41,11 @@ def render(comparison: Comparison, title: str, notes: tuple[str, ...] = ()) -> s
 
 
 def _ranking(comparison: Comparison) -> str:
-    best = comparison.entries[0]
-    main = "iou_image_mean" if best.evaluation.task == "binary" else "mean_iou"
+    names = {name: words.split(" (")[0] for name, words in comparison.kind.score_names.items()}
+    beside = comparison.kind.beside([entry.evaluation for entry in comparison.entries])
     rows = []
     for entry in comparison.entries:
-        value, behind = entry.evaluation.summary[main], entry.to_best
+        value, behind = entry.evaluation.summary[comparison.main], entry.to_best
         gap = (
             ("–", "–", "the best")
             if behind is None
@@ -54,8 +55,10 @@ def _ranking(comparison: Comparison) -> str:
                 "really worse" if behind.real else "may be chance",
             )
         )
-        rows.append((entry.name, f"{value.mean:.4f}", f"{number_text(value.low)} to {number_text(value.high)}", *gap))
-    head = ("model", SCORE_NAMES[main], "95 % interval", "behind the best", "p", "")
+        interval = f"{number_text(value.low)} to {number_text(value.high)}"
+        others = [entry.evaluation.summary.get(name, UNKNOWN).mean for name in beside]
+        rows.append((entry.name, number_text(value.mean), interval, *gap[:2], *map(number_text, others), gap[2]))
+    head = ("model", names[comparison.main], "95 % interval", "behind the best", "p", *(names[n] for n in beside), "")
     return table(head, rows) + (
         "<p>Intervals are bootstrap intervals over the images. The difference to the best is drawn in pairs, the same "
         "images for both: it is real where its interval does not hold 0.</p>"
@@ -64,7 +67,8 @@ def _ranking(comparison: Comparison) -> str:
 
 def _front(comparison: Comparison) -> str:
     points = {entry.name: (entry.cost.median_ms, entry.score) for entry in comparison.entries}
-    chart = scatter_chart(points, "Accuracy over latency", "median time of a run, ms", "score", front=comparison.front)
+    score = comparison.kind.score_names[comparison.main]
+    chart = scatter_chart(points, "Accuracy over latency", "median time, ms", score, front=comparison.front)
     told = "<p>The dashed line joins those that no other one beats in both.</p>"
     return f'<div class="one">{chart}</div>{told}'
 
@@ -85,49 +89,51 @@ def _costs(comparison: Comparison) -> str:
         for entry in comparison.entries
     ]
     head = ("model", "weights", "multiply-adds", "file", "sees", "median ms", "p95 ms", "peak memory", "trained min")
-    return table(head, rows)
+    return table(head, rows) + f"<p>{escape(comparison.kind.timed)}</p>"
 
 
 def _scores(comparison: Comparison) -> str:
-    names = list(comparison.entries[0].evaluation.summary)
-    rows = [(SCORE_NAMES[name], *(f"{e.evaluation.summary[name]}" for e in comparison.entries)) for name in names]
+    """Without those that nobody has: AP of large objects where there are none."""
+    rows = []
+    for name in comparison.scores:
+        values = [entry.evaluation.summary.get(name, UNKNOWN) for entry in comparison.entries]
+        if any(math.isfinite(value.mean) for value in values):
+            texts = (f"{value}" if math.isfinite(value.mean) else "–" for value in values)
+            rows.append((comparison.kind.score_names[name], *texts))
     return table(("score", *(entry.name for entry in comparison.entries)), rows)
 
 
 def _classes(comparison: Comparison) -> str:
     rows = []
-    for index, name in enumerate(comparison.labels.names):
-        values = [entry.evaluation.classes[index].iou for entry in comparison.entries]
-        best = max((value.mean for value in values if math.isfinite(value.mean)), default=math.nan)
+    by_class = zip(*(entry.evaluation.by_class() for entry in comparison.entries), strict=True)
+    for (name, colour), values in zip(comparison.classes, by_class, strict=True):
+        _, best = extremes([value.mean for value in values])
         cells = []
         for value in values:
             text = number_text(value.mean)
             hint = f"{number_text(value.low)} to {number_text(value.high)}"
             shown = f"<b>{text}</b>" if value.mean == best else text
             cells.append(f'<td title="{hint}">{shown}{bar(value.mean)}</td>')
-        colour = comparison.labels.colours[index]
-        rows.append(
-            f'<tr><th scope="row"><i style="background:rgb{colour}"></i>{escape(name)}</th>{"".join(cells)}</tr>'
-        )
+        square = f'<i style="background:rgb{colour}"></i>'
+        rows.append(f'<tr><th scope="row">{square}{escape(name)}</th>{"".join(cells)}</tr>')
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in ("class", *(e.name for e in comparison.entries)))
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _curves(entries: list[Entry]) -> str:
+def _curves(comparison: Comparison) -> tuple[str, bool]:
+    """And whether there are any: ready models may come without their history."""
+    trained = [entry for entry in comparison.entries if entry.history]
+    found = {entry.name: comparison.kind.curves(entry.card, entry.history) for entry in trained}
     charts = []
-    for title, key in (("Validation score", "score"), ("Training loss", "train_loss"), ("Validation loss", "val_loss")):
-        lines = {
-            entry.name: [(row["seconds"] / 60, row[key]) for row in entry.history if key in row and "seconds" in row]
-            for entry in entries
-        }
-        lines = {name: points for name, points in lines.items() if points}
-        if lines:
+    for title in dict.fromkeys(title for curves in found.values() for title in curves):
+        lines = {name: curves.get(title, []) for name, curves in found.items()}  # all of them: each keeps its colour
+        if any(lines.values()):
             charts.append(f"<div>{line_chart(lines, title, 'minutes', keys=False)}</div>")
     keys = "".join(
-        f'<span><i style="background:{LINE_COLOURS[index % len(LINE_COLOURS)]}"></i>{escape(entry.name)}</span>'
-        for index, entry in enumerate(entries)
+        f'<span><i style="background:{LINE_COLOURS[index % len(LINE_COLOURS)]}"></i>{escape(name)}</span>'
+        for index, name in enumerate(found)
     )
-    return f'<div class="keys">{keys}</div><div class="charts">{"".join(charts)}</div>'
+    return f'<div class="keys">{keys}</div><div class="charts">{"".join(charts)}</div>', bool(charts)
 
 
 def _pictures(comparison: Comparison) -> str:
@@ -135,29 +141,31 @@ def _pictures(comparison: Comparison) -> str:
     predictors = [(entry, load(entry.contestant.file)) for entry in comparison.entries if entry.contestant.file]
     figures = []
     for sample in shown:
-        image, truth = sample.image(), sample.label()
+        image, truth = sample.image(), comparison.kind.truth(sample)
         scores = [entry.per_image[sample.name] for entry in comparison.entries]
+        worst, best = extremes(scores)
         cells = [_cell(image, None, comparison, "photo"), _cell(image, truth, comparison, "truth")]
         for (entry, predictor), score in zip(predictors, scores, strict=True):
-            mark = " ▲" if score == np.nanmax(scores) else " ▼" if score == np.nanmin(scores) else ""
+            mark = " ▲" if score == best else " ▼" if score == worst else ""
             caption = f"{entry.name} {number_text(score)}{mark}"
-            cells.append(_cell(image, predictor(image).label_map, comparison, caption))
+            cells.append(_cell(image, comparison.kind.answer(predictor, image), comparison, caption))
         figures.append(
             f'<figure><div class="row">{"".join(cells)}</div><figcaption>{escape(sample.name)}</figcaption></figure>'
         )
-    return f'<div class="rows">{"".join(figures)}</div>'
+    told = f"<p>The numbers: {escape(comparison.kind.of_image)}. ▲ the best, ▼ the worst.</p>"
+    return f'{told}<div class="rows">{"".join(figures)}</div>'
 
 
-def _cell(image: np.ndarray, label_map: np.ndarray | None, comparison: Comparison, caption: str) -> str:
+def _cell(image: np.ndarray, answer: Any, comparison: Comparison, caption: str) -> str:
+    """``answer`` drawn over the photo; None is the photo alone."""
     height, width = image.shape[:2]
     ratio = min(1.0, THUMBNAIL_PX / max(height, width))
     size_wh = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
     if small.ndim == 2:
         small = cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
-    if label_map is not None:
-        labels = cv2.resize(label_map, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
-        small = overlay(small, labels, comparison.labels, legend=False)
+    if answer is not None:
+        small = comparison.kind.drawn(small, answer, comparison.labels)
     return (
         f'<div><img src="{data_address(small)}" alt="{escape(caption)}" width="{size_wh[0]}" height="{size_wh[1]}">'
         f"<small>{escape(caption)}</small></div>"
@@ -184,7 +192,14 @@ def _images(comparison: Comparison) -> str:
                 "–" if entry is best else f"{ahead} of {len(gains)}",
             )
         )
-    return table(("model", "worst images", "best images", f"images on which it beats {best.name}"), rows)
+    told = table(("model", "worst images", "best images", f"images on which it beats {best.name}"), rows)
+    return f'<div class="names">{told}</div>'
+
+
+def extremes(scores: Sequence[float]) -> tuple[float, float]:
+    """The least and the largest; nan where they are the same, or none is a number: nobody is the best then."""
+    known = [score for score in scores if math.isfinite(score)]
+    return (min(known), max(known)) if known and min(known) < max(known) else (math.nan, math.nan)
 
 
 def _scaled(value: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from imago.comparison.contestants import Contestant
 from imago.core.errors import ImagoError
 from imago.files.writing import atomic_write
+from imago.models.things import THING_BUILDERS
 
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
@@ -46,18 +47,52 @@ def settle(config: TrainConfig, root: Path, out: Path) -> None:
         stream.write(json.dumps(now, indent=1).encode("utf-8"))
 
 
+def check_options(config: TrainConfig, contestants: Sequence[Contestant]) -> None:
+    """Raises ImagoError for options of a net that takes no part: they would be passed over."""
+    known = {name for contestant in contestants for name in (contestant.name, contestant.architecture)}
+    for text in config.option:
+        net, dot, _ = text.partition("=")[0].rpartition(".")
+        if dot and net not in known:
+            nets = ", ".join(sorted(known - {""}))
+            raise ImagoError(f"--option {text}: there is no {net} among --models; name one of {nets}")
+
+
+def settings_of(contestant: Contestant, config: TrainConfig, contestants: Sequence[Contestant]) -> TrainConfig:
+    """What ``contestant`` is trained with: the common settings, and of ``--option NET.NAME=VALUE`` its own.
+
+    Where nets of both kinds take part, each kind goes without the settings that say nothing to it; among their own kind
+    such settings are refused. Raises ImagoError for settings that its net cannot have.
+    """
+    from imago.training.foreign import OF_LABEL_MAPS, OF_OBJECTS
+
+    finds = contestant.architecture in THING_BUILDERS
+    both = len({other.architecture in THING_BUILDERS for other in contestants if other.file is None}) == 2
+    usual = type(config)()
+    dropped = {name: getattr(usual, name) for name in (OF_LABEL_MAPS if finds else OF_OBJECTS)} if both else {}
+    options = []
+    for text in config.option:
+        net, _, name = text.partition("=")[0].rpartition(".")
+        if net in ("", contestant.name, contestant.architecture):
+            options.append(name + text[text.index("=") :] if "=" in text else text)
+    try:
+        return replace(
+            config, **dropped, model=contestant.architecture, encoder=contestant.encoder, option=tuple(options)
+        )
+    except ValueError as error:
+        raise ImagoError(f"{contestant.name}: {error}") from error
+
+
 def train_contestant(
     contestant: Contestant, config: TrainConfig, root: Path, out: Path, say: Callable[[str], None]
 ) -> Path:
-    """The model file of ``contestant``, trained in ``out/NAME`` unless it is there. Raises ImagoError if it failed."""
+    """The model file of ``contestant``, trained with ``config`` in ``out/NAME`` unless it is there. Raises ImagoError
+    where it failed."""
     folder = out / contestant.name
     model = folder / "model.onnx"
     if model.is_file():
         say(f"{contestant.name}: trained already")
         return model
-    own = replace(
-        config, model=contestant.architecture, encoder=contestant.encoder, out=str(folder), name=contestant.name
-    )
+    own = replace(config, out=str(folder), name=contestant.name)
     resume = (folder / "config.json").is_file()
     say(f"{contestant.name}: {'goes on' if resume else 'training'}")
     process = multiprocessing.get_context("spawn").Process(

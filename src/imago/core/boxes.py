@@ -107,3 +107,33 @@ def soft_nms(
         overlap = iou_matrix(boxes[best : best + 1], boxes[waiting])[0]
         left[waiting] *= np.exp(-(overlap**2) / sigma)
     return np.array(kept, np.int64), np.array(found, np.float32)
+
+
+def suppress(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    classes: np.ndarray,
+    iou: float,
+    *,
+    soft: bool = False,
+    agnostic: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the boxes that stay, the best score first, and their scores.
+
+    Among the boxes of each class, or of all with ``agnostic``: ``nms``, which leaves scores as they are, or with
+    ``soft`` ``soft_nms``, which knows no threshold.
+    """
+    if agnostic:
+        classes = np.zeros_like(classes)
+    if not soft:
+        stay = nms_by_class(boxes, scores, classes, iou)
+        return stay, scores[stay]
+    stays, lowered = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    for value in np.unique(classes):
+        own = np.flatnonzero(classes == value)
+        stay, left = soft_nms(boxes[own], scores[own])
+        stays.append(own[stay])
+        lowered.append(left)
+    stay, left = np.concatenate(stays), np.concatenate(lowered)
+    order = np.argsort(-left, kind="stable")
+    return stay[order], left[order]

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from imago.core.errors import ModelError
 from imago.core.labels import Labels
 from imago.core.proposal_options import ProposalOptions
+from imago.core.separation import Separation
 from imago.core.spec import InputSpec
 
 FORMAT = 1  # raised when an older Imago could no longer read the card
@@ -34,9 +35,11 @@ class ModelCard:
     output: Output = "probability"
     stretch: bool = False  # spread the answer to 0..1 by its own least and largest value (official U2-Net)
     mirror: bool = False  # the answer is the mean over the photo and its mirror image
+    scales: tuple[float, ...] = (1.0,)  # and over these sizes of it
     objects: bool = (
         False  # semantic: the classes are background, border, insides (data.borders): objects are made of them
     )
+    separation: Separation | None = None  # with ``objects``: how they are made; None: as Separation() says
     specks: float = 0.0  # binary: separate parts below this share of the largest one are left out
     proposals: ProposalOptions | None = None  # boxes, instances: the net judges proposals of selective search
     crop_padding: int | None = None  # it is shown each proposal by itself, warped to ``input``'s size with so many
@@ -66,6 +69,8 @@ class ModelCard:
             raise ModelError(f"model {self.name!r}: proposals are for finding objects; its task is {self.task!r}")
         if self.crop_padding is not None and self.proposals is None:
             raise ModelError(f"model {self.name!r}: crops (padding {self.crop_padding}) need proposals to be cut at")
+        if self.separation is not None and not self.objects:
+            raise ModelError(f"model {self.name!r}: separation is how objects are made, and the model makes none")
         if self.crop_padding is not None and not {"iou", "most"} <= self.options.keys():
             raise ModelError(f"model {self.name!r}: of crops the best are chosen by options iou and most; got neither")
 
@@ -98,8 +103,10 @@ class ModelCard:
                 "output": self.output,
                 "stretch": self.stretch,
                 "mirror": self.mirror,
+                "scales": list(self.scales),
                 "specks": self.specks,
                 "objects": self.objects,
+                "separation": None if self.separation is None else asdict(self.separation),
                 "proposals": None if self.proposals is None else asdict(self.proposals),
                 "crop_padding": self.crop_padding,
                 "scores": self.scores,
@@ -132,8 +139,10 @@ class ModelCard:
                 output=values.get("output", "probability"),
                 stretch=bool(values.get("stretch", False)),
                 mirror=bool(values.get("mirror", False)),
+                scales=tuple(float(scale) for scale in values.get("scales", (1.0,))),
                 specks=float(values.get("specks", 0.0)),
                 objects=bool(values.get("objects", False)),
+                separation=None if values.get("separation") is None else Separation(**values["separation"]),
                 proposals=None if values.get("proposals") is None else ProposalOptions(**values["proposals"]),
                 crop_padding=values.get("crop_padding"),
                 scores={str(k): float(v) for k, v in values.get("scores", {}).items()},

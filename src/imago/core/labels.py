@@ -82,6 +82,31 @@ def voc_labels() -> Labels:
     return Labels(tuple(_VOC.split()))
 
 
+_COCO = (
+    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, "
+    "parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, "
+    "handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, "
+    "surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, "
+    "broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, "
+    "mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, "
+    "teddy bear, hair drier, toothbrush"
+)
+_COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of COCO's 90 numbers; its data sets have none of these
+
+
+def coco_labels() -> Labels:
+    """Background and COCO's 80 classes of things, in its order, without gaps."""
+    return Labels(("background", *_COCO.split(", ")))
+
+
+def coco_numbered_labels() -> Labels:
+    """Background and COCO's 90 numbers, so that a class's value is its number in COCO's files. Ten of them it left
+    free: they are named by themselves, as names must differ."""
+    names = iter(_COCO.split(", "))
+    numbered = (f"unused {value}" if value in _COCO_UNUSED else next(names) for value in range(1, 91))
+    return Labels(("background", *numbered))
+
+
 def binary_labels(name: str = "subject") -> Labels:
     """Background and one foreground class, which is drawn in a light green."""
     return Labels(names=("background", name), colours=((0, 0, 0), (64, 200, 96)))

@@ -72,7 +72,11 @@ def _k_means(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 def box_sizes(samples: Sequence[ThingSample], size_hw: tuple[int, int]) -> np.ndarray:
     """float64 (K, 2): widths and heights of all boxes, crowd regions left out, when each photo is fitted into
     ``size_hw`` with its aspect kept."""
-    spec = InputSpec("letterbox", size_hw)
+    return sizes_in(samples, InputSpec("letterbox", size_hw))
+
+
+def sizes_in(samples: Sequence[ThingSample], spec: InputSpec) -> np.ndarray:
+    """The same in the frame that a net sees each photo in."""
     found = [np.zeros((0, 2))]
     for sample in samples:
         things = sample.things()

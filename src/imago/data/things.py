@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +48,21 @@ class ThingDataset:
         if name not in self.splits:
             raise DataError(f"{self.root}: there is no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
+
+    def with_classes_of(self, labels: Labels) -> ThingDataset:
+        """The same with classes that are values of ``labels``, found by their names. Raises DataError for a name that
+        is not among them."""
+        unknown = [name for name in self.labels.names[1:] if name not in labels.names[1:]]
+        if unknown:
+            raise DataError(f"{self.root}: {', '.join(map(repr, unknown))} is not among {', '.join(labels.names[1:])}")
+        values = np.array([0, *(labels.names.index(name) for name in self.labels.names[1:])], np.int64)
+
+        def renumbered(sample: ThingSample) -> ThingSample:
+            def things() -> Instances:
+                found = sample.things()
+                return replace(found, classes=values[found.classes])
+
+            return replace(sample, read_things=things)
+
+        splits = {name: tuple(map(renumbered, samples)) for name, samples in self.splits.items()}
+        return replace(self, labels=labels, splits=splits)

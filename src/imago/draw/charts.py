@@ -7,61 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 
 import numpy as np
+
+from imago.draw.axes import RIGHT, TOP, WIDTH, Frame, Point, finite, number, span, step_of, ticks
 
 # Mid-tones that can be told apart on white and on near-black, also by most colour-blind eyes.
 LINE_COLOURS = (
     "#3b82f6", "#f08c2e", "#22a06b", "#b65fcf", "#d6475b", "#7a869a",
     "#12a5b8", "#a3842c", "#e377b3", "#6b7f2a", "#8b6f5c", "#5d5fd0",
 )  # fmt: skip
-
-_WIDTH, _HEIGHT = 460, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 36
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Where values lie in the picture."""
-
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
-
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        across = (x - self.x_low) / (self.x_high - self.x_low) * (_WIDTH - _LEFT - _RIGHT)
-        share = (min(max(y, self.y_low), self.y_high) - self.y_low) / (self.y_high - self.y_low)
-        return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM), 1)
-
-    def drawn(self, title: str, x_label: str, x_ticks: Sequence[float]) -> list[str]:
-        """The beginning of the ``<svg>``: title, rules, numbers at both axes."""
-        parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-            f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
-            f'<text x="{_LEFT}" y="16" font-size="13" font-weight="600">{escape(title)}</text>',
-        ]
-        right = _WIDTH - _RIGHT
-        for tick in _ticks(self.y_low, self.y_high):
-            _, y = self.place(self.x_low, tick)
-            parts.append(
-                f'<line x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}" stroke="currentColor" stroke-opacity=".15"/>'
-                f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" opacity=".7">{_number(tick)}</text>'
-            )
-        for tick in x_ticks:
-            x, _ = self.place(tick, self.y_low)
-            parts.append(
-                f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="middle" opacity=".7">{_number(tick)}</text>'
-            )
-        if x_label:
-            middle = (_LEFT + right) / 2
-            below = f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle" opacity=".7">{escape(x_label)}</text>'
-            parts.append(below)
-        return parts
 
 
 def line_chart(
@@ -75,15 +31,15 @@ def line_chart(
 
     ``keys``: the names stand beside the title; there is room for a few.
     """
-    points = [point for line in series.values() for point in line if _finite(point)]
-    x_low, x_high = _span([x for x, _ in points])
-    y_low, y_high = y_range if y_range is not None else _span([y for _, y in points])
+    points = [point for line in series.values() for point in line if finite(point)]
+    x_low, x_high = span([x for x, _ in points])
+    y_low, y_high = y_range if y_range is not None else span([y for _, y in points])
     if y_range is None:  # from one round number to another, so that the ends are labelled
-        step = _step(y_low, y_high)
+        step = step_of(y_low, y_high)
         y_low, y_high = math.floor(y_low / step + 1e-9) * step, math.ceil(y_high / step - 1e-9) * step
-    frame = _Frame(x_low, x_high, y_low, y_high)
+    frame = Frame(x_low, x_high, y_low, y_high)
     place = frame.place
-    parts = frame.drawn(title, x_label, _ticks(x_low, x_high, whole=True))
+    parts = frame.drawn(title, x_label, ticks(x_low, x_high, whole=True))
     for index, line in enumerate(series.values()):
         colour = LINE_COLOURS[index % len(LINE_COLOURS)]
         for run in _runs(line):
@@ -105,7 +61,7 @@ def line_chart(
 def _keys(series: Mapping[str, Sequence[Point]]) -> str:
     """The names of the lines, from the right of the title's line."""
     parts = []
-    x = float(_WIDTH - _RIGHT)
+    x = float(WIDTH - RIGHT)
     for index, name in reversed(list(enumerate(series))):
         x -= 6.2 * len(name)  # about the width of the text: an SVG cannot be asked
         parts.append(f'<text x="{x:.0f}" y="16">{escape(name)}</text>')
@@ -119,19 +75,19 @@ def bar_chart(values: Mapping[str, float], title: str, texts: Mapping[str, str] 
     """An ``<svg>`` with one bar a name from the left, the longest as wide as there is room; values that are negative or
     not finite have none. ``texts`` stand at the bars' ends (the numbers where there are none)."""
     pitch = 26
-    height = _TOP + pitch * len(values) + 6
+    height = TOP + pitch * len(values) + 6
     start = 24 + 6.2 * max((len(name) for name in values), default=0)  # about the width of the text
-    room = _WIDTH - start - 110
+    room = WIDTH - start - 110
     longest = max((value for value in values.values() if math.isfinite(value)), default=0.0)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
         f'<text x="8" y="16" font-size="13" font-weight="600">{escape(title)}</text>',
     ]
     for row, (name, value) in enumerate(values.items()):
-        y = _TOP + row * pitch
+        y = TOP + row * pitch
         wide = room * value / longest if math.isfinite(value) and value > 0 else 0.0
-        text = texts[name] if texts is not None else _number(value) if math.isfinite(value) else "–"
+        text = texts[name] if texts is not None else number(value) if math.isfinite(value) else "–"
         parts.append(
             f'<text x="{start - 8:.0f}" y="{y + 13}" text-anchor="end">{escape(name)}</text>'
             f'<rect x="{start:.0f}" y="{y}" width="{wide:.1f}" height="18" rx="2" fill="{LINE_COLOURS[0]}"/>'
@@ -172,89 +128,12 @@ def heat_table(
     )
 
 
-def _finite(point: Point) -> bool:
-    return math.isfinite(point[0]) and math.isfinite(point[1])
-
-
 def _runs(line: Sequence[Point]) -> list[list[Point]]:
     """The line cut where a point is missing."""
     runs: list[list[Point]] = [[]]
     for point in line:
-        if _finite(point):
+        if finite(point):
             runs[-1].append(point)
         elif runs[-1]:
             runs.append([])
     return [run for run in runs if run]
-
-
-def _span(values: Sequence[float]) -> tuple[float, float]:
-    """Least and largest, never the same."""
-    if not values:
-        return 0.0, 1.0
-    low, high = min(values), max(values)
-    if high > low:
-        return low, high
-    room = abs(low) * 0.1 or 0.5
-    return low - room, high + room
-
-
-def _step(low: float, high: float, about: int = 5) -> float:
-    """1, 2 or 5 times a power of ten, so that ``about`` steps make the way."""
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-
-
-def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
-    """Round numbers in ``low`` to ``high``."""
-    step = _step(low, high)
-    if whole:
-        step = max(1.0, step)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)] or [low, high]
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def scatter_chart(
-    points: Mapping[str, Point], title: str, x_label: str, y_label: str, front: Sequence[str] = ()
-) -> str:
-    """An ``<svg>`` with one named dot a point; those of ``front``, from left to right, are joined by a stepped line."""
-    shown = {name: point for name, point in points.items() if _finite(point)}
-    x_low, x_high = _roomy([x for x, _ in shown.values()])
-    y_low, y_high = _roomy([y for _, y in shown.values()])
-
-    frame = _Frame(x_low, x_high, y_low, y_high)
-    place = frame.place
-    parts = frame.drawn(title, x_label, _ticks(x_low, x_high))
-    parts.append(f'<text x="{_LEFT}" y="{_TOP - 4}" opacity=".7">{escape(y_label)}</text>')
-    corners: list[str] = []
-    for name in front:
-        x, y = place(*shown[name])
-        if corners:
-            corners.append(f"{x},{corners[-1].split(',')[1]}")
-        corners.append(f"{x},{y}")
-    if len(corners) > 1:
-        parts.append(
-            f'<polyline points="{" ".join(corners)}" fill="none" stroke="{LINE_COLOURS[0]}" stroke-opacity=".5" '
-            'stroke-width="2" stroke-dasharray="4 3"/>'
-        )
-    for name, point in shown.items():
-        x, y = place(*point)
-        colour = LINE_COLOURS[0] if name in front else LINE_COLOURS[-1]
-        left = x > _WIDTH * 0.7
-        parts.append(
-            f'<circle cx="{x}" cy="{y}" r="4.5" fill="{colour}"/><text x="{x - 8 if left else x + 8}" y="{y - 6}" '
-            f'text-anchor="{"end" if left else "start"}">{escape(name)}</text>'
-        )
-    parts.append("</svg>")
-    return "".join(parts)
-
-
-def _roomy(values: Sequence[float]) -> tuple[float, float]:
-    """The span with some room on both sides, so that no dot lies on the frame."""
-    low, high = _span(values)
-    room = 0.08 * (high - low)
-    return low - room, high + room

@@ -72,8 +72,9 @@ small,figcaption,p{color:var(--faint)}p{margin:0 0 10px}ul{margin:0;padding-left
 table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:5px 12px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
 th:first-child{text-align:left;padding-left:0}tbody th{font-weight:500}
-thead th{color:var(--faint);font-weight:500;font-size:13px}
-td:last-child{white-space:normal}
+thead th{color:var(--faint);font-weight:500;font-size:13px;white-space:normal;vertical-align:bottom}
+td:nth-child(2):last-child{white-space:normal}
+.names td{white-space:normal;overflow-wrap:anywhere}
 th i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:8px;vertical-align:-1px;
 border:1px solid var(--rule)}
 td u{display:block;height:3px;min-width:80px;background:var(--rule);border-radius:2px;text-decoration:none}
@@ -86,7 +87,7 @@ table.heat thead span{writing-mode:vertical-rl;transform:rotate(180deg);display:
 .examples{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(500px,100%),1fr));gap:20px}
 .keys{display:flex;flex-wrap:wrap;gap:4px 16px;margin-bottom:10px}
 .keys i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
-.rows{display:grid;gap:18px}.row{display:flex;gap:6px;overflow-x:auto;align-items:start}
+.rows{display:grid;grid-template-columns:minmax(0,1fr);gap:18px}.row{display:flex;gap:6px;overflow-x:auto;align-items:start}
 .row div{flex:none}.row img{display:block;border-radius:5px;max-width:260px;height:auto}
 figure{margin:0}.trio{display:grid;grid-template-columns:repeat(3,1fr);gap:6px}
 .trio img{width:100%;height:auto;display:block;border-radius:5px}

@@ -77,9 +77,18 @@ class Evaluation:
         return {name: value.mean for name, value in self.summary.items() if math.isfinite(value.mean)}
 
     @property
+    def main(self) -> str:
+        """What models are compared by, a name in ``summary``: ``iou_image_mean`` (binary) or ``mean_iou``."""
+        return "iou_image_mean" if self.task == "binary" else "mean_iou"
+
+    @property
     def score(self) -> float:
-        """The one number that models are compared by: ``iou_image_mean`` (binary) or ``mean_iou``."""
-        return self.summary["iou_image_mean" if self.task == "binary" else "mean_iou"].mean
+        """The one number that models are compared by."""
+        return self.summary[self.main].mean
+
+    def by_class(self) -> tuple[Interval, ...]:
+        """What classes are compared by: IoU, one for each label."""
+        return tuple(row.iou for row in self.classes)
 
     def main_score(self) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
         """How ``score`` follows from sums over images, and those of each image, in the order of ``names``: what

@@ -12,7 +12,8 @@ import numpy as np
 
 from imago.core.instances import Instances
 from imago.core.labels import Labels
-from imago.draw.charts import LINE_COLOURS, Point, bar_chart, heat_table, line_chart
+from imago.draw.axes import Point
+from imago.draw.charts import LINE_COLOURS, bar_chart, heat_table, line_chart
 from imago.draw.html import bar, data_address, number_text, section, table
 from imago.draw.objects import draw_objects, shrunk
 from imago.evaluation.result import ImageScores

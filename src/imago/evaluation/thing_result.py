@@ -79,9 +79,18 @@ class ThingEvaluation:
         return {name: value.mean for name, value in self.summary.items() if math.isfinite(value.mean)}
 
     @property
+    def main(self) -> str:
+        """What models are compared by, a name in ``summary``: AP of masks where there are any, else of boxes."""
+        return f"{self.kind}_ap"
+
+    @property
     def score(self) -> float:
-        """The one number that models are compared by: AP of masks where there are any, else of boxes."""
-        return self.summary[f"{self.kind}_ap"].mean
+        """The one number that models are compared by."""
+        return self.summary[self.main].mean
+
+    def by_class(self) -> tuple[Interval, ...]:
+        """What classes are compared by: AP, one for each label but the background."""
+        return tuple(row.ap for row in self.classes)
 
     def worst(self, count: int) -> tuple[ImageScores, ...]:
         """The ``count`` images with the lowest score, the lowest first."""

@@ -29,7 +29,7 @@ from imago.metrics.bootstrap import (
 from imago.metrics.nuclei import mean_precision
 from imago.metrics.thing_confusion import confusion
 from imago.metrics.thing_errors import KINDS, Mistakes, costs, mistakes
-from imago.metrics.thing_matching import Matches, Ranked, ranked
+from imago.metrics.thing_matching import MOST, Matches, Ranked, ranked
 from imago.metrics.thing_overlap import Compared, compare_boxes, compare_masks
 
 RESAMPLES = 200  # of the bootstrap: AP is worked out anew for each draw
@@ -53,15 +53,20 @@ def evaluate_things(
     *,
     model: str = "model",
     least_score: float = 0.5,
+    by_boxes: bool = False,
+    most: int = MOST,
     resamples: int = RESAMPLES,
     progress: Callable[[int], None] | None = None,
 ) -> ThingEvaluation:
     """Runs ``predict`` over ``samples`` and scores it; ``labels`` are those of both, 0 the background.
 
     AP wants everything that the model finds, down to low scores. What speaks of single objects (mean precision,
-    confusion, counts of mistakes) takes those of ``least_score`` and more. ``model`` is the name in the tables;
-    ``progress`` is told the count of images done. Raises DataError (or what the sample raises) for the first image that
-    cannot be scored: a mean over the rest would be another score.
+    confusion, counts of mistakes) takes those of ``least_score`` and more. ``by_boxes``: images, classes and mistakes
+    are judged by boxes though there are masks, to be held against a model that has none; the masks' scores stay in the
+    summary. ``most``: objects of a class and image that AP looks at, the best scores; COCO's 100 cut off what more
+    crowded images hold. ``model`` is the name in the tables; ``progress`` is told the count of images done. Raises
+    DataError (or what the sample raises) for the first image that cannot be scored: a mean over the rest would be
+    another score.
     """
     if not 0 <= least_score <= 1:
         raise ValueError(f"least_score must lie between 0 and 1; got {least_score}")
@@ -69,14 +74,14 @@ def evaluate_things(
     def read(sample: Sample) -> tuple[str, np.ndarray, Instances]:
         return sample.name, sample.image(), sample.things()
 
-    tally = _Tally(labels, least_score)
+    tally = _Tally(labels, least_score, most)
     for done, (name, image, truth) in enumerate(read_ahead(samples, read), 1):
         tally.add(name, predict(image), truth)
         if progress is not None:
             progress(done)
     if not tally.names:
         raise DataError("there is nothing to evaluate: the list of images is empty; choose another split or folder")
-    return tally.evaluation(model, resamples)
+    return tally.evaluation(model, resamples, by_boxes)
 
 
 def ap_difference(first: ThingEvaluation, second: ThingEvaluation, resamples: int = RESAMPLES) -> Difference:
@@ -100,8 +105,8 @@ def ap_difference(first: ThingEvaluation, second: ThingEvaluation, resamples: in
 class _Side:
     """What is kept of the boxes, or of the masks, of the images seen so far."""
 
-    def __init__(self, classes: int, least_score: float) -> None:
-        self.classes, self.least_score = classes, least_score
+    def __init__(self, classes: int, least_score: float, most: int) -> None:
+        self.classes, self.least_score, self.most = classes, least_score, most
         self.matches: list[Matches] = []
         self.mistakes: list[Mistakes] = []  # of all that was found
         self.counts = np.zeros(len(KINDS), np.int64)  # of what has at least the least score
@@ -110,7 +115,7 @@ class _Side:
 
     def add(self, compared: Compared) -> None:
         clear = compared.above(self.least_score)
-        self.matches.append(coco.match(compared, self.classes))
+        self.matches.append(coco.match(compared, self.classes, self.most))
         self.mistakes.append(mistakes(compared, self.classes))
         self.counts += mistakes(clear, self.classes).counts()
         self.matrix += confusion(clear, self.classes)
@@ -120,11 +125,11 @@ class _Side:
 class _Tally:
     """What is kept of the images seen so far."""
 
-    def __init__(self, labels: Labels, least_score: float) -> None:
+    def __init__(self, labels: Labels, least_score: float, most: int) -> None:
         self.labels, self.least_score = labels, least_score
         self.names: list[str] = []
         self.counts: list[tuple[int, int]] = []  # objects in the truth, and found
-        self.sides = {kind: _Side(len(labels), least_score) for kind in ("mask", "box")}
+        self.sides = {kind: _Side(len(labels), least_score, most) for kind in ("mask", "box")}
         self.voc: list[Matches] = []
         self.masked: dict[str, dict[bool, str]] = {"the truth": {}, "the model": {}}  # with masks or not: first image
 
@@ -163,9 +168,9 @@ class _Tally:
                     f"{who} has masks in {seen[True]} and boxes alone in {seen[False]}; give masks to all or to none"
                 )
 
-    def evaluation(self, model: str, resamples: int) -> ThingEvaluation:
+    def evaluation(self, model: str, resamples: int, by_boxes: bool) -> ThingEvaluation:
         has_masks = self._masks_in_both() and any(True in seen for seen in self.masked.values())
-        kind: Literal["mask", "box"] = "mask" if has_masks else "box"
+        kind: Literal["mask", "box"] = "mask" if has_masks and not by_boxes else "box"
         side = self.sides[kind]
         count = len(self.names)
         # The first row is the score itself, the others are the draws.

@@ -9,29 +9,22 @@ them, and the card lies as JSON in the file's metadata under ``imago.core.card.M
 from __future__ import annotations
 
 import copy
-import logging
-import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 
-from imago.core.card import METADATA_KEY, ModelCard
+from imago.core.card import ModelCard
 from imago.core.errors import ModelError
 from imago.core.spec import InputSpec
 from imago.export.compare import compare
-from imago.export.storage import store_half, strip_traces
+from imago.export.graph import example_hw, packed, traced
 from imago.files.writing import atomic_write, exists
 from imago.models.base import SegmentationNet
 from imago.models.thing_base import ThingNet
-
-OPSET = 18  # what torch's exporter writes by itself; ONNX Runtime reads it from release 1.14 (2023) on
 
 # Largest difference to torch, as a probability, at any pixel. A hundred times what float32 showed (see tests), and for
 # weights rounded to float16 (11 bits) the odd pixel on a soft edge. The mean may be a tenth of it.
@@ -54,10 +47,16 @@ class ExportReport:
     tolerance: float  # what the largest difference was allowed to be
     moved: int = 0  # pooling maxima that lie elsewhere than in torch, which was then given the file's
     samples: str = "the images given"  # what it was compared on, in words
+    finds: int | None = None  # objects that torch or the file found and that were compared; None: masks, not objects
 
     @property
     def remark(self) -> str:
-        """On pooling maxima that lie elsewhere; empty where there are none."""
+        """On pooling maxima that lie elsewhere, and on images without a find; else empty."""
+        if self.finds == 0:
+            return (
+                "Nothing was found in them, so no boxes or scores were compared. Export with images that show what the "
+                "model finds (--samples)"
+            )
         if not self.moved:
             return ""
         return (
@@ -94,22 +93,12 @@ def export_onnx(
     of a probability, ``TOLERANCE`` if None. Raises ModelError, and leaves no file, if the file would answer otherwise.
     """
     out = Path(out)
-    if out.exists() and not overwrite:
-        raise exists(out)  # now, not after the work
-    if not samples:
-        raise ModelError(f"{out}: an export is compared with torch on images; got none. Give at least one sample")
+    check(net, card, out, samples, overwrite)
     precision = "float16" if half else "float32"
     limit = TOLERANCE[precision] if tolerance is None else tolerance
-    check_multiple(net, card)
     card = card.with_(output="probability", precision=precision)
     module = Probabilities(copy.deepcopy(net).to("cpu", torch.float32)).eval()
-    model = _trace(module, card)
-    strip_traces(model)
-    if half:
-        store_half(model)
-    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    content = model.SerializeToString()
-    onnx.checker.check_model(content, full_check=True)
+    content = packed(traced(module, card, ["mask"]), card, half)
     found = compare(module, content, card.input, samples)
     if not (found.largest <= limit and found.mean <= limit * MEAN_SHARE):  # "not <=", so that nan is refused too
         raise ModelError(
@@ -137,7 +126,14 @@ def describe_sizes(spec: InputSpec) -> str:
     return f"any multiples of {spec.multiple}" if spec.multiple > 1 else "any"
 
 
-def check_multiple(net: SegmentationNet | ThingNet, card: ModelCard) -> None:
+def check(
+    net: SegmentationNet | ThingNet, card: ModelCard, out: Path, samples: Sequence[np.ndarray], overwrite: bool
+) -> None:
+    """Before the work rather than after it: raises ImagoError where an export cannot end well."""
+    if out.exists() and not overwrite:
+        raise exists(out)
+    if not samples:
+        raise ModelError(f"{out}: an export is compared with torch on images; got none. Give at least one sample")
     spec = card.input
     sides = spec.size_hw if spec.fixed_size else (spec.multiple, spec.multiple)
     if any(side % net.multiple for side in sides):
@@ -149,53 +145,9 @@ def check_multiple(net: SegmentationNet | ThingNet, card: ModelCard) -> None:
         raise ModelError(
             f"model {card.name!r}: the net takes {net.in_channels} channels but its card says {spec.channels}"
         )
-
-
-def _trace(module: Probabilities, card: ModelCard) -> onnx.ModelProto:
-    spec = card.input
-    shape: dict[int, object] = {0: torch.export.Dim("N", min=1, max=4096)}
-    if spec.fixed_size:
-        height, width = spec.size_hw
-    else:
-        # 2 and 3 multiples, unlike each other and unlike 0 and 1, or torch takes the sides for constants or for equals.
-        step = max(spec.multiple, math.ceil(32 / spec.multiple) * spec.multiple)
-        height, width = 2 * step, 3 * step
-        for axis, name in ((2, "h"), (3, "w")):
-            count = torch.export.Dim(name, min=1, max=16384)
-            shape[axis] = spec.multiple * count if spec.multiple > 1 else count
-    image = torch.zeros(2, spec.channels, height, width)
     try:
-        with quiet():
-            program = torch.onnx.export(
-                module,
-                (image,),
-                dynamo=True,
-                dynamic_shapes={"image": shape},
-                input_names=["image"],
-                output_names=["mask"],
-                opset_version=OPSET,
-                verbose=False,
-            )
-    except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.UserError) as error:
-        reason = str(error).strip().splitlines()
+        net.check(torch.empty(1, spec.channels, *example_hw(spec), device="meta"))
+    except ValueError as error:
         raise ModelError(
-            f"model {card.name!r}: torch cannot export this net ({reason[0] if reason else type(error).__name__})"
+            f"model {card.name!r}: {error}. Its size rule {spec.rule!r} gives other sizes; change the card's input"
         ) from error
-    assert program is not None
-    return program.model_proto
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """The exporter's advice to programmers is no news to users: silent here, and only here."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

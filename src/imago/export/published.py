@@ -1,30 +1,61 @@
-"""Weights that torchvision publishes become our file: one ``.onnx`` with its card, which runs without torch."""
+"""Weights that torchvision and darknet publish become our file: one ``.onnx`` with its card, to run without torch."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from imago.core.card import THING_TASKS
 from imago.core.errors import ModelError
 from imago.export.onnx import ExportReport, export_onnx
 from imago.export.run import made_up_images
-from imago.models import build
-from imago.models.catalogue import Published
+from imago.export.things import export_things
+from imago.models import build, checkpoint
+from imago.models.base import SegmentationNet
+from imago.models.darknet_files import read_weights
+from imago.models.published import Published
+from imago.models.thing_base import ThingNet
+from imago.models.things import build_things
+from imago.models.torchvision_things import load_torchvision_things
 from imago.models.torchvision_weights import load_torchvision
 
 
-def convert(entry: Published) -> ExportReport:
+def convert(entry: Published, keep_checkpoint: bool = False) -> ExportReport:
     """``entry.landing``, verified when it came, -> ``entry.path``, float32, compared with torch on a made-up photo.
 
-    The ``.pth`` is removed: the ``.onnx`` answers alike, and both would be twice the room. Only where the export fails
-    (a full disk, say) it is kept, so that the next try need not fetch it again. Raises ModelError, also where the file
-    is not torchvision's net.
+    ``keep_checkpoint``: writes ``entry.checkpoint`` besides, from which a training can start. The landed file is
+    removed: the ``.onnx`` answers alike, and both would be twice the room. Only where the export fails (a full disk,
+    say) it is kept, so that the next try need not fetch it again. Raises ModelError, also where the file is not that
+    net's.
     """
     card = entry.card
-    net = build(card.architecture, **card.options).eval()
     try:
-        load_torchvision(net, card.architecture, entry.landing)
+        net = published_net(entry, entry.landing)
     except ModelError as error:
         entry.landing.unlink(missing_ok=True)  # it would not fit the next time either
         raise ModelError(f"{error}; the file was removed") from error
     # One photo: in a ResNet-101 each costs seconds, and it is tried as a pair and lying on its side as well.
-    report = export_onnx(net, card, entry.path, samples=made_up_images(card.input.channels, 1), overwrite=True)
+    samples = made_up_images(card.input.channels, 1)
+    if isinstance(net, ThingNet):
+        report = export_things(net, card, entry.path, samples=samples, overwrite=True)
+    else:
+        report = export_onnx(net, card, entry.path, samples=samples, overwrite=True)
+    if keep_checkpoint:
+        checkpoint.save(net, card, entry.checkpoint)
     entry.landing.unlink()
     return report
+
+
+def published_net(entry: Published, weights: Path) -> SegmentationNet | ThingNet:
+    """The net that the entry's card describes, with the published ``weights``. Raises ModelError that names the file
+    where it is not that net's."""
+    card = entry.card
+    if card.task not in THING_TASKS:
+        net = build(card.architecture, **card.options).eval()
+        load_torchvision(net, card.architecture, weights)
+        return net
+    finder = build_things(card.architecture, **card.options).eval()
+    if entry.form == "darknet":
+        read_weights(finder, weights)
+    else:
+        load_torchvision_things(finder, card.architecture, weights)
+    return finder

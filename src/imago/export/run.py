@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,7 @@ from imago.files.images import read_image
 from imago.files.inputs import find_images
 from imago.files.modelfile import read_safetensors_card
 from imago.models import checkpoint
+from imago.models.thing_base import ThingNet
 
 Item = TypeVar("Item")
 
@@ -38,11 +39,14 @@ def export_run(
     name: str = "",
     licence: str = "",
     note: str = "",
+    thresholds: Mapping[str, float] | None = None,
 ) -> ExportReport:
     """Export the best checkpoint of a run folder, or a ``.safetensors`` file. See ``export_onnx`` for the rest.
 
     ``samples``: an image or a folder of images to compare on; else the run's validation photos where they still are,
     else made-up images (the report says which). ``name``, ``licence``, ``note`` go into the card where not empty.
+    ``thresholds``: in place of the net's own ``score``, ``iou`` and ``most``, for one that finds objects; ``iou`` 1
+    leaves all overlaps in, so that their suppression can be chosen at use.
     """
     source, out = Path(run_or_checkpoint), Path(out)
     if out.suffix.lower() != ".onnx":
@@ -51,6 +55,8 @@ def export_run(
     card = read_safetensors_card(path)
     changes = {key: value for key, value in (("name", name), ("licence", licence), ("note", note)) if value}
     card = card.with_(**changes)
+    if thresholds and card.task not in THING_TASKS:
+        raise ModelError(f"{path}: it finds no objects, and has no {', '.join(thresholds)} to set; leave them out")
     if samples is not None:
         images, described = _read(Path(samples), card.input.channels), f"images of {samples}"
     else:
@@ -59,11 +65,22 @@ def export_run(
             images, described = made_up_images(card.input.channels), "made-up images (the run's photos are not there)"
     if card.task in THING_TASKS:
         finder, _ = checkpoint.load_things(path)
+        set_thresholds(finder, thresholds or {})
         report = export_things(finder, card, out, samples=images, half=half, tolerance=tolerance, overwrite=overwrite)
     else:
         net, _ = checkpoint.load(path)
         report = export_onnx(net, card, out, samples=images, half=half, tolerance=tolerance, overwrite=overwrite)
     return replace(report, samples=described)
+
+
+def set_thresholds(net: ThingNet, thresholds: Mapping[str, float]) -> None:
+    """Raises ModelError for values that mean nothing."""
+    for name, value in thresholds.items():
+        if name == "most" and (value < 1 or value != int(value)):
+            raise ModelError(f"most counts objects, 1 or more; got {value:g}")
+        if name != "most" and not 0 <= value <= 1:
+            raise ModelError(f"{name} lies from 0 to 1; got {value:g}")
+        setattr(net, name, int(value) if name == "most" else float(value))
 
 
 def find_checkpoint(source: Path) -> Path:

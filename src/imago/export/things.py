@@ -18,8 +18,7 @@ another signature.
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +28,18 @@ import torch
 from onnxscript import opset18
 from torch import Tensor, nn
 
-from imago.core.card import METADATA_KEY, ModelCard
+from imago.core.card import ModelCard
 from imago.core.errors import ModelError
-from imago.export.onnx import OPSET, ExportReport, check_multiple, describe_sizes, quiet
-from imago.export.storage import store_half, strip_traces
-from imago.files.writing import atomic_write, exists
-from imago.inference.things import FrameObjects, ObjectEngine, inputs
+from imago.export.compare_things import SURE, TOLERANCE, compare_things
+from imago.export.graph import Input, Translations, example_hw, packed, traced
+from imago.export.onnx import ExportReport, check, describe_sizes
+from imago.files.writing import atomic_write
+from imago.inference.things import ObjectEngine
 from imago.models import suppression  # noqa: F401  (registers the operation)
 from imago.models.thing_base import ThingNet
 from imago.models.things import thresholds_of
 
 op: Any = opset18  # its operators take plain numbers and lists too, which their types do not say
-
-# Largest difference to torch, of a score and of a box's corner in pixels, and the score from which on every find of
-# either must be one of the other too. Weights rounded to float16 move what is doubtful in and out.
-TOLERANCE = {"float32": 1e-3, "float16": 2e-2}
-PIXELS_A_SCORE = {"float32": 1.0, "float16": 100.0}  # how many pixels a difference of 1 in the score counts as
-SURE = {"float32": 0.0, "float16": 0.5}
 
 
 class One(nn.Module):
@@ -76,13 +70,7 @@ def export_things(
     The thresholds of ``net`` (``score``, ``iou``, ``most``) go into the graph, and into the card's options.
     """
     out = Path(out)
-    if out.exists() and not overwrite:
-        raise exists(out)
-    if not samples:
-        raise ModelError(f"{out}: an export is compared with torch on images; got none. Give at least one sample")
-    precision = "float16" if half else "float32"
-    limit = TOLERANCE[precision] if tolerance is None else tolerance
-    check_multiple(net, card)
+    check(net, card, out, samples, overwrite)
     task = "instances" if net.has_masks else "boxes"
     if card.task != task:
         raise ModelError(f"model {card.name!r}: the net's task is {task!r}, but its card says {card.task!r}")
@@ -96,17 +84,21 @@ def export_things(
             f"model {card.name!r}: the net looks at {'crops' if net.crop else 'images'}, but its card says "
             f"crop_padding {card.crop_padding}"
         )
+    precision = "float16" if half else "float32"
+    limit = TOLERANCE[precision] if tolerance is None else tolerance
     card = card.with_(options=card.options | thresholds_of(net), precision=precision)
     module = One(copy.deepcopy(net).to("cpu", torch.float32)).eval()
-    model = _trace(module, card)
-    strip_traces(model)
-    if half:
-        store_half(model)
-    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    content = model.SerializeToString()
-    onnx.checker.check_model(content)
-    differences = _compare(module, content, card, samples, max(SURE[precision], net.score + limit), precision)
-    largest = float(differences.max(initial=0.0))
+    outputs = ["boxes", "scores", "classes", *(["masks"] if net.has_masks else [])]
+    content = packed(
+        traced(module, card, outputs, free_count=False, more=proposals_of(card), translations=translations()),
+        card,
+        half,
+    )
+    least = max(SURE[precision], net.score + limit)
+    found = compare_things(
+        module, ObjectEngine(content, card=card), samples, least=least, most=net.most, iou=net.iou, precision=precision
+    )
+    largest = float(found.max(initial=0.0))
     if not largest <= limit:  # "not <=", so that nan is refused too
         raise ModelError(
             f"{out}: not written. Its answers differ from torch by up to {largest:.2g} in scores and boxes on "
@@ -115,53 +107,26 @@ def export_things(
         )
     with atomic_write(out, overwrite=overwrite) as stream:
         stream.write(content)
-    mean = float(differences.mean()) if differences.size else 0.0
-    return ExportReport(out, card, len(content), describe_sizes(card.input), len(samples), largest, mean, limit)
+    mean = float(found.mean()) if found.size else 0.0
+    return ExportReport(
+        out, card, len(content), describe_sizes(card.input), len(samples), largest, mean, limit, finds=len(found)
+    )
 
 
-def _trace(module: One, card: ModelCard) -> onnx.ModelProto:
-    spec = card.input
-    shape: dict[int, Any] = {}
-    if spec.fixed_size:
-        height, width = spec.size_hw
-    else:
-        step = max(spec.multiple, math.ceil(32 / spec.multiple) * spec.multiple)
-        height, width = 2 * step, 3 * step  # unlike each other, or torch takes the sides for equals
-        for axis, name in ((2, "h"), (3, "w")):
-            count = torch.export.Dim(name, min=1, max=4096)
-            shape[axis] = spec.multiple * count if spec.multiple > 1 else count
-    names = ["boxes", "scores", "classes", *(["masks"] if module.net.has_masks else [])]
-    given: dict[str, Tensor] = {"image": torch.zeros(1, spec.channels, height, width)}
-    shapes: dict[str, Any] = {"image": shape}
-    if card.proposals is not None:
-        given["proposals"] = torch.tensor([[0.0, 0.0, width, height]]).repeat(7, 1)
-        shapes["proposals"] = {0: torch.export.Dim("K", min=2, max=100_000)}
+def proposals_of(card: ModelCard) -> dict[str, Input]:
+    """The graph's second input, for nets that judge proposals: an example, and that their number is free. Nets of crops
+    have as many images as proposals."""
+    if card.proposals is None:
+        return {}
+    height, width = example_hw(card.input)
+    free: dict[int, object] = {0: torch.export.Dim("K", min=2, max=100_000)}
+    more: dict[str, Input] = {"proposals": (torch.tensor([[0.0, 0.0, width, height]]).repeat(7, 1), free)}
     if card.crop_padding is not None:
-        given["image"] = given["image"].repeat(7, 1, 1, 1)
-        shapes["image"] = shapes["proposals"]
-    try:
-        with quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                module,
-                tuple(given.values()),
-                dynamo=True,
-                dynamic_shapes=shapes,
-                input_names=list(given),
-                output_names=names,
-                opset_version=OPSET,
-                custom_translation_table=translations(),
-                verbose=False,
-            )
-    except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.UserError) as error:
-        reason = str(error).strip().splitlines()
-        raise ModelError(
-            f"model {card.name!r}: torch cannot export this net ({reason[0] if reason else type(error).__name__})"
-        ) from error
-    assert program is not None
-    return program.model_proto
+        more["image"] = (torch.zeros(7, card.input.channels, height, width), free)
+    return more
 
 
-def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+def translations() -> Translations:
     """How operations are written that torch's exporter does not know."""
     return {
         torch.ops.imago.nms_by_class.default: nms_by_class_graph,
@@ -190,45 +155,3 @@ def nms_by_class_graph(boxes: Any, scores: Any, classes: Any, iou: float, count:
 def roi_pool_graph(maps: Any, regions: Any, spatial_scale: float, pooled_height: int, pooled_width: int) -> Any:
     pooled = op.MaxRoiPool(maps, regions, pooled_shape=(pooled_height, pooled_width), spatial_scale=spatial_scale)
     return pooled, op.Cast(pooled, to=onnx.TensorProto.INT32)  # the places of the maxima, which only training asks for
-
-
-def _compare(
-    module: One, content: bytes, card: ModelCard, samples: Sequence[np.ndarray], least: float, precision: str
-) -> np.ndarray:
-    """The differences of all pairs of finds, on the samples and on the first one lying on its side."""
-    engine = ObjectEngine(content, card=card)
-    images = list(samples)
-    if not card.input.fixed_size:
-        images.append(np.ascontiguousarray(images[0].swapaxes(0, 1)))
-    parts = []
-    for image in images:
-        given = next(inputs(card, image), None)  # of crops the first batch
-        if given is None:
-            continue
-        with torch.inference_mode():
-            expected = FrameObjects(*(tensor.numpy() for tensor in module(*map(torch.from_numpy, given))))
-        parts.append(differences(expected, engine.run(*given), least, module.net.most, PIXELS_A_SCORE[precision]))
-    return np.concatenate([*parts, np.zeros(0)])
-
-
-def differences(
-    first: FrameObjects, second: FrameObjects, least: float, most: int, pixels_a_score: float = 1.0
-) -> np.ndarray:
-    """For each find of either with a score of ``least`` or more: how far the nearest one of the other is.
-
-    The largest of: the difference of the scores, of the corners in pixels / ``pixels_a_score``, of the masks' means;
-    inf where the other has none of its class. Finds that come last among ``most`` may be crowded out, and are let go.
-    """
-    parts = []
-    for one, other in ((first, second), (second, first)):
-        last = float(other.scores.min()) + 1e-3 if len(other.scores) >= most else 0.0
-        for index in np.flatnonzero(one.scores >= max(least, last)):
-            apart = np.abs(other.boxes - one.boxes[index]).max(axis=1, initial=0.0) / pixels_a_score
-            apart = np.maximum(apart, np.abs(other.scores - one.scores[index]))
-            apart[other.classes != one.classes[index]] = np.inf
-            nearest = int(np.argmin(apart)) if apart.size else -1
-            value = float(apart[nearest]) if apart.size else np.inf
-            if np.isfinite(value) and one.masks is not None and other.masks is not None:
-                value = max(value, float(np.abs(other.masks[nearest] - one.masks[index]).mean()))
-            parts.append(value)
-    return np.array(parts, np.float64)

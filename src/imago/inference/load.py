@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imago.core.card import THING_TASKS
+from imago.core.card import THING_TASKS, ModelCard
 from imago.core.errors import ModelError
 from imago.files.modelfile import read_onnx_card, read_safetensors_card
 from imago.inference.engine import Engine
@@ -44,6 +44,16 @@ def load_engine(
     from imago.inference.onnx_engine import OnnxEngine
 
     return OnnxEngine(path, threads, device, card_at(path), keep_memory)
+
+
+def card_of(model: str | Path) -> ModelCard:
+    """The card of such a model, without its weights. Raises ModelError."""
+    path = find_model(model)
+    if path.suffix.lower() == ".safetensors":
+        return read_safetensors_card(path)
+    from imago.inference import onnx_engine
+
+    return card_at(path) or onnx_engine.card_of(path, str(path))
 
 
 def _torch_engine(path: Path, device: str | None) -> Engine | FindsObjects:

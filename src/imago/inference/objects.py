@@ -9,7 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from imago.core.boxes import nms_by_class
+from imago.core.boxes import suppress
+from imago.core.card import THING_TASKS, ModelCard
 from imago.core.choice import ObjectChoice
 from imago.core.errors import ImagoError
 from imago.core.instances import Instances
@@ -18,19 +19,56 @@ from imago.files.images import Photo
 from imago.inference.alpha import ArrayAlpha
 
 SOFT_PX = 0.8  # spread of an object's edge; masks of objects are hard
+USUAL_IOU = 0.5  # overlap past which the weaker of two goes, where neither model nor user says anything
 ROOM_PX = 8  # kept around an object, for its edge
 
 
 def choose(objects: Instances, labels: Labels, choice: ObjectChoice) -> Instances:
     """The wanted ones, the surest first. Raises ImagoError for a class that there is not."""
-    stays = objects.scores >= choice.score
+    kept, scores = pick(objects.boxes, objects.scores, objects.classes, labels, choice)
+    return replace(objects[kept], scores=scores)
+
+
+def pick(
+    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, labels: Labels, choice: ObjectChoice, left_in: float = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the wanted ones, the surest first, and their scores. Raises ImagoError for a class that there is not.
+
+    ``left_in``: the overlap up to which a model lets two of a class stand. 1: it left out none, and what becomes of
+    overlaps is for the choice to say; 0: nothing overlaps, or nobody knows.
+    """
+    stays = scores >= choice.score
     if choice.classes:
-        stays &= np.isin(objects.classes, class_values(labels, choice.classes))
+        stays &= np.isin(classes, class_values(labels, choice.classes))
     kept = np.flatnonzero(stays)
-    kept = kept[np.argsort(-objects.scores[kept], kind="stable")]
-    if choice.iou:
-        kept = kept[nms_by_class(objects.boxes[kept], objects.scores[kept], objects.classes[kept], choice.iou)]
-    return objects[kept[: choice.max_objects or None]]
+    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    iou = choice.iou
+    if not iou and (choice.agnostic or left_in >= 1):
+        iou = left_in if 0 < left_in < 1 else USUAL_IOU
+    soft = choice.nms == "soft"
+    left = scores[kept]
+    if iou or soft:
+        stay, left = suppress(boxes[kept], left, classes[kept], iou, soft=soft, agnostic=choice.agnostic)
+        enough = left >= choice.score  # a box whose score was too low before lowers no other one's
+        kept, left = kept[stay][enough], left[enough]
+    most = choice.max_objects or None
+    return kept[:most], left[:most]
+
+
+def left_in_by(card: ModelCard) -> float:
+    """The overlap up to which a model lets two of a class stand, see ``pick``."""
+    return float(card.options.get("iou", USUAL_IOU)) if card.task in THING_TASKS else 0.0
+
+
+def doubt_about(choice: ObjectChoice, card: ModelCard) -> str:
+    """A word where soft suppression comes too late for a model; empty where it does not."""
+    inside = left_in_by(card)
+    if choice.nms != "soft" or not 0 < inside < 1:
+        return ""
+    return (
+        f"the model {card.name!r} has left out what overlaps by more than {inside:g} itself; soft suppression only "
+        "lowers scores of what is left. Export it with --iou 1"
+    )
 
 
 def class_values(labels: Labels, names: Sequence[str]) -> list[int]:

@@ -12,6 +12,7 @@ from imago.core.card import THING_TASKS, ModelCard
 from imago.core.choice import ObjectChoice
 from imago.core.errors import ModelError
 from imago.core.instances import Instances
+from imago.core.separation import Separation
 from imago.core.views import Views
 from imago.data.proposals import propose
 from imago.files.images import MAX_PIXELS, Photo, read_image
@@ -19,9 +20,9 @@ from imago.inference.alpha import AlphaMap
 from imago.inference.crf import DenseCRF
 from imago.inference.engine import Engine
 from imago.inference.label_map import enlarge_labels
-from imago.inference.objects import choose, class_values
+from imago.inference.objects import choose
 from imago.inference.prediction import Prediction
-from imago.inference.separate import Separation, separate_in
+from imago.inference.separate import separate_in
 from imago.inference.specks import drop_specks
 from imago.inference.things import FindsObjects, Propose, find_objects
 from imago.inference.views import look
@@ -32,11 +33,17 @@ if TYPE_CHECKING:
     Picture = Path | str | bytes | np.ndarray | Image
 
 
+def views_of(card: ModelCard, asked: Views) -> Views:
+    """How a photo is looked at: as ``asked``, and as the card says; sizes that are asked for stand in place of its."""
+    views = replace(asked, flip=asked.flip or card.mirror)
+    return views if asked.scales != (1.0,) else replace(views, scales=card.scales)
+
+
 class Predictor:
     """A model that is ready: ``model("photo.jpg")`` -> Prediction. May be called from several threads at once.
 
     ``max_pixels``: photos with more are refused before they are decoded. ``crf``: refines every answer. ``views``: how
-    the net looks at a photo; the mirror image is looked at too where the model's card says so.
+    the net looks at a photo; the mirror image and other sizes are looked at too where the model's card says so.
     """
 
     def __init__(
@@ -51,7 +58,7 @@ class Predictor:
         self.crf = crf
         self.views = views or Views()
         self.choice = ObjectChoice()  # which objects are wanted
-        self.separation = Separation()  # how objects are made, where the model's card asks for them
+        self.separation = self.card.separation or Separation()  # how objects are made, if they are made
         self.propose: Propose = propose  # how proposals are found, where the card asks for some
 
     @property
@@ -83,7 +90,7 @@ class Predictor:
         """The same for a photo that has been read already."""
         if self.card.task in THING_TASKS:
             return self._find(cast(FindsObjects, self.engine), photo)
-        views = replace(self.views, flip=True) if self.card.mirror else self.views
+        views = views_of(self.card, self.views)
         scores = look(cast(Engine, self.engine).run, self.card.input, photo.pixels, views, self.card.name)  # (K, h, w)
         if self.crf is not None:
             both = np.stack([1 - scores[0], scores[0]]) if self.card.task == "binary" else scores
@@ -100,12 +107,12 @@ class Predictor:
 
     def objects(self, image: np.ndarray) -> Instances:
         """All objects that the model finds in uint8 (H, W, C), whatever their scores and classes: as average precision
-        wants them. Raises ModelError for a model that finds none."""
+        wants them. Of ``choice`` counts what it says of overlaps. Raises ModelError for a model that finds none."""
         if not self.finds_objects:
             raise ModelError(f"{self.card.name}: finds no single objects; its task is {self.card.task!r}")
         open_minded = Predictor(self.engine, self.max_pixels, self.crf, self.views)
         open_minded.separation, open_minded.propose = self.separation, self.propose
-        open_minded.choice = ObjectChoice(score=0.0)
+        open_minded.choice = replace(self.choice, score=0.0, classes=(), max_objects=0)
         found = open_minded(image).instances
         assert found is not None
         return found
@@ -117,10 +124,5 @@ class Predictor:
                 f"{self.card.name}: a net that finds objects looks at a photo once; leave out the CRF, mirror images, "
                 "scales and the sliding window"
             )
-        choice, labels = self.choice, self.card.labels
-        classes = class_values(labels, choice.classes) if choice.classes else None
-        found = find_objects(
-            engine, photo.pixels, score=choice.score, iou=choice.iou or None, classes=classes,
-            most=choice.max_objects or None, propose=self.propose,
-        )  # fmt: skip
-        return Prediction(photo, labels, instances=found)
+        found = find_objects(engine, photo.pixels, self.choice, self.propose)
+        return Prediction(photo, self.card.labels, instances=found)

@@ -1,31 +1,25 @@
 """Objects out of a semantic net's answer: insides are the seeds, which grow over the borders until they meet.
 
 The net knows background, border and the inside of each class (``data.borders``). A watershed (Beucher and Lantuéjoul
-1979; OpenCV's) floods the map of "how much border" from the seeds; what is not background belongs to a seed.
+1979) floods the map of "how much inside" from the seeds; what is not background belongs to a seed. OpenCV's own is not
+used: it goes by the difference of neighbours and not by their height, and background takes part in it. A part
+without a seed (a small thing, all border) is an object by itself, and scores low.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from imago.core.instances import CroppedMask, Instances, boxes_of
+from imago.core.separation import Separation
 
 BACKGROUND, BORDER, INSIDE = 0, 1, 2  # channels of the net; see data.borders
+LEVELS = 16  # of the flood
+CROSS, SQUARE = (cv2.getStructuringElement(kind, (3, 3)) for kind in (cv2.MORPH_CROSS, cv2.MORPH_RECT))
 MOST_PIXELS = 20_000_000  # of a map that is worked on: some 30 bytes each
-
-
-@dataclass(frozen=True)
-class Separation:
-    """How objects are made. Areas are in pixels of the map that is worked on."""
-
-    seed: float = 0.5  # least probability of "inside" in a seed
-    least_seed_px: int = 4  # smaller seeds are noise
-    least_area_px: int = 12  # smaller objects are left out
-    foreground: float = 0.5  # least probability of "not background" in an object
 
 
 def separate_in(scores: np.ndarray, size_hw: tuple[int, int], how: Separation | None = None) -> Instances:
@@ -53,7 +47,8 @@ def _enlarged(mask: CroppedMask, factor_y: float, factor_x: float) -> CroppedMas
 def separate(scores: np.ndarray, how: Separation | None = None) -> Instances:
     """float32 (2 + classes, H, W), probabilities 0..1 -> the objects, the surest first, with masks.
 
-    An object's class is the one whose inside its pixels favour, its score the mean probability of "not background".
+    An object's class is the one whose inside its pixels favour; its score the mean probability of "not background"
+    times the largest one of "inside".
     """
     how = how or Separation()
     size_hw = scores.shape[1], scores.shape[2]
@@ -68,36 +63,51 @@ def separate(scores: np.ndarray, how: Separation | None = None) -> Instances:
         table = np.arange(count, dtype=np.int32)
         table[weak] = 0
         seeds = table[seeds]
+    seeds = with_lone_parts(seeds, region, count, how.least_area_px)
     grown = grow(seeds, inside, region)
     masks, classes, confidence = [], [], []
     for where, crop in parts(grown):
         if np.count_nonzero(crop) < how.least_area_px:
             continue
+        surest = float(inside[where][crop].max())
         crop = filled(crop)
         masks.append(CroppedMask.of(crop, where[1].start, where[0].start))
         votes = [float(plane[where][crop].sum()) for plane in scores[INSIDE:]]
         classes.append(1 + int(np.argmax(votes)))
-        confidence.append(float(foreground[where][crop].mean()))
+        confidence.append(surest * float(foreground[where][crop].mean()))
     order = np.argsort(-np.array(confidence), kind="stable")
     found = Instances.make(size_hw, boxes_of(masks), classes, confidence, masks)
     return found[order]
 
 
+def with_lone_parts(seeds: np.ndarray, region: np.ndarray, first: int, least_area_px: int) -> np.ndarray:
+    """``seeds``, int32 (H, W), and those parts of ``region``, bool (H, W), that hold none, numbered from ``first``."""
+    count, connected, stats, _ = cv2.connectedComponentsWithStats(
+        region.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
+    )
+    lone = stats[:, cv2.CC_STAT_AREA] >= least_area_px
+    lone[0] = False  # what is no part
+    lone[np.unique(connected[seeds > 0])] = False
+    table = np.where(lone, first + np.arange(count), 0).astype(np.int32)
+    return np.where(seeds > 0, seeds, table[connected])
+
+
 def grow(seeds: np.ndarray, inside: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """int32 (H, W): each seed (1 and more) grown over ``region``, the most likely inside first; 0 elsewhere."""
-    if not seeds.any():
-        return seeds
-    heights = np.repeat(np.round(255 * (1 - inside)).clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    # OpenCV numbers what is known from 1 and turns the outermost pixels into border: the frame around is cut off again.
-    known = np.where(region, np.where(seeds > 0, seeds + 1, 0), 1).astype(np.int32)
-    framed = cv2.copyMakeBorder(known, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
-    flooded = cv2.watershed(cv2.copyMakeBorder(heights, 1, 1, 1, 1, cv2.BORDER_REPLICATE), framed)[1:-1, 1:-1]
-    grown = np.where(flooded > 1, flooded - 1, 0).astype(np.int32)
-    # The line between two objects, and between object and background, belongs to the object that it touches.
-    for _ in range(2):
-        around = cv2.dilate(grown.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
-        grown = np.where((grown == 0) & region, around, grown)
-    return grown
+    """int32 (H, W): each seed (1 and more) grown over ``region``, the most likely inside first; 0 elsewhere.
+
+    A flood by falling levels, each until nothing moves: where two meet at one level they share by distance.
+    """
+    grown = seeds.astype(np.float32)  # OpenCV dilates no int32; whole numbers are exact up to 2^24
+    for level in np.linspace(1, 0, LEVELS + 1)[1:]:
+        free = region & (grown == 0) & (inside >= level)
+        for step in range(max(region.shape)):  # at most; a flood that finds no free pixel ends before
+            around = cv2.dilate(grown, CROSS if step % 2 else SQUARE)  # in turns: nearly round
+            taken = free & (around > 0)
+            if not taken.any():
+                break
+            grown[taken] = around[taken]
+            free &= ~taken
+    return grown.astype(np.int32)
 
 
 def parts(numbered: np.ndarray) -> list[tuple[tuple[slice, slice], np.ndarray]]:

@@ -1,7 +1,7 @@
 """Objects in photos with models that find them: ``.onnx`` files with decoding inside. No torch.
 
 engine = ObjectEngine("cells.onnx")
-found = find_objects(engine, photo, score=0.6)  # Instances, in pixels of the photo
+found = find_objects(engine, photo, ObjectChoice(score=0.6))  # Instances, in pixels of the photo
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import numpy as np
 
 from imago.core.boxes import area, clip, nms_by_class
 from imago.core.card import THING_TASKS, ModelCard
+from imago.core.choice import ObjectChoice
 from imago.core.errors import ModelError
 from imago.core.instances import Instances
 from imago.core.proposal_options import ProposalOptions
 from imago.core.spec import Fit
 from imago.data.crops import crops_of
 from imago.data.proposals import propose
+from imago.inference.objects import left_in_by, pick
 from imago.inference.onnx_engine import RUNTIME_ERRORS, card_of, first_line, open_session
 from imago.inference.paste import paste
 from imago.inference.threads import free_cores
@@ -149,32 +151,25 @@ def best_of_crops(found: Sequence[FrameObjects], size_hw: tuple[int, int], iou: 
 
 
 def find_objects(
-    engine: FindsObjects,
-    image: np.ndarray,
-    *,
-    score: float = 0.5,
-    iou: float | None = None,
-    classes: Sequence[int] | None = None,
-    most: int | None = 100,
-    propose: Propose = propose,
+    engine: FindsObjects, image: np.ndarray, choice: ObjectChoice | None = None, propose: Propose = propose
 ) -> Instances:
     """uint8 (H, W, C) -> its objects, the best score first, boxes and masks in pixels of the image.
 
-    ``score``: least; ``iou``: overlap past which the weaker of two of one class goes; ``classes``: only these values of
-    the card's labels; ``most``: so many at most. The model has thresholds of its own (its card's options), by which
-    fewer may come: these can only make them stricter. ``propose``: how proposals are found, for models that judge such.
+    ``choice``: which are wanted; ``ObjectChoice()`` if None. The model has thresholds of its own (its card's options),
+    by which fewer may come: a choice can only be stricter. ``propose``: how proposals are found, for models that judge
+    such. Raises ImagoError for a class that the model has not.
     """
+    choice = choice or ObjectChoice()
+    card = engine.card
     found, fit = look(engine, image, propose)
     boxes = fit.boxes_to_image(found.boxes)
-    stays = (found.scores >= score) & (area(boxes) > 0)  # a box in the padding has no part in the image
-    if classes is not None:
-        stays &= np.isin(found.classes, np.asarray(classes, np.int64))
-    chosen = np.flatnonzero(stays)
-    if iou is not None:
-        chosen = chosen[nms_by_class(boxes[chosen], found.scores[chosen], found.classes[chosen], iou)]
-    chosen = chosen[np.argsort(-found.scores[chosen], kind="stable")][:most]
+    visible = np.flatnonzero(area(boxes) > 0)  # a box in the padding has no part in the image
+    picked, scores = pick(
+        boxes[visible], found.scores[visible], found.classes[visible], card.labels, choice, left_in_by(card)
+    )
+    chosen = visible[picked]
     cropped = None
     if found.masks is not None:
         whole = fit.boxes_to_image(found.boxes[chosen], cut=False)
         cropped = [paste(found.masks[index], box, fit.image_hw) for index, box in zip(chosen, whole, strict=True)]
-    return Instances.make(fit.image_hw, boxes[chosen], found.classes[chosen], found.scores[chosen], cropped)
+    return Instances.make(fit.image_hw, boxes[chosen], found.classes[chosen], scores, cropped)

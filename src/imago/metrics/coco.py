@@ -34,9 +34,9 @@ _LIMITS = {"ar1": ("all", 1), "ar10": ("all", 10), "ar100": ("all", MOST)} | {
 _CHUNK = 4_000_000  # numbers at a time
 
 
-def match(compared: Compared, classes: int) -> Matches:
-    """One image; ``classes`` counts the background."""
-    cut = compared.only(first_of_each_class(compared))
+def match(compared: Compared, classes: int, most: int = MOST) -> Matches:
+    """One image; ``classes`` counts the background. ``most``: the best scores of a class that count, 100 in COCO."""
+    cut = compared.only(first_of_each_class(compared, most))
     low, high = np.array(list(AREAS.values())).T[:, :, None]  # (A, 1) each
     uncounted = compared.excused | (compared.true_areas < low) | (compared.true_areas > high)  # (A, G)
     partners = partners_by_class(cut, uncounted, THRESHOLDS)  # (A, T, D)

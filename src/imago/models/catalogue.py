@@ -1,41 +1,23 @@
 """Published weights that can be downloaded by name: address, size, checksum, licence, and the card they lack.
 
-U2-Net's are those of rembg's release v0.0.0: the authors' checkpoints as ONNX. The ``-voc`` ones are torchvision's, for
-PyTorch; they become an ``.onnx`` file on this machine (``imago.export.published``). Sizes and SHA-256 were compared
-over several independent public lists; torchvision's SHA-256 begin with the eight digits in the name of the file
-besides, and their sizes are those that torchvision states. Nothing here downloads: see ``imago.files.download``.
+U2-Net's are those of rembg's release v0.0.0: the authors' checkpoints as ONNX. The ``-voc`` and ``-coco`` ones are
+torchvision's, for PyTorch, and darknet's (``imago.models.published_things``); they become an ``.onnx`` file on this
+machine (``imago.export.published``). Sizes and SHA-256 were compared over several independent public lists;
+torchvision's SHA-256 begin with the eight digits in the name of the file besides, and their sizes are those that
+torchvision states. Nothing here downloads: see ``imago.files.download``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imago.core.card import ModelCard
 from imago.core.labels import binary_labels, voc_labels
 from imago.core.spec import InputSpec
-from imago.files.download import Remote, models_folder, sha256_of
-
-
-@dataclass(frozen=True)
-class Published:
-    """One entry: where the file is, and what it says of itself."""
-
-    remote: Remote
-    card: ModelCard
-    converted: bool = False  # the remote holds PyTorch's weights, from which ``path`` is made here
-
-    @property
-    def path(self) -> Path:
-        """Where the model lies once it is downloaded."""
-        return models_folder() / f"{self.card.name}.onnx"
-
-    @property
-    def landing(self) -> Path:
-        """Where the remote file itself comes to lie: ``path``, or PyTorch's weights until they are converted."""
-        return models_folder() / f"{self.card.name}.pth" if self.converted else self.path
-
+from imago.files.download import Remote, sha256_of
+from imago.models.published import Published
+from imago.models.published_things import THINGS, TORCHVISION
 
 _RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
 
@@ -56,9 +38,6 @@ def _u2net(name: str, architecture: str, size: int, sha256: str, foreground: str
         note=note,
     )
     return Published(Remote(f"{_RELEASE}{name}.onnx", size, sha256), card)
-
-
-_TORCHVISION = "https://download.pytorch.org/models/"
 
 
 def _voc(
@@ -90,7 +69,7 @@ def _voc(
         note=f"Published by torchvision ({file}). Learnt from COCO's photos with VOC's 21 labels, not from VOC. The "
         "scores are torchvision's own, with the shorter side at 520 pixels; here a photo gets about 600 x 600 in area.",
     )
-    return Published(Remote(_TORCHVISION + file, size, sha256), card, converted=True)
+    return Published(Remote(TORCHVISION + file, size, sha256), card, "torchvision")
 
 
 CATALOGUE: dict[str, Published] = {
@@ -177,6 +156,7 @@ CATALOGUE: dict[str, Published] = {
             "7ecb50ca17844860a70d5ed0c748d997cf8adb62932abaa0233430c68594d749",
             (0.637, 0.919),
         ),
+        *THINGS,
     )
 }
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, box_iou, nms
+from torchvision.ops import box_iou
 
+from imago.models.suppression import nms_by_class
 from imago.models.thing_base import Found, ThingTarget
 
 Anchors = Sequence[Sequence[float]]  # width and height of each, network pixels
@@ -171,18 +172,9 @@ def choose(boxes: Tensor, scores: Tensor, frame_hw: tuple[int, int], score: floa
     inside = inside.flatten(1)  # x1 y1 x2 y2 again
     seen = (inside[:, 2:] > inside[:, :2]).all(dim=1)
     flat = (scores * seen[:, None]).flatten()
-    values, places = flat.topk(min(CANDIDATES * most, flat.shape[0]))
+    values, places = flat.topk(torch.sym_min(CANDIDATES * most, flat.shape[0]))
     enough = values > score
     values, places = values[enough], places[enough]
     candidates, classes = inside[places // kinds], places % kinds
-    stay = by_class(candidates, values, classes, iou, frame_hw)[:most]
+    stay = nms_by_class(candidates, values, classes, iou, kinds)[:most]
     return Found(candidates[stay], values[stay], classes[stay] + 1)
-
-
-def by_class(boxes: Tensor, scores: Tensor, classes: Tensor, iou: float, frame_hw: tuple[int, int]) -> Tensor:
-    """Indices of the boxes that stay, the best first. torchvision's ``batched_nms``; in an export, which cannot follow
-    its choice by the number of boxes, the same by moving the classes apart."""
-    if not torch.compiler.is_compiling():
-        return batched_nms(boxes, scores, classes, iou)
-    apart = classes[:, None] * (1 + max(frame_hw))
-    return nms(boxes + apart, scores, iou)

@@ -109,23 +109,6 @@ def copy_strictly(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> Non
     net.load_state_dict(tensors)
 
 
-def load_matching(net: nn.Module, path: Path) -> list[str]:
-    """Copy every tensor of equal name and shape into ``net``; the names of ``net``'s tensors that were NOT copied.
-
-    For fine-tuning with another head or another number of classes. The card of the file, if it has one, is not asked.
-    Raises ModelError where nothing at all fits.
-    """
-    tensors = _read(path)
-    own = net.state_dict()
-    fitting = {name: t for name, t in tensors.items() if name in own and own[name].shape == t.shape}
-    if not fitting:
-        raise ModelError(
-            f"{path}: none of its {len(tensors)} tensors fits this net; is it another architecture's file?"
-        )
-    net.load_state_dict(fitting, strict=False)
-    return [name for name in own if name not in fitting]
-
-
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)

@@ -3,7 +3,7 @@
 A small net for real time: shrink early, work on thin maps, put values back to where the maxima lay.
 Table 1 of the paper, top to bottom: initial; stage 1 (one shrinking and four plain bottlenecks); stages 2 and 3 (2.1 to
 2.8 alike; only stage 2 shrinks); stages 4 and 5 (enlarge); full convolution. Modules stand in that order, and so do the
-tensors inside a bottleneck, so that the authors' weights, ported to PyTorch, load by order and shape.
+tensors inside a bottleneck, so that the authors' weights, ported to PyTorch, load by order and shape (matching.py).
 Where the paper is silent this follows the authors' code (github.com/e-lab/ENet-training, 2016): the inner width is a
 quarter of the OUTPUT's, only the middle convolution has a bias, no norm between the two asymmetric convolutions, one
 PReLU slope a channel, batch norms with epsilon 1e-3, no dropout in the decoder, a 2 x 2 full convolution at the end.

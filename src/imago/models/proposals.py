@@ -50,7 +50,8 @@ class ProposalNetwork(nn.Module):
         samples: int = 256,
     ) -> None:
         super().__init__()
-        generator = AnchorGenerator(tuple(tuple(s) for s in sizes), (RATIOS,) * len(sizes))
+        self.sizes = tuple(tuple(s) for s in sizes)
+        generator = AnchorGenerator(self.sizes, (RATIOS,) * len(sizes))
         for level, cell in enumerate(generator.cell_anchors):
             self.register_buffer(f"cell{level}", cell, persistent=False)
         self.head = RPNHead(channels, generator.num_anchors_per_location()[0])

@@ -14,10 +14,10 @@ from imago.core.errors import ModelError
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Name to tensor, on the CPU, of a ``.pth`` (any form that torch writes) or a ``.safetensors`` without a card.
+    """Name to tensor, on the CPU, of a ``.pth`` (any form that torch writes) or a ``.safetensors``.
 
-    No code from the file is run. Raises ModelError that names the file where it is missing, damaged or holds other
-    things than tensors.
+    The table may stand under "state_dict" or "model", beside what else a training wrote. No code from the file is run.
+    Raises ModelError that names the file where it is missing, damaged or holds other things than tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -28,6 +28,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path}: not a whole file of weights ({reason}); download it again") from error
+    if isinstance(tensors, dict):
+        tensors = next((tensors[key] for key in ("state_dict", "model") if isinstance(tensors.get(key), dict)), tensors)
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise ModelError(f"{path}: expected a table of names and tensors (a state dict); save net.state_dict() alone")
     return tensors

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from imago.core.errors import ModelError
 from imago.models.base import SegmentationNet
@@ -67,9 +67,13 @@ def load_torchvision(net: SegmentationNet, architecture: str, path: Path) -> Non
     """Fill ``net`` (``architecture`` is a key of ``PARTS``) from torchvision's ``.pth``; its auxiliary head, where it
     has one, too. No code from the file is run. Raises ModelError that names the file where it does not fit.
     """
-    tensors = read_state_dict(path)
+    fill(net, read_state_dict(path), PARTS[architecture], path)
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], parts: Parts, path: Path) -> None:
+    """``tensors`` of the file ``path`` into ``net``. Raises ModelError that names the file."""
     try:
-        named = our_names(tensors, PARTS[architecture])
+        named = our_names(tensors, parts)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     copy_strictly(net, named, path)

@@ -92,8 +92,7 @@ class YOLOv3(ThingNet):
         self.ignore = 0.5  # a prediction that overlaps an object by more is not told to be background
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        if not torch.compiler.is_compiling():
-            self.check(images)
+        self.check(images)
         maps = self.backbone(self.unit(images))
         before, outputs = None, []
         for index, scale in enumerate(self.scales):

@@ -14,6 +14,7 @@ import numpy as np
 from imago.core.errors import DataError, ModelError
 from imago.core.setting import setting
 from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
+from imago.core.views import Views
 from imago.data.augmentation import Augmentation
 from imago.models import BUILDERS, options_of
 from imago.models.things import THING_BUILDERS
@@ -64,7 +65,11 @@ class TrainConfig:
     option: tuple[str, ...] = setting(
         (), "Further options of the net, as name=value (width=32); of its parts as proposals.count=500."
     )
-    init: str = setting("", "A .safetensors model to start from; what does not fit (another head) starts fresh.")
+    init: str = setting(
+        "",
+        "Weights to start from: a .safetensors model, or published ones (.pth), matched by name, else by order and "
+        "shape; what does not fit (another head) starts fresh.",
+    )
     objects: bool = setting(
         False, "Tell single objects apart (cells, leaves): learn insides and borders, then grow the insides."
     )
@@ -131,6 +136,11 @@ class TrainConfig:
     mirror: bool = setting(
         False, "The finished model answers with the mean over photo and mirror image: twice the time."
     )
+    scales: tuple[float, ...] = setting(
+        (1.0,),
+        "The finished model answers with the mean over these sizes, such as 1,1.3: so many times the time.",
+        commas=True,
+    )
     specks: float = setting(0.0, "Two classes: leave out separate parts below this share of the largest one.")
     name: str = setting("", "Name of the model; empty: the run's folder.")
     licence: str = setting("unknown", "Licence of the weights.")
@@ -161,6 +171,7 @@ class TrainConfig:
         for name in ("encoder", "pretrained"):
             if getattr(self, name) and name not in known_options(self.model):
                 raise ValueError(f"model {self.model!r} has no {name} to choose; leave --{name} out")
+        Views(scales=self.scales)  # which knows what sizes there are
         if not 0 <= self.specks < 1:
             raise ValueError(f"specks is a share below 1; got {self.specks}")
         if not 0 <= self.momentum < 1:

@@ -14,23 +14,23 @@ import numpy as np
 
 from imago.core.card import ModelCard
 from imago.core.instances import Instances
-from imago.core.spec import InputSpec
+from imago.core.views import Views
 from imago.data.borders import thing_samples
 from imago.data.dataset import Sample
 from imago.data.things import ThingSample
 from imago.evaluation.thing_report import thing_examples, thing_sections, thing_tiles
 from imago.evaluation.thing_result import ThingEvaluation
 from imago.evaluation.things import evaluate_things
-from imago.inference.predictor import Predictor
+from imago.inference.predictor import Predictor, views_of
 from imago.inference.things_torch import TorchObjectEngine
 from imago.inference.torch_engine import TorchEngine
+from imago.inference.views import look
 from imago.models import checkpoint
-from imago.models.thing_base import ThingNet
+from imago.training.choose_separation import choose_separation
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
 from imago.training.find_proposals import kept_proposals
-from imago.training.finish import BEST, SHOWN, arithmetic_notes, best_of, export_model, named_samples, told
-from imago.training.preset import read_stored
+from imago.training.finish import BEST, SHOWN, best_of, conclude, named_samples, notes_of, score_folders
 from imago.training.report import whole_page, write_page
 from imago.training.sources import RunData
 
@@ -45,13 +45,21 @@ def finish_separated(
     say: Callable[[str], None],
 ) -> None:
     """A semantic net of insides and borders, judged by the objects that are made of them."""
-    net, card = best_of(config, folder)
+    net, card = best_of(config, folder, checkpoint.load)
+    engine = TorchEngine(folder / BEST, choose_device(config.device))
+    learnt = [sample for source in data.train for sample in thing_samples(source.samples)]
+    views = views_of(card, Views())
+    separation, reached = choose_separation(lambda image: look(engine.run, card.input, image, views), learnt)
+    say(
+        f"objects: seeds from {separation.seed:g}, foreground from {separation.foreground:g}; mean precision "
+        f"{reached:.3f} on training photos"
+    )
+    card = card.with_(separation=separation)
+    checkpoint.save(net, card, folder / BEST)
     predictor = Predictor(TorchEngine(folder / BEST, choose_device(config.device)))
     folders = {name: thing_samples(samples) for name, samples in data.val.items()}
-    scores = judge(config, folder, card, predictor.objects, folders, history, data.notes, say)
-    checkpoint.save(net, card.with_(scores=scores), folder / BEST)
-    if config.export:
-        say(told(export_model(folder, config.half, say)))
+    scores = judge(config, folder, card, predictor.objects, folders, history, notes_of(folder, card, data), say)
+    conclude(config, folder, net, card.with_(scores=scores), say)
 
 
 def finish_things(
@@ -62,22 +70,11 @@ def finish_things(
     say: Callable[[str], None],
 ) -> None:
     """A net that finds objects."""
-    net, card = checkpoint.load_things(folder / BEST)
-    card = card.with_(input=input_of(config, net))  # a finished run may be finished anew with another use_size
-    checkpoint.save(net, card, folder / BEST)
+    net, card = best_of(config, folder, checkpoint.load_things)
     predictor = Predictor(TorchObjectEngine(folder / BEST, choose_device(config.device)))
     predictor.propose = kept_proposals(config, folder)
-    scores = judge(config, folder, card, predictor.objects, data.val, history, data.notes, say)
-    checkpoint.save(net, card.with_(scores=scores), folder / BEST)
-    if config.export:
-        say(told(export_model(folder, config.half, say)))
-
-
-def input_of(config: TrainConfig, net: ThingNet) -> InputSpec:
-    """What the finished model is fed."""
-    if net.crop:
-        return InputSpec("squash", (net.crop, net.crop), 1)
-    return config.input_spec(net.multiple)
+    scores = judge(config, folder, card, predictor.objects, data.val, history, notes_of(folder, card, data), say)
+    conclude(config, folder, net, card.with_(scores=scores), say)
 
 
 def judge(
@@ -85,28 +82,18 @@ def judge(
     folder: Path,
     card: ModelCard,
     predict: Predict,
-    folders: dict[str, tuple[ThingSample, ...]],
+    folders: Mapping[str, Sequence[ThingSample]],
     history: Sequence[Mapping[str, Any]],
     notes: Sequence[str],
     say: Callable[[str], None],
 ) -> dict[str, float]:
     """Writes scores.json and report.html; the scores for the card, as "FOLDER/SCORE"."""
-    labels = card.object_labels
 
     def evaluated(samples: Sequence[ThingSample]) -> ThingEvaluation:
-        return evaluate_things(predict, samples, labels, model=card.name)
+        return evaluate_things(predict, samples, card.object_labels, model=card.name)
 
-    evaluations: dict[str, ThingEvaluation] = {}
-    scores: dict[str, float] = {}
-    for name, samples in folders.items():
-        evaluations[name] = evaluated(samples)
-        scores |= {f"{name}/{score}": round(value, 4) for score, value in evaluations[name].scores.items()}
-        say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
+    whole, scores = score_folders(folder, folders, evaluated, say)
     everything = named_samples(folders)
-    whole = next(iter(evaluations.values())) if len(evaluations) == 1 else evaluated(everything)
-    (folder / "scores.json").write_text(
-        json.dumps({name: e.to_json() for name, e in evaluations.items()}, indent=1), "utf-8"
-    )
     best, worst = (
         thing_examples(rows, predict, everything, whole.least_score) for rows in (whole.best(SHOWN), whole.worst(SHOWN))
     )
@@ -116,8 +103,7 @@ def judge(
         thing_sections(whole, best, worst),
         history,
         json.loads(config.to_json()),
-        [*notes, *read_stored(folder), *arithmetic_notes(card, labels)],
+        list(notes),
     )
     write_page(folder / "report.html", text)
-    say(f"{folder / 'report.html'}: curves, scores, best and worst photos")
     return scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,13 @@ def largest_batch(trials: tuple[Trial, ...], memory_bytes: int, wanted: int) -> 
     )
 
 
-def try_batches(config: TrainConfig, classes: int, device: str) -> tuple[Trial, ...]:
-    """Runs steps of ``TRIED`` photos, in a process of its own that leaves nothing behind. Raises ImagoError."""
+def try_batches(config: TrainConfig, classes: int, device: str, objects: int = 0) -> tuple[Trial, ...]:
+    """Runs steps of ``TRIED`` photos, in a process of its own that leaves nothing behind; with a net that finds objects
+    each photo has ``objects`` of them. Raises ImagoError."""
     context = multiprocessing.get_context("spawn")
     answers, answer = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(config.to_json(), classes, device, answer), daemon=True)
+    settings = (config.to_json(), classes, device, objects)
+    process = context.Process(target=_measure, args=(*settings, answer), daemon=True)
     process.start()
     process.join()
     if process.exitcode != 0 or not answers.poll():
@@ -90,35 +93,29 @@ def try_batches(config: TrainConfig, classes: int, device: str) -> tuple[Trial, 
     return tuple(Trial(*values) for values in found)
 
 
-def _measure(settings: str, classes: int, device: str, answer: Any) -> None:
+def _measure(settings: str, classes: int, device: str, objects: int, answer: Any) -> None:
     """In the process of its own."""
     import json
 
     try:
         config = TrainConfig.from_values(json.loads(settings), "the settings")
-        answer.send([(batch, *_step_cost(config, classes, device, batch)) for batch in TRIED])
+        answer.send([(batch, *_step_cost(config, classes, device, batch, objects)) for batch in TRIED])
     except ImagoError as error:
         answer.send(str(error))
 
 
-def _step_cost(config: TrainConfig, classes: int, device: str, batch: int) -> tuple[int, float]:
+def _step_cost(config: TrainConfig, classes: int, device: str, batch: int, objects: int) -> tuple[int, float]:
     import torch
 
-    from imago import losses
-    from imago.core.labels import Labels
-    from imago.models.base import Target
     from imago.training.device import PRECISIONS, channels_last_is_faster, choose_precision
     from imago.training.optim import build_optimiser
-    from imago.training.semantic import build_net
 
-    net = build_net(replace(config, pretrained=False), Labels(tuple(f"class {k}" for k in range(classes)))).to(device)
-    outputs = net.classes
-    net.criterion = losses.build("bce+dice" if outputs == 1 else "ce+dice", classes=outputs)
+    config = replace(config, pretrained=False)
+    net, target = _things(config, classes, batch, objects) if objects else _pixels(config, classes, batch)
     frame = config.input_spec(net.multiple).size_hw
-    images = torch.rand(batch, config.channels, *frame, device=device)
+    net, images = net.to(device).train(), torch.rand(batch, config.channels, *frame, device=device)
     if channels_last_is_faster(device):
-        net, images = net.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    target = Target(torch.randint(0, max(2, outputs), (batch, *frame), device=device))
+        net, images = net.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
     optimiser = build_optimiser(net, config)
     precision = PRECISIONS[choose_precision(config.precision, device)]
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
@@ -126,7 +123,7 @@ def _step_cost(config: TrainConfig, classes: int, device: str, batch: int) -> tu
     for _ in range(2):  # the second has the optimiser's own memory too
         start = time.monotonic()
         with torch.autocast(device, dtype, enabled=dtype is not None):
-            loss = sum(net.loss(images, target).values(), torch.zeros((), device=device))
+            loss = sum(net.loss(images, target(device)).values(), torch.zeros((), device=device))
         loss.backward()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -134,6 +131,43 @@ def _step_cost(config: TrainConfig, classes: int, device: str, batch: int) -> tu
         torch.cuda.synchronize()
         return int(torch.cuda.max_memory_allocated()), time.monotonic() - start
     return peak_bytes(), time.monotonic() - start
+
+
+def _pixels(config: TrainConfig, classes: int, batch: int) -> tuple[Any, Callable[[str], Any]]:
+    """A net that labels pixels, and what makes its target on a device."""
+    import torch
+
+    from imago import losses
+    from imago.core.labels import Labels
+    from imago.models.base import Target
+    from imago.training.semantic import build_net
+
+    net = build_net(config, Labels(tuple(f"class {k}" for k in range(classes))))
+    net.criterion = losses.build("bce+dice" if net.classes == 1 else "ce+dice", classes=net.classes)
+    shape = (batch, *config.input_spec(net.multiple).size_hw)
+    return net, lambda device: Target(torch.randint(0, max(2, net.classes), shape, device=device))
+
+
+def _things(config: TrainConfig, classes: int, batch: int, objects: int) -> tuple[Any, Callable[[str], Any]]:
+    """The same for one that finds objects: squares of an eighth of the frame, anywhere in it."""
+    import torch
+
+    from imago.models.thing_base import ThingTarget
+    from imago.models.things import build_things
+    from imago.training.thing_pictures import moved_to
+
+    net = build_things(config.model, classes=classes, in_channels=config.channels, **config.net_options())
+    height, width = config.input_spec(net.multiple).size_hw
+    side = max(2, min(height, width) // 8)
+    corners = torch.rand(objects, 2) * torch.tensor([width - side, height - side])
+    masks = None
+    if net.has_masks:
+        masks = torch.zeros(objects, height, width, dtype=torch.uint8)
+        for mask, (x, y) in zip(masks, corners.int().tolist(), strict=True):
+            mask[y : y + side, x : x + side] = 1
+    boxes = torch.cat([corners, corners + side], dim=1)
+    target = ThingTarget(boxes, torch.randint(1, classes, (objects,)), masks, torch.zeros(objects, dtype=torch.bool))
+    return net, lambda device: [moved_to(target, device)] * batch
 
 
 def peak_bytes() -> int:

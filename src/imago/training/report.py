@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from imago.core.labels import Labels
-from imago.draw.charts import Point, heat_table, line_chart
+from imago.draw.axes import Point
+from imago.draw.charts import heat_table, line_chart
 from imago.draw.html import bar, data_address, number_text, page, section, table
 from imago.draw.overlay import overlay
 from imago.evaluation.result import SCORE_NAMES, Evaluation
@@ -106,8 +107,7 @@ def _judgement(evaluation: Evaluation, labels: Labels) -> list[str]:
 
 def _tiles(run: ReportData) -> str:
     evaluation = run.evaluation
-    main = "iou_image_mean" if evaluation.task == "binary" else "mean_iou"
-    shown = [name for name in (main, "boundary_f", "pixel_accuracy") if name in evaluation.summary]
+    shown = [name for name in (evaluation.main, "boundary_f", "pixel_accuracy") if name in evaluation.summary]
     tiles = [
         (SCORE_NAMES[name], number_text(evaluation.summary[name].mean), _bounds(evaluation.summary[name]))
         for name in shown

@@ -21,6 +21,7 @@ from imago.training.config import TrainConfig
 from imago.training.device import channels_last_is_faster
 from imago.training.finish import finish
 from imago.training.finish_things import finish_separated
+from imago.training.foreign import OF_OBJECTS
 from imago.training.kind import Counted, Stage, Validation
 from imago.training.net_options import refuse_parts
 from imago.training.pictures import PhotoCache, Pictures, Plan, Share, class_shares, plan_photos, read_label
@@ -34,11 +35,13 @@ class Semantic:
 
     def refuse(self, config: TrainConfig) -> None:
         refuse_parts(config.option, (), config.model)
-        if config.multiscale:
-            raise ImagoError(
-                f"--multiscale is for nets that find objects; {config.model} labels pixels: leave it out, and let "
-                "--start-size grow the frames"
-            )
+        usual = TrainConfig()
+        for name, instead in OF_OBJECTS.items():
+            if getattr(config, name) != getattr(usual, name):
+                raise ImagoError(
+                    f"--{name.replace('_', '-')} is for nets that find objects; {config.model} labels pixels: leave it "
+                    f"out, and {instead}"
+                )
 
     def open_data(self, config: TrainConfig, root: Path, checking: Counted | None = None) -> RunData[Sample]:
         return open_sources(config, root, checking)
@@ -60,6 +63,7 @@ class Semantic:
             input=config.input_spec(net.multiple),
             output="logit",
             mirror=config.mirror,
+            scales=config.scales,
             specks=config.specks,
             objects=config.objects,
             data=config.data_lines(root),

@@ -26,7 +26,9 @@ from imago.models.things import build_things, thresholds_of
 from imago.training.config import TrainConfig
 from imago.training.device import channels_last_is_faster, worker_count
 from imago.training.find_proposals import find_proposals, kept_proposals
-from imago.training.finish_things import finish_things, input_of
+from imago.training.finish import input_of
+from imago.training.finish_things import finish_things
+from imago.training.foreign import AUGMENTATION_OF_LABEL_MAPS, OF_LABEL_MAPS
 from imago.training.kind import Counted, Stage, Validation
 from imago.training.net_options import of_part, refuse_parts
 from imago.training.pictures import PhotoCache, Plan, Share, plan_photos
@@ -34,26 +36,15 @@ from imago.training.run import Run
 from imago.training.sources import RunData, open_thing_sources
 from imago.training.thing_pictures import Batch, ReadThings, ThingPictures, collate_things, moved_to
 
-# What says nothing to a net that finds objects, and why. Refused where it is not as it was.
-FOREIGN = {
-    "objects": "these nets find single objects by themselves",
-    "head": "each net has the head of its paper",
-    "loss": "each net has the loss of its paper",
-    "class_weights": "each net has the loss of its paper",
-    "specks": "it takes parts from a two-class mask",
-    "mirror": "the finds of a photo and of its mirror image are not averaged",
-    "preset": "presets choose among nets that label pixels; set --size, --batch, --lr and --epochs",
-}
 PROPOSALS = "proposals"  # part of --option: how selective search is done
-FOREIGN_AUGMENTATION = ("elastic", "background", "second", "border_px")
 
 
 class Things:
     """See ``Kind``."""
 
     def refuse(self, config: TrainConfig) -> None:
-        refuse_settings(config, FOREIGN)
-        for name in FOREIGN_AUGMENTATION:
+        refuse_settings(config, OF_LABEL_MAPS)
+        for name in AUGMENTATION_OF_LABEL_MAPS:
             if any(value for value in [getattr(config.augment, name), *(d.augment.get(name) for d in config.data)]):
                 raise ImagoError(
                     f"--{name.replace('_', '-')} is for label maps; {config.model} learns objects: leave it at 0"

@@ -18,20 +18,20 @@ from torch.utils.data import DataLoader
 
 import imago
 from imago.core.errors import DataError, ImagoError
-from imago.models import checkpoint
+from imago.models.matching import load_matching
 from imago.models.pretrained import WeightsUnavailable
+from imago.training.choices import CHOICES
 from imago.training.config import TrainConfig
 from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
 from imago.training.interrupt import ignore_in_worker
 from imago.training.kind import Kind, kind_of
 from imago.training.loop import fit
-from imago.training.memory import free_memory
 from imago.training.optim import MovingAverage, build_optimiser
 from imago.training.pictures import Share, aspects_of
-from imago.training.preset import CHOICES, choose, fingerprint, stored, told
 from imago.training.progress import Display
 from imago.training.run import BEST, LAST, STATE, Progress, Run
-from imago.training.sources import RunData, open_sources
+from imago.training.settle import names_a_net, settled
+from imago.training.sources import RunData
 from imago.training.state import load_state
 
 __all__ = ["BEST", "LAST", "STATE", "Progress", "Run", "build", "fit", "setup", "train"]
@@ -62,17 +62,6 @@ def train(
     return run.folder
 
 
-def settled(config: TrainConfig, root: Path, given: set[str], say: Callable[[str], None]) -> tuple[TrainConfig, str]:
-    """What the preset makes of ``config``, and the text of preset.json."""
-    data = open_sources(config, root)
-    device = choose_device(config.device)
-    samples = [sample for source in data.train for sample in source.samples]
-    facts = fingerprint(samples, len(data.labels), device, free_memory(device))
-    config, choices = choose(config.preset, facts, config, given)
-    say("\n".join([f"preset {config.preset}:", *told(choices)]))
-    return config, stored(config.preset, facts, choices)
-
-
 def setup(config: TrainConfig, resume: bool) -> Path:
     """The run's folder. Refuses to write over another run."""
     folder = Path(config.out)
@@ -90,8 +79,9 @@ def setup(config: TrainConfig, resume: bool) -> Path:
 def build(
     config: TrainConfig, root: Path, resume: bool, say: Callable[[str], None], given: Collection[str] = ()
 ) -> Run:
-    kind = kind_of(config)
-    kind.refuse(config)
+    choosing = config.preset != "none" and not resume
+    if not choosing or names_a_net(config, set(given)):
+        kind_of(config).refuse(config)
     folder = setup(config, resume)
     goes_on = resume and (folder / STATE).is_file()  # a run killed before its first state begins again
     device = choose_device(config.device)
@@ -102,10 +92,12 @@ def build(
     fabric.seed_everything(config.seed, verbose=False)
     display = Display(fabric.is_global_zero)
     choices = ""
-    if config.preset != "none" and not resume:  # measured once, or processes would go apart
+    if choosing:  # measured once, or processes would go apart
         config, choices = fabric.broadcast(
             settled(config, root, set(given), speak) if fabric.is_global_zero else (config, "")
         )
+    kind = kind_of(config)
+    kind.refuse(config)
     data = open_checked(kind, config, root, fabric, display, check=not goes_on)
     for note in data.notes:
         speak(note)
@@ -119,8 +111,7 @@ def build(
         net = kind.build_net(config, data)
     card = kind.build_card(config, net, data, folder, root)
     if config.init and not goes_on:
-        fresh = checkpoint.load_matching(net, Path(config.init))
-        speak(f"started from {config.init}; fresh: {', '.join(fresh) or 'nothing'}")
+        speak(f"started from {config.init}: {load_matching(net, Path(config.init))}")
     if channels_last_is_faster(device):
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(net, config)

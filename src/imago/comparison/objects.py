@@ -1,0 +1,134 @@
+"""Comparing models that find objects, with boxes or masks: average precision, and the objects drawn. See ``Kind``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imago.comparison.kind import Opened, curve
+from imago.core.card import THING_TASKS, ModelCard
+from imago.core.errors import DataError, ImagoError
+from imago.core.instances import Instances
+from imago.core.labels import Labels
+from imago.data.open_things import open_things
+from imago.data.things import ThingDataset, ThingSample
+from imago.draw.axes import Point
+from imago.draw.objects import draw_objects, shrunk
+from imago.evaluation.thing_result import THING_SCORE_NAMES, ThingEvaluation
+from imago.evaluation.things import ap_difference, evaluate_things
+from imago.inference.predictor import Predictor
+from imago.metrics.bootstrap import Difference
+
+if TYPE_CHECKING:
+    from imago.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Objects:
+    """See ``Kind``. Masks are the better judge, but every model must have them."""
+
+    by_boxes: bool = False
+
+    score_names = THING_SCORE_NAMES
+    of_image = "mean precision of the image (IoU 0.50 to 0.95), of what scores 0.5 and more, which is what is drawn"
+    timed = (
+        "Times are those of the whole way from a photo in memory to its objects, on several photos in turn: a net that "
+        "tells objects apart by insides and borders is not done when its run is."
+    )
+
+    @property
+    def of_class(self) -> str:
+        return "AP of boxes" if self.by_boxes else "AP"
+
+    def open_data(self, config: TrainConfig, root: Path, split: str, limit: int | None) -> Opened:
+        entries = [entry for entry in config.data if entry.validate]
+        if not entries:
+            raise DataError("no folder validates; leave validate = true on one")
+        found: list[ThingSample] = []
+        datasets: list[ThingDataset] = []
+        for entry in entries:
+            if entry.group or entry.val:
+                raise DataError(
+                    f"{entry.path}: group and val are for label maps; objects keep their own classes and splits"
+                )
+            dataset = open_things(root / entry.path, config.channels, entry.licences)
+            datasets.append(dataset)
+            first = datasets[0]
+            if dataset.labels.names != first.labels.names:
+                raise DataError(f"{entry.path}: has other classes than the folders before it; give all the same ones")
+            if dataset.has_masks != first.has_masks:
+                raise DataError(
+                    f"{entry.path}: has {'masks' if dataset.has_masks else 'boxes alone'}, the folders before it "
+                    f"{'masks' if first.has_masks else 'boxes alone'}; give masks to all or to none"
+                )
+            for sample in dataset.split(split)[:limit]:
+                name = f"{entry.name(root)}/{sample.name}" if len(entries) > 1 else sample.name
+                found.append(replace(sample, name=name))
+        return tuple(found), datasets[0].labels
+
+    def fair_to(self, cards: Sequence[ModelCard]) -> Objects:
+        return replace(self, by_boxes=any(card.task == "boxes" for card in cards))
+
+    def measure(
+        self, predictor: Predictor, samples: Sequence[ThingSample], labels: Labels, counted: Callable[[int], None]
+    ) -> ThingEvaluation:
+        card = predictor.card
+        if not card.finds_objects:
+            raise ImagoError(f"the model finds no single objects (its task is {card.task!r}); leave it out")
+        if len(card.object_labels) != len(labels):
+            raise ImagoError(
+                f"the model finds {len(card.object_labels) - 1} classes of objects, the data has {len(labels) - 1}; "
+                "both must have the same, in one order: leave it out"
+            )
+        return evaluate_things(
+            predictor.objects, samples, labels, model=card.name, by_boxes=self.by_boxes, progress=counted
+        )
+
+    def difference(self, better: ThingEvaluation, worse: ThingEvaluation) -> Difference:
+        return ap_difference(better, worse)
+
+    def run(self, predictor: Predictor, photos: Sequence[np.ndarray]) -> Callable[[], object]:
+        """Another photo each time: the more objects, the longer it takes."""
+        turns = cycle(photos)
+        return lambda: predictor(next(turns)).instances
+
+    def beside(self, evaluations: Sequence[ThingEvaluation]) -> tuple[str, ...]:
+        kind = evaluations[0].kind
+        wanted = (f"{kind}_ap50", "box_ap" if kind == "mask" else "mask_ap", "mean_precision")
+        return tuple(name for name in wanted if any(name in evaluation.summary for evaluation in evaluations))
+
+    def notes(self, evaluations: Sequence[ThingEvaluation]) -> tuple[str, ...]:
+        with_masks = [evaluation for evaluation in evaluations if "mask_ap" in evaluation.summary]
+        if not with_masks or len(with_masks) == len(evaluations):
+            return ()
+        return (
+            "ranked by AP of boxes, which all of them find; the AP of masks stands beside it for those that find masks",
+        )
+
+    def curves(self, card: ModelCard, history: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
+        """Losses are of many kinds: each is shown by how far it fell. What separates objects afterwards is judged as a
+        label map while it trains."""
+        score = "Validation AP" if card.task in THING_TASKS else "Validation mean IoU of insides and borders"
+        loss = curve(history, "train_loss")
+        fallen = [(minutes, value / loss[0][1]) for minutes, value in loss] if loss and loss[0][1] > 0 else []
+        return {score: curve(history, "score"), "Training loss, as a share of its first": fallen}
+
+    def truth(self, sample: ThingSample) -> Instances:
+        return sample.things()
+
+    def answer(self, predictor: Predictor, image: np.ndarray) -> Instances:
+        found = predictor(image).instances
+        assert found is not None
+        return found
+
+    def drawn(self, image: np.ndarray, answer: Instances, labels: Labels) -> np.ndarray:
+        several = len(labels) > 2
+        return draw_objects(
+            image, shrunk(answer, (image.shape[0], image.shape[1])), labels, names=several, scores=False,
+            colour_by="class" if several else "object",
+        )  # fmt: skip

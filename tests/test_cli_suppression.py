@@ -1,0 +1,131 @@
+"""What becomes of objects that overlap: said at the export, and at use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import draw_scene
+from PIL import Image
+from test_things import KNOWN, Known, thing_card
+from tiny_onnx import write_tiny
+
+from imago.cli.main import run
+from imago.core.boxes import iou_matrix
+from imago.core.card import ModelCard
+from imago.core.choice import ObjectChoice
+from imago.core.errors import ModelError
+from imago.core.labels import Labels
+from imago.core.spec import InputSpec
+from imago.export.run import export_run, set_thresholds
+from imago.files.modelfile import read_onnx_card
+from imago.inference.predictor import Predictor
+from imago.inference.things import ObjectEngine
+from imago.models import checkpoint
+from imago.models.things import build_things
+
+LABELS = Labels(("background", "disc", "box"))
+OPTIONS = {"classes": 3, "width": 2, "score": 0.3, "most": 60}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A narrow YOLO that finds much, and suppresses past 0.5."""
+    torch.manual_seed(0)
+    net = build_things("yolov3_tiny", **OPTIONS)
+    for layer in (m for m in net.modules() if isinstance(m, torch.nn.Conv2d) and m.bias is not None):
+        torch.nn.init.normal_(layer.weight, std=3)
+    card = ModelCard("much", "yolov3_tiny", OPTIONS, "boxes", LABELS, InputSpec(rule="area", size_hw=(96, 96)))
+    path = tmp_path / "much.safetensors"
+    checkpoint.save(net, card, path)
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photos" / "scene.png"
+    path.parent.mkdir()
+    Image.fromarray(draw_scene(3, (96, 128))[0]).save(path)
+    return path
+
+
+def found(photo: Path, model: Path, capfd: pytest.CaptureFixture[str], *options: str) -> tuple[list[float], float, str]:
+    """Scores, the largest overlap of two of a class, and what is said beside them."""
+    assert run(["segment", str(photo), "--model", str(model), "--json", "--score", "0.3", *options]) == 0
+    said = capfd.readouterr()
+    things = json.loads(said.out)["objects"]
+    boxes = np.array([thing["box_xyxy"] for thing in things], np.float32)
+    same = np.array([[one["class"] == other["class"] for other in things] for one in things])
+    overlap = np.triu(iou_matrix(boxes, boxes) * same, k=1).max()
+    return [thing["score"] for thing in things], float(overlap), said.err
+
+
+def test_segment_with_and_without(model: Path, photo: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plain, overlap, said = found(photo, model, capfd)
+    assert len(plain) > 5
+    assert overlap <= 0.51
+    assert "note" not in said
+    soft, _, said = found(photo, model, capfd, "--nms", "soft")
+    assert "note: the model 'much' has left out what overlaps by more than 0.5 itself" in said
+    assert sum(soft) < sum(plain)
+    assert max(soft) == max(plain)
+    among_all, _, _ = found(photo, model, capfd, "--class-agnostic")
+    assert len(among_all) < len(plain)
+    assert run(["segment", str(photo), "--model", str(model), "--nms", "soft", "--iou", "0.4"]) == 2
+    assert "soft suppression has no threshold" in capfd.readouterr().err
+
+
+def test_evaluation_asks_for_all_scores_but_keeps_what_is_said_of_overlaps() -> None:
+    predictor = Predictor(Known(KNOWN, thing_card("boxes")))
+    image = np.zeros((48, 64, 3), np.uint8)
+    assert len(predictor.objects(image)) == 4
+    predictor.choice = ObjectChoice(score=0.95, iou=0.5, agnostic=True, classes=("box",), max_objects=1)
+    assert predictor.objects(image).scores.tolist() == pytest.approx([0.9, 0.3])
+
+
+def test_nets_that_find_nothing_have_no_overlaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = write_tiny(tmp_path / "plain.onnx", 3)
+    assert run(["evaluate", str(plain), str(tmp_path), "--nms", "soft"]) == 1
+    assert "finds no single objects, for which --iou, --nms and --class-agnostic are" in capsys.readouterr().err
+
+
+def test_thresholds_that_mean_nothing(tmp_path: Path, model: Path) -> None:
+    net, card = checkpoint.load_things(model)
+    for name, value, words in (
+        ("iou", 1.5, r"iou lies from 0 to 1; got 1\.5"),
+        ("score", -1, "score lies from 0 to 1; got -1"),
+        ("most", 0, "most counts objects, 1 or more; got 0"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            set_thresholds(net, {name: value})
+    from imago.models import build
+
+    semantic = card.with_(architecture="unet", options={"classes": 3, "width": 2}, task="semantic")
+    checkpoint.save(build("unet", classes=3, width=2), semantic, tmp_path / "unet.safetensors")
+    with pytest.raises(ModelError, match="it finds no objects, and has no iou to set"):
+        export_run(tmp_path / "unet.safetensors", tmp_path / "unet.onnx", thresholds={"iou": 1.0})
+
+
+@pytest.mark.slow
+def test_a_file_that_leaves_overlaps_in(
+    model: Path, photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "all.onnx"
+    asked = ["--iou", "1", "--max-objects", "400", "--score", "0.2"]
+    assert run(["export", str(model), "--out", str(out), "--samples", str(photo), *asked]) == 0
+    capfd.readouterr()
+    card = read_onnx_card(out)
+    assert card is not None
+    assert (card.options["iou"], card.options["most"], card.options["score"]) == (1.0, 400, 0.2)
+    frame = card.input.fit(np.asarray(Image.open(photo)))[0][None]
+    assert 60 < len(ObjectEngine(out).run(frame).scores) <= 400
+    hard, overlap, said = found(photo, out, capfd)
+    assert overlap <= 0.51  # of boxes with two decimals
+    assert "note" not in said
+    soft, overlap, said = found(photo, out, capfd, "--nms", "soft")
+    assert overlap > 0.6  # what overlaps is there, with a lower score
+    assert "note" not in said
+    assert min(len(hard), len(soft)) > 5

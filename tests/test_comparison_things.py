@@ -1,0 +1,263 @@
+"""imago compare for models that find objects: who may take part, what all are ranked by, and the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cells import write_cells
+from click.testing import CliRunner
+from tiny_finders import ALWAYS, LABELS, write_finder, write_separator, write_squares
+from tiny_onnx import write_tiny
+
+from imago.comparison.compare import Comparison, compare, write
+from imago.comparison.contestants import Contestant, parse_contestants
+from imago.comparison.kind import kind_of
+from imago.comparison.label_maps import LabelMaps
+from imago.comparison.objects import Objects
+from imago.comparison.page import render
+from imago.comparison.training import check_options, settings_of
+from imago.core.errors import DataError, ImagoError
+from imago.core.labels import Labels
+from imago.data.open_things import open_things
+from imago.training.config import DataSource, TrainConfig
+
+MOVED = tuple((x1 + 3, y1, x2 + 3, y2) for x1, y1, x2, y2 in ALWAYS)  # IoU 0.6 and 0.65
+
+
+def silent(line: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("squares")
+    write_squares(folder / "data")
+    write_finder(folder / "exact.onnx")
+    write_finder(folder / "moved.onnx", MOVED)
+    write_finder(folder / "filled.onnx", MOVED, masks=True)
+    write_finder(folder / "blind.onnx", ())
+    write_finder(folder / "other.onnx", labels=Labels(("background", "cat", "dog")))
+    write_separator(folder / "separator.onnx")
+    write_tiny(folder / "maps.onnx", classes=3)
+    return folder
+
+
+def compared(folder: Path, *names: str) -> Comparison:
+    data = open_things(folder / "data")
+    found = [Contestant(name, file=folder / f"{name}.onnx") for name in names]
+    return compare(Objects(), found, data.split("val"), data.labels, silent)
+
+
+@pytest.fixture(scope="module")
+def mixed(folder: Path) -> Comparison:
+    return compared(folder, "moved", "separator", "exact", "other", "blind")
+
+
+def test_boxes_rank_where_one_has_boxes_alone(mixed: Comparison) -> None:
+    assert mixed.main == "box_ap"
+    assert [entry.name for entry in mixed.entries] == ["separator", "exact", "moved", "blind"]
+    best, exact, moved, blind = (entry.evaluation for entry in mixed.entries)
+    assert best.score == pytest.approx(1)
+    assert best.summary["mask_ap"].mean == pytest.approx(1)
+    assert "mask_ap" not in exact.summary
+    assert 0.7 < exact.score < 0.9  # every second photo has an object that it does not know
+    assert moved.score < 0.4
+    assert moved.summary["box_ap50"].mean == pytest.approx(exact.score)
+    assert blind.score == 0
+    assert mixed.entries[0].to_best is None
+    gap = mixed.entries[2].to_best
+    assert gap is not None
+    assert gap.mean == pytest.approx(best.score - moved.score)
+    assert gap.real
+    assert [line.split(":")[0] for line in mixed.failed] == ["other"]
+    assert "finds 2 classes of objects, the data has 1" in mixed.failed[0]
+
+
+def test_masks_rank_where_all_have_them(folder: Path) -> None:
+    found = compared(folder, "filled", "separator")
+    assert found.main == "mask_ap"
+    assert [entry.name for entry in found.entries] == ["separator", "filled"]
+    assert found.kind.notes([entry.evaluation for entry in found.entries]) == ()
+    assert found.kind.beside([entry.evaluation for entry in found.entries]) == ("mask_ap50", "box_ap", "mean_precision")
+
+
+def test_what_is_written(mixed: Comparison, tmp_path: Path) -> None:
+    page = render(mixed, "four models")
+    assert "ranked by AP of boxes" in page
+    assert "Classes: AP of boxes" in page
+    assert "the whole way from a photo in memory to its objects" in page
+    assert "AP of large objects" not in page  # there are none
+    assert "nan" not in re.sub('base64,[^"]*', "", page)
+    assert page.count("<figure>") == 4
+    assert page.count("separator 1.0000 ▲") == 4 * 2  # beneath the picture, and for those who cannot see it
+    assert "blind 0.0000 ▼" in page
+    write(mixed, page, tmp_path)
+    told = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
+    assert told["ranked_by"] == "box_ap"
+    assert told["front"][-1] == "separator" or told["front"] == ["separator"]
+    assert [entry["evaluation"]["task"] for entry in told["entries"]] == ["things"] * 4
+    assert {"median_ms", "peak_mb", "weights"} <= told["entries"][0]["cost"].keys()
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text("utf-8"))))
+    assert [row["name"] for row in rows] == ["separator", "exact", "moved", "blind"]
+    assert (rows[0]["mask_ap"], rows[1]["mask_ap"], rows[0]["ap/object"]) == ("1", "", "1")
+    assert "ap/background" not in rows[0]
+
+
+def test_objects_are_drawn(mixed: Comparison) -> None:
+    """The truth in the photo's place, found and not found: pixels, not the page's text."""
+    sample = mixed.samples[1]
+    image, truth = sample.image(), mixed.kind.truth(sample)
+    small = image[::2, ::2]
+    drawn = mixed.kind.drawn(small, truth, LABELS)
+    assert drawn.shape == small.shape
+    assert (drawn != small).any(axis=2)[4:10, 4:10].all()  # the first square
+    assert not (drawn != small).any(axis=2)[12:, :12].any()  # nothing is there
+    nothing = truth[np.zeros(len(truth), bool)]
+    assert (mixed.kind.drawn(small, nothing, LABELS) == small).all()
+
+
+def test_curves_of_one_title_can_be_compared(mixed: Comparison) -> None:
+    rows = [{"seconds": 60.0 * n, "train_loss": 600.0 / n, "score": 0.1 * n} for n in (1, 2)]
+    separator, exact = (mixed.kind.curves(entry.card, rows) for entry in mixed.entries[:2])
+    assert exact["Validation AP"] == [(1, 0.1), (2, 0.2)]
+    assert "Validation AP" not in separator
+    assert separator.keys() & exact.keys() == {"Training loss, as a share of its first"}
+    assert exact["Training loss, as a share of its first"] == [(1, 1), (2, 0.5)]
+    assert mixed.kind.curves(mixed.entries[0].card, [])["Training loss, as a share of its first"] == []
+
+
+# -- who may take part ----------------------------------------------------------------------------------------------
+
+
+def test_names_of_nets_that_find_objects() -> None:
+    found = parse_contestants(["fasterrcnn:resnet18_half,yolov3_tiny"])
+    assert found == (
+        Contestant("fasterrcnn-resnet18_half", "fasterrcnn", "resnet18_half"),
+        Contestant("yolov3_tiny", "yolov3_tiny"),
+    )
+    with pytest.raises(ImagoError, match="yolov3 has no encoder to choose"):
+        parse_contestants(["yolov3:resnet50"])
+    with pytest.raises(ImagoError, match=r"To train: .*unet.*maskrcnn"):
+        parse_contestants(["maskrcn"])
+
+
+@pytest.mark.parametrize(
+    ("names", "objects", "expected"),
+    [
+        (["unet", "maps.onnx"], False, LabelMaps),
+        (["unet", "gone.onnx"], False, LabelMaps),
+        (["fasterrcnn", "exact.onnx"], False, Objects),
+        (["unet", "fasterrcnn", "separator.onnx"], True, Objects),
+        (["separator.onnx"], False, Objects),
+        (["unet"], True, Objects),
+        (["unet", "fasterrcnn"], False, r"Label maps: unet\. Objects: fasterrcnn\. .*, or give --objects, so that"),
+        (
+            ["maps.onnx", "exact.onnx"],
+            False,
+            r"Label maps: maps\. .* leave out maps, which cannot learn it any more$",
+        ),
+        (
+            ["unet", "maps.onnx", "exact.onnx"],
+            False,
+            r"Label maps: unet, maps\. Objects: exact\. .* leave out maps, .* more, and give --objects",
+        ),
+        (["unet", "maps.onnx"], True, r"Label maps: maps\. Objects: unet\. .* leave out maps, which cannot"),
+        (["maps.onnx"], True, r"Label maps: maps\. Objects: --objects\."),
+    ],
+)
+def test_what_kind_it_is(folder: Path, names: list[str], objects: bool, expected: Any) -> None:
+    named = [
+        Contestant(name.removesuffix(".onnx"), file=folder / name) if "." in name else Contestant(name, name)
+        for name in names
+    ]
+    if isinstance(expected, str):
+        with pytest.raises(ImagoError, match=expected):
+            kind_of(named, objects)
+    else:
+        assert isinstance(kind_of(named, objects), expected)
+
+
+def test_each_kind_of_net_has_its_own_settings() -> None:
+    unet, faster, tiny = (Contestant(name, name) for name in ("unet", "fasterrcnn", "yolov3_tiny"))
+    config = TrainConfig(
+        objects=True, loss="ce+dice", mirror=True, multiscale=True, lr=5e-4,
+        option=("width=8", "yolov3_tiny.anchors=[[1,2]]", "fasterrcnn.fc_width=16"),
+    )  # fmt: skip
+    pixels, regions, cells = (settings_of(one, config, [unet, faster, tiny]) for one in (unet, faster, tiny))
+    assert (pixels.objects, pixels.loss, pixels.mirror, pixels.multiscale) == (True, "ce+dice", True, False)
+    assert (regions.objects, regions.loss, regions.mirror, regions.multiscale) == (False, "auto", False, True)
+    assert {one.lr for one in (pixels, regions, cells)} == {5e-4}
+    assert pixels.option == ("width=8",)
+    assert regions.option == ("width=8", "fc_width=16")
+    assert cells.option == ("width=8", "anchors=[[1,2]]")
+    alone = settings_of(faster, config, [faster, tiny])
+    assert alone.loss == "ce+dice"  # which its training refuses in words
+    check_options(config, [unet, faster, tiny])
+    with pytest.raises(ImagoError, match=r"there is no yolov3_tiny among --models; name one of fasterrcnn, unet"):
+        check_options(config, [unet, faster])
+    with pytest.raises(ImagoError, match="yolov3_tiny: model 'yolov3_tiny' has no pretrained to choose"):
+        settings_of(tiny, TrainConfig(pretrained=True, model="unet"), [tiny])
+
+
+def test_data_that_cannot_be_compared_on(folder: Path, tmp_path: Path) -> None:
+    write_squares(tmp_path / "one")
+    for name in ("images", "labels"):
+        (tmp_path / "yolo" / name).mkdir(parents=True)
+    for index in range(2):
+        (tmp_path / "yolo" / "images" / f"{index}.png").write_bytes(
+            (tmp_path / "one" / "images" / f"squares{index}.png").read_bytes()
+        )
+        (tmp_path / "yolo" / "labels" / f"{index}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "yolo" / "data.yaml").write_text("names: [object]\n")
+
+    def opened(*entries: DataSource) -> Any:
+        return Objects().open_data(TrainConfig(data=entries), tmp_path, "val", None)
+
+    samples, labels = opened(DataSource("one"), DataSource("one", validate=False))
+    assert (len(samples), labels.names) == (4, ("background", "object"))
+    with pytest.raises(DataError, match="group and val are for label maps"):
+        opened(DataSource("one", group="a=b"))
+    with pytest.raises(DataError, match="yolo: has boxes alone, the folders before it masks"):
+        opened(DataSource("one"), DataSource("yolo"))
+    with pytest.raises(DataError, match="no folder validates"):
+        opened(DataSource("one", validate=False))
+    (tmp_path / "one" / "classes.txt").write_text("a\nb\n")
+    with pytest.raises(DataError, match="says that the values in masks/ are classes, not single objects"):
+        opened(DataSource("one"))
+
+
+@pytest.mark.slow
+def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nets of both kinds under one budget, one that cannot be trained, and a file; then again, trained already."""
+    from imago.cli.compare import compare_command
+
+    monkeypatch.chdir(tmp_path)
+    write_cells(tmp_path / "cells", 8)
+    write_finder(tmp_path / "ready.onnx")
+    words = [
+        "cells", "--objects", "--models", "fasterrcnn:resnet18_half,unet,fasterrcnn:resnet999,ready.onnx",
+        "--epochs", "1", "--size", "64", "--batch", "2", "--out", "out", "--device", "cpu", "--workers", "0",
+        "--precision", "32", "--option", "width=8", "--option", "fasterrcnn.fc_width=16", "--option",
+        "fasterrcnn.proposals=10", "--loss", "ce+dice",
+    ]  # fmt: skip
+    for _ in range(2):
+        result = CliRunner().invoke(compare_command, words, standalone_mode=False)
+        assert result.exception is None, result.output
+        assert result.return_value == 1
+        assert "resnet999" in result.output
+    assert result.output.count("trained already") == 2
+    told = json.loads((tmp_path / "out" / "comparison.json").read_text("utf-8"))
+    assert {entry["name"] for entry in told["entries"]} == {"fasterrcnn-resnet18_half", "unet", "ready"}
+    assert len(told["failed"]) == 1
+    assert all(entry["cost"]["multiply_adds"] > 0 for entry in told["entries"] if entry["name"] != "ready")
+    assert all(entry["history"] for entry in told["entries"] if entry["name"] != "ready")
+    page = (tmp_path / "out" / "comparison.html").read_text("utf-8")
+    assert "insides and borders" in page
+    assert page.count("<svg") == 4  # AP over latency, AP, mean IoU, loss

@@ -134,7 +134,7 @@ def measure_pixels(
 
 
 def measure_objects(
-    predictor: Predictor, data: Path, split: str, group: str, limit: int | None, max_found: int
+    predictor: Predictor, data: Path, split: str, group: str, limit: int | None, max_found: int = 100
 ) -> ThingEvaluation:
     from imago.cli.progress import Meter
     from imago.core.errors import DataError, ImagoError

@@ -19,7 +19,7 @@ from tiny_onnx import write_tiny
 
 from imago.comparison.compare import compare
 from imago.comparison.contestants import Contestant, parse_contestants
-from imago.comparison.cost import LEAST_RUNS, operations, run_times
+from imago.comparison.cost import LEAST_RUNS, measure_cost, operations, run_times
 from imago.comparison.label_maps import LabelMaps
 from imago.comparison.page import render
 from imago.core.errors import ImagoError
@@ -89,6 +89,17 @@ def test_operations_by_hand(tmp_path: Path) -> None:
     )
     assert weights == 3 * 2
     assert multiply_adds == 10 * 12 * 3 * 2
+
+
+def test_runs_of_a_photo_are_added_up(tmp_path: Path) -> None:
+    """Crops are shown to a net some at a time: two of 10 x 12 pixels, then one."""
+    pytest.importorskip("onnx")
+    model = write_tiny(tmp_path / "m.onnx", classes=2)
+    crops = [[np.zeros((count, 3, 10, 12), np.float32)] for count in (2, 1)]
+    cost = measure_cost(model, lambda: None, crops, tmp_path / "none.png")
+    assert cost.multiply_adds == 3 * 10 * 12 * 3 * 2
+    assert cost.frame_hw == (10, 12)
+    assert math.isnan(measure_cost(model, lambda: None, [], tmp_path / "none.png").multiply_adds)
 
 
 def test_runs_are_timed_enough() -> None:

@@ -25,7 +25,9 @@ from imago.comparison.page import render
 from imago.comparison.training import check_options, settings_of
 from imago.core.errors import DataError, ImagoError
 from imago.core.labels import Labels
+from imago.core.proposal_options import ProposalOptions
 from imago.data.open_things import open_things
+from imago.inference.load import load
 from imago.training.config import DataSource, TrainConfig
 
 MOVED = tuple((x1 + 3, y1, x2 + 3, y2) for x1, y1, x2, y2 in ALWAYS)  # IoU 0.6 and 0.65
@@ -88,6 +90,20 @@ def test_masks_rank_where_all_have_them(folder: Path) -> None:
     assert found.kind.beside([entry.evaluation for entry in found.entries]) == ("mask_ap50", "box_ap", "mean_precision")
 
 
+def test_classes_are_found_by_their_names(folder: Path) -> None:
+    """A model may know more than the data: what it finds of other classes counts neither way."""
+    known = Labels(("background", "cat", "object", "dog"))
+    write_finder(folder / "second.onnx", labels=known, value=2)
+    write_finder(folder / "third.onnx", labels=known, value=3)
+    found = compared(folder, "second", "exact", "third")
+    second, exact, third = (entry.evaluation for entry in found.entries)
+    assert second.score == exact.score > 0.7
+    assert third.score == 0
+    image = found.samples[0].image()
+    counts = [len(found.kind.answer(load(folder / f"{n}.onnx"), image, found.labels)) for n in ("second", "third")]
+    assert counts == [2, 0]
+
+
 def test_what_is_written(mixed: Comparison, tmp_path: Path) -> None:
     page = render(mixed, "four models")
     assert "ranked by AP of boxes" in page
@@ -131,6 +147,8 @@ def test_curves_of_one_title_can_be_compared(mixed: Comparison) -> None:
     assert separator.keys() & exact.keys() == {"Training loss, as a share of its first"}
     assert exact["Training loss, as a share of its first"] == [(1, 1), (2, 0.5)]
     assert mixed.kind.curves(mixed.entries[0].card, [])["Training loss, as a share of its first"] == []
+    crops = mixed.entries[1].card.with_(options={"iou": 0.3, "most": 9}, proposals=ProposalOptions(), crop_padding=4)
+    assert "Validation share of crops told right" in mixed.kind.curves(crops, rows)
 
 
 # -- who may take part ----------------------------------------------------------------------------------------------
@@ -197,6 +215,12 @@ def test_each_kind_of_net_has_its_own_settings() -> None:
     assert pixels.option == ("width=8",)
     assert regions.option == ("width=8", "fc_width=16")
     assert cells.option == ("width=8", "anchors=[[1,2]]")
+    crops, file = Contestant("rcnn", "rcnn"), Contestant("a", file=Path("a.onnx"))
+    sized = TrainConfig(size=256, batch=4, loss="ce", option=("proposals.count=9", "rcnn.stages.padding=4"))
+    regions, cut = (settings_of(one, sized, [file, faster, crops]) for one in (faster, crops))
+    assert (regions.size, regions.batch, regions.option) == (256, 4, ("proposals.count=9",))
+    assert (cut.size, cut.batch, cut.option) == (320, 8, ("proposals.count=9", "stages.padding=4"))
+    assert regions.loss == cut.loss == "ce"  # which says nothing to either: their trainings refuse it
     alone = settings_of(faster, config, [faster, tiny])
     assert alone.loss == "ce+dice"  # which its training refuses in words
     check_options(config, [unet, faster, tiny])

@@ -13,7 +13,7 @@ from cells import write_cells
 from PIL import Image
 from tiny_run import tiny
 
-from imago.core.errors import DataError
+from imago.core.errors import DataError, ImagoError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.core.spec import InputSpec
@@ -192,6 +192,12 @@ def test_separated_objects_keep_their_scale(tmp_path: Path) -> None:
     assert (config.model, config.rule, config.size) == ("unet", "pad", 64)
 
 
+def test_nets_of_stages_have_no_preset(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "run", model="rcnn", option=(), preset="fast")
+    with pytest.raises(ImagoError, match=r"--preset does not go with --model rcnn: .* trained in one go"):
+        train(config, tmp_path, given={"model"})
+
+
 def test_sizes_are_those_of_the_frames(tmp_path: Path) -> None:
     sample = photo(tmp_path, "wide", (100, 400), [(0, 0, 40, 20)])
     find = partial(sizes_in, [sample])
@@ -200,9 +206,15 @@ def test_sizes_are_those_of_the_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # the process of its own imports torch
-def test_steps_of_both_families_are_measured() -> None:
-    options = ("width=16", "fc_width=16", "proposals=20", "samples=16", "mask_widths=[8]")
-    config = TrainConfig(model="maskrcnn:resnet18_half", option=options, size=64, precision="32")
+@pytest.mark.parametrize(
+    ("model", "option"),
+    [
+        ("maskrcnn:resnet18_half", ("width=16", "fc_width=16", "proposals=20", "samples=16", "mask_widths=[8]")),
+        ("fastrcnn:resnet18_half", ("fc_width=16", "rois=16")),
+    ],
+)
+def test_steps_of_both_families_are_measured(model: str, option: tuple[str, ...]) -> None:
+    config = TrainConfig(model=model, option=option, size=64, precision="32")
     small, large = try_batches(config, 2, "cpu", 7)
     assert (small.batch, large.batch) == TRIED
     assert 50 * MB < small.bytes <= large.bytes < 4 * GB

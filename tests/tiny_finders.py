@@ -44,13 +44,13 @@ def write_squares(folder: Path, count: int = 6) -> Path:
 
 
 def write_finder(
-    path: Path, boxes: Sequence[Sequence[float]] = ALWAYS, masks: bool = False, labels: Labels = LABELS
+    path: Path, boxes: Sequence[Sequence[float]] = ALWAYS, masks: bool = False, labels: Labels = LABELS, value: int = 1
 ) -> Path:
-    """Every box is found with a score of 0.9 as class 1; ``masks``: filled ones."""
+    """Every box is found with a score of 0.9 as class ``value``; ``masks``: filled ones."""
     answers = {
         "boxes": np.array(boxes, np.float32).reshape(-1, 4),
         "scores": np.full(len(boxes), 0.9, np.float32),
-        "classes": np.ones(len(boxes), np.int64),
+        "classes": np.full(len(boxes), value, np.int64),
     }
     if masks:
         answers["masks"] = np.ones((len(boxes), 4, 4), np.float32)

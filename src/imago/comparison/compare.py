@@ -189,7 +189,8 @@ def _measured(
     evaluation = kind.measure(predictor, samples, labels, lambda done: progress(contestant.name, done, len(samples)))
     timed = [samples[index] for index in np.unique(np.linspace(0, len(samples) - 1, TIMED).astype(int))]
     photos = [sample.image() for sample in timed]
-    cost = measure_cost(predictor, contestant.file, kind.run(predictor, photos), photos[0], timed[0].image_path)
+    run, given = kind.run(predictor, photos), kind.inputs(predictor, photos[0])
+    cost = measure_cost(contestant.file, run, given, timed[0].image_path)
     return Entry(contestant, evaluation, cost, predictor.card, _history(contestant.file.parent / "metrics.csv"))
 
 

@@ -6,14 +6,12 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from imago.inference.predictor import Predictor
 
 LEAST_RUNS, MOST_RUNS = 5, 60
 ABOUT_S = 3.0  # of runs that count
@@ -37,17 +35,23 @@ class Cost:
 
 
 def measure_cost(
-    predictor: Predictor, model: Path, run: Callable[[], object], photo: np.ndarray, photo_path: Path
+    model: Path, run: Callable[[], object], given: Sequence[Sequence[np.ndarray]], photo_path: Path
 ) -> Cost:
-    """``predictor``: the loaded ``model``; ``run``: what is timed; ``photo``: a typical one, uint8 (H, W, C)."""
-    frame, _ = predictor.card.input.fit(photo)
+    """``run``: what is timed; ``given``: what the net is given for a typical photo, run after run; ``photo_path``: that
+    photo's file."""
     times = run_times(run)
-    weights, multiply_adds = operations(model, frame[None])
+    weights = multiply_adds = math.nan
+    frame_hw = (0, 0)
+    if given:  # or nothing is shown to it, where it looks at proposals and there are none
+        first = given[0][0]
+        frame_hw = (first.shape[2], first.shape[3])
+        weights, multiply_adds = operations(model, *given[0])
+        multiply_adds *= sum(len(frames) for frames, *_ in given) / len(first)  # of crops the first ones are counted
     return Cost(
         bytes=model.stat().st_size,
         weights=weights,
         multiply_adds=multiply_adds,
-        frame_hw=(frame.shape[1], frame.shape[2]),
+        frame_hw=frame_hw,
         median_ms=float(np.median(times)) * 1e3,
         p95_ms=float(np.quantile(times, 0.95)) * 1e3,
         runs=len(times),
@@ -90,12 +94,13 @@ def peak_memory(model: Path, photo: Path) -> float:
         return math.nan
 
 
-def operations(model: Path, image: np.ndarray) -> tuple[float, float]:
-    """Weights and multiply-adds; nan for what is no .onnx file, and without the package onnx."""
+def operations(model: Path, *given: np.ndarray) -> tuple[float, float]:
+    """Weights, and multiply-adds of a run with ``given``, one for each input; nan for what is no .onnx file, and
+    without the package onnx."""
     if model.suffix != ".onnx":
         return math.nan, math.nan
     try:
         from imago.export.operations import count_operations
     except ModuleNotFoundError:
         return math.nan, math.nan
-    return count_operations(model, image)
+    return count_operations(model, *given)

@@ -74,6 +74,10 @@ class Kind(Protocol):
         """Paired, over the same draws of images for both."""
         ...
 
+    def inputs(self, predictor: Predictor, photo: np.ndarray) -> list[list[np.ndarray]]:
+        """What the net is given for uint8 (H, W, C), run after run; frames (N, C, h, w) first."""
+        ...
+
     def run(self, predictor: Predictor, photos: Sequence[np.ndarray]) -> Callable[[], object]:
         """What is timed; it may take another of the photos each time."""
         ...
@@ -94,7 +98,9 @@ class Kind(Protocol):
         """What a sample's answer should be."""
         ...
 
-    def answer(self, predictor: Predictor, image: np.ndarray) -> Any: ...
+    def answer(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> Any:
+        """What the model says, in values of ``labels``."""
+        ...
 
     def drawn(self, image: np.ndarray, answer: Any, labels: Labels) -> np.ndarray:
         """uint8 RGB of the size of ``image`` (a small copy of the photo, RGB): an answer or a truth drawn on it."""

@@ -74,8 +74,11 @@ class LabelMaps:
         _, second = worse.main_score()
         return paired_difference(function, first, second)
 
+    def inputs(self, predictor: Predictor, photo: np.ndarray) -> list[list[np.ndarray]]:
+        return [[predictor.card.input.fit(photo)[0][None]]]
+
     def run(self, predictor: Predictor, photos: Sequence[np.ndarray]) -> Callable[[], object]:
-        frame = predictor.card.input.fit(photos[0])[0][None]
+        ((frame,),) = self.inputs(predictor, photos[0])
         engine = cast(Engine, predictor.engine)
         return lambda: engine.run(frame)
 
@@ -92,7 +95,7 @@ class LabelMaps:
     def truth(self, sample: Sample) -> np.ndarray:
         return sample.label()
 
-    def answer(self, predictor: Predictor, image: np.ndarray) -> np.ndarray:
+    def answer(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> np.ndarray:
         return predictor(image).label_map
 
     def drawn(self, image: np.ndarray, answer: np.ndarray, labels: Labels) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imago.comparison.kind import Opened, curve
-from imago.core.card import THING_TASKS, ModelCard
+from imago.core.card import ModelCard
 from imago.core.errors import DataError, ImagoError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
@@ -22,6 +22,7 @@ from imago.draw.objects import draw_objects, shrunk
 from imago.evaluation.thing_result import THING_SCORE_NAMES, ThingEvaluation
 from imago.evaluation.things import ap_difference, evaluate_things
 from imago.inference.predictor import Predictor
+from imago.inference.things import inputs
 from imago.metrics.bootstrap import Difference
 
 if TYPE_CHECKING:
@@ -80,17 +81,19 @@ class Objects:
         card = predictor.card
         if not card.finds_objects:
             raise ImagoError(f"the model finds no single objects (its task is {card.task!r}); leave it out")
-        if len(card.object_labels) != len(labels):
-            raise ImagoError(
-                f"the model finds {len(card.object_labels) - 1} classes of objects, the data has {len(labels) - 1}; "
-                "both must have the same, in one order: leave it out"
-            )
+        values = class_table(card.object_labels, labels)
         return evaluate_things(
-            predictor.objects, samples, labels, model=card.name, by_boxes=self.by_boxes, progress=counted
-        )
+            lambda image: renamed(predictor.objects(image), values), samples, labels, model=card.name,
+            by_boxes=self.by_boxes, progress=counted,
+        )  # fmt: skip
 
     def difference(self, better: ThingEvaluation, worse: ThingEvaluation) -> Difference:
         return ap_difference(better, worse)
+
+    def inputs(self, predictor: Predictor, photo: np.ndarray) -> list[list[np.ndarray]]:
+        if predictor.card.objects:
+            return [[predictor.card.input.fit(photo)[0][None]]]
+        return list(inputs(predictor.card, photo, predictor.propose))
 
     def run(self, predictor: Predictor, photos: Sequence[np.ndarray]) -> Callable[[], object]:
         """Another photo each time: the more objects, the longer it takes."""
@@ -113,7 +116,11 @@ class Objects:
     def curves(self, card: ModelCard, history: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
         """Losses are of many kinds: each is shown by how far it fell. What separates objects afterwards is judged as a
         label map while it trains."""
-        score = "Validation AP" if card.task in THING_TASKS else "Validation mean IoU of insides and borders"
+        score = "Validation AP"
+        if card.objects:
+            score = "Validation mean IoU of insides and borders"
+        elif card.crop_padding is not None:
+            score = "Validation share of crops told right"  # until R-CNN's last stages there is no AP
         loss = curve(history, "train_loss")
         fallen = [(minutes, value / loss[0][1]) for minutes, value in loss] if loss and loss[0][1] > 0 else []
         return {score: curve(history, "score"), "Training loss, as a share of its first": fallen}
@@ -121,10 +128,10 @@ class Objects:
     def truth(self, sample: ThingSample) -> Instances:
         return sample.things()
 
-    def answer(self, predictor: Predictor, image: np.ndarray) -> Instances:
+    def answer(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> Instances:
         found = predictor(image).instances
         assert found is not None
-        return found
+        return renamed(found, class_table(predictor.card.object_labels, labels))
 
     def drawn(self, image: np.ndarray, answer: Instances, labels: Labels) -> np.ndarray:
         several = len(labels) > 2
@@ -132,3 +139,25 @@ class Objects:
             image, shrunk(answer, (image.shape[0], image.shape[1])), labels, names=several, scores=False,
             colour_by="class" if several else "object",
         )  # fmt: skip
+
+
+def class_table(own: Labels, wanted: Labels) -> np.ndarray:
+    """int64 (len(own),): the value in ``wanted`` of each class that a model finds, 0 for those that are not wanted.
+
+    By their names, where the model knows all that are wanted (one of COCO's 80 knows more than most data have), else by
+    their order. Raises ImagoError where neither can be.
+    """
+    if set(wanted.names[1:]) <= set(own.names[1:]):
+        return np.array([0, *(wanted.names.index(n) if n in wanted.names[1:] else 0 for n in own.names[1:])])
+    if len(own) == len(wanted):
+        return np.arange(len(own))
+    raise ImagoError(
+        f"the model finds {len(own) - 1} classes of objects, the data has {len(wanted) - 1}; both must have the same "
+        "in one order, or the model all names of the data's: leave it out"
+    )
+
+
+def renamed(found: Instances, values: np.ndarray) -> Instances:
+    """Only what is wanted, as ``class_table`` says: what the data do not mark is no mistake."""
+    kept = found[values[found.classes] > 0]
+    return replace(kept, classes=values[kept.classes])

@@ -148,7 +148,7 @@ def _pictures(comparison: Comparison) -> str:
         for (entry, predictor), score in zip(predictors, scores, strict=True):
             mark = " ▲" if score == best else " ▼" if score == worst else ""
             caption = f"{entry.name} {number_text(score)}{mark}"
-            cells.append(_cell(image, comparison.kind.answer(predictor, image), comparison, caption))
+            cells.append(_cell(image, comparison.kind.answer(predictor, image, comparison.labels), comparison, caption))
         figures.append(
             f'<figure><div class="row">{"".join(cells)}</div><figcaption>{escape(sample.name)}</figcaption></figure>'
         )

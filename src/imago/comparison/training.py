@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from imago.comparison.contestants import Contestant
 from imago.core.errors import ImagoError
 from imago.files.writing import atomic_write
+from imago.models import BUILDERS
 from imago.models.things import THING_BUILDERS
 
 if TYPE_CHECKING:
@@ -49,37 +50,61 @@ def settle(config: TrainConfig, root: Path, out: Path) -> None:
 
 def check_options(config: TrainConfig, contestants: Sequence[Contestant]) -> None:
     """Raises ImagoError for options of a net that takes no part: they would be passed over."""
-    known = {name for contestant in contestants for name in (contestant.name, contestant.architecture)}
+    there = {name for contestant in contestants for name in names_of(contestant)}
     for text in config.option:
-        net, dot, _ = text.partition("=")[0].rpartition(".")
-        if dot and net not in known:
-            nets = ", ".join(sorted(known - {""}))
+        net = text.partition("=")[0].partition(".")[0]
+        if net in {*BUILDERS, *THING_BUILDERS} - there and "." in text.partition("=")[0]:
+            nets = ", ".join(sorted(there))
             raise ImagoError(f"--option {text}: there is no {net} among --models; name one of {nets}")
 
 
 def settings_of(contestant: Contestant, config: TrainConfig, contestants: Sequence[Contestant]) -> TrainConfig:
     """What ``contestant`` is trained with: the common settings, and of ``--option NET.NAME=VALUE`` its own.
 
-    Where nets of both kinds take part, each kind goes without the settings that say nothing to it; among their own kind
-    such settings are refused. Raises ImagoError for settings that its net cannot have.
+    It goes without settings that say nothing to its kind of net, if they say something to another one that is trained;
+    where they say nothing to any they are refused. Raises ImagoError for settings that its net cannot have.
     """
-    from imago.training.foreign import OF_LABEL_MAPS, OF_OBJECTS
-
-    finds = contestant.architecture in THING_BUILDERS
-    both = len({other.architecture in THING_BUILDERS for other in contestants if other.file is None}) == 2
     usual = type(config)()
-    dropped = {name: getattr(usual, name) for name in (OF_LABEL_MAPS if finds else OF_OBJECTS)} if both else {}
-    options = []
-    for text in config.option:
-        net, _, name = text.partition("=")[0].rpartition(".")
-        if net in ("", contestant.name, contestant.architecture):
-            options.append(name + text[text.index("=") :] if "=" in text else text)
+    trained = [other for other in contestants if other.file is None]
+    foreign = [set(foreign_to(other.architecture)) for other in trained]
+    dropped = set(foreign_to(contestant.architecture)) - foreign[0].intersection(*foreign[1:])
     try:
         return replace(
-            config, **dropped, model=contestant.architecture, encoder=contestant.encoder, option=tuple(options)
+            config,
+            **{name: getattr(usual, name) for name in dropped},
+            model=contestant.architecture,
+            encoder=contestant.encoder,
+            option=own_options(config.option, contestant, trained),
         )
     except ValueError as error:
         raise ImagoError(f"{contestant.name}: {error}") from error
+
+
+def foreign_to(architecture: str) -> tuple[str, ...]:
+    """Names of settings that say nothing to it."""
+    from imago.training.foreign import OF_LABEL_MAPS, OF_OBJECTS
+    from imago.training.rcnn import FOREIGN
+
+    if architecture not in THING_BUILDERS:
+        return tuple(OF_OBJECTS)
+    return (*OF_LABEL_MAPS, *(FOREIGN if architecture == "rcnn" else ()))
+
+
+def own_options(option: Sequence[str], contestant: Contestant, trained: Sequence[Contestant]) -> tuple[str, ...]:
+    """Without those of the others; its own name before an option falls away (unet.width=8, but proposals.count=500)."""
+    others = {name for other in trained for name in names_of(other)} - set(names_of(contestant))
+    found = []
+    for text in option:
+        if any(text.startswith(f"{name}.") for name in others):
+            continue
+        own = next((name for name in names_of(contestant) if text.startswith(f"{name}.")), None)
+        found.append(text if own is None else text[len(own) + 1 :])
+    return tuple(found)
+
+
+def names_of(contestant: Contestant) -> tuple[str, ...]:
+    """What it is called by: with its encoder, and the net alone."""
+    return tuple(name for name in (contestant.name, contestant.architecture) if name)
 
 
 def train_contestant(

@@ -11,8 +11,9 @@ import onnx
 import onnxruntime
 
 
-def count_operations(model: Path, image: np.ndarray) -> tuple[float, float]:
-    """Weights, and multiply-adds of convolutions and matrix products for ``image`` float32 (1, C, h, w).
+def count_operations(model: Path, *given: np.ndarray) -> tuple[float, float]:
+    """Weights, and multiply-adds of convolutions and matrix products for what the inputs are ``given``: float32 images
+    (N, C, h, w), and proposals where the model judges such.
 
     The shapes are those of a real run: each such node's output is made an output of the file.
     """
@@ -25,19 +26,21 @@ def count_operations(model: Path, image: np.ndarray) -> tuple[float, float]:
     }
     counted = [node for node in graph.graph.node if node.op_type in ("Conv", "ConvTranspose", "MatMul", "Gemm")]
     wanted = {name for node in counted for name in (node.output[0], node.input[0]) if name not in shapes}
-    given = {value.name for value in graph.graph.input}
+    inputs = {value.name for value in graph.graph.input}
     present = {value.name for value in graph.graph.output}
-    for name in sorted(wanted - present - given):
+    for name in sorted(wanted - present - inputs):
         graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
-    first = session.get_inputs()[0]
-    feed = {first.name: image.astype(np.float16 if "float16" in first.type else np.float32)}
+    feed = {
+        value.name: array.astype(np.float16 if "float16" in value.type else np.float32)
+        for value, array in zip(session.get_inputs(), given, strict=True)
+    }
     shapes |= {name: value.shape for name, value in zip(names, session.run(names, feed), strict=True)}
-    shapes[first.name] = image.shape
+    shapes |= {name: array.shape for name, array in feed.items()}
     return float(weights), float(sum(_multiply_adds(node, shapes) for node in counted))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import time
@@ -19,6 +20,7 @@ CGROUPS = (
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),  # version 1
 )
 TRIED = (2, 6)  # photos in the steps that are measured
+PROPOSALS = 2000  # of a photo, for nets that judge such
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _step_cost(config: TrainConfig, classes: int, device: str, batch: int, objec
     for _ in range(2):  # the second has the optimiser's own memory too
         start = time.monotonic()
         with torch.autocast(device, dtype, enabled=dtype is not None):
-            loss = sum(net.loss(images, target(device)).values(), torch.zeros((), device=device))
+            loss = sum(net.loss(images, *target(device)).values(), torch.zeros((), device=device))
         loss.backward()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -133,8 +135,8 @@ def _step_cost(config: TrainConfig, classes: int, device: str, batch: int, objec
     return peak_bytes(), time.monotonic() - start
 
 
-def _pixels(config: TrainConfig, classes: int, batch: int) -> tuple[Any, Callable[[str], Any]]:
-    """A net that labels pixels, and what makes its target on a device."""
+def _pixels(config: TrainConfig, classes: int, batch: int) -> tuple[Any, Callable[[str], tuple[Any, ...]]]:
+    """A net that labels pixels, and what makes its target, on a device: what its loss is given beside the images."""
     import torch
 
     from imago import losses
@@ -145,11 +147,13 @@ def _pixels(config: TrainConfig, classes: int, batch: int) -> tuple[Any, Callabl
     net = build_net(config, Labels(tuple(f"class {k}" for k in range(classes))))
     net.criterion = losses.build("bce+dice" if net.classes == 1 else "ce+dice", classes=net.classes)
     shape = (batch, *config.input_spec(net.multiple).size_hw)
-    return net, lambda device: Target(torch.randint(0, max(2, net.classes), shape, device=device))
+    return net, lambda device: (Target(torch.randint(0, max(2, net.classes), shape, device=device)),)
 
 
-def _things(config: TrainConfig, classes: int, batch: int, objects: int) -> tuple[Any, Callable[[str], Any]]:
-    """The same for one that finds objects: squares of an eighth of the frame, anywhere in it."""
+def _things(
+    config: TrainConfig, classes: int, batch: int, objects: int
+) -> tuple[Any, Callable[[str], tuple[Any, ...]]]:
+    """The same for one that finds objects: squares of an eighth of the frame, anywhere in it, and proposals there."""
     import torch
 
     from imago.models.thing_base import ThingTarget
@@ -167,7 +171,13 @@ def _things(config: TrainConfig, classes: int, batch: int, objects: int) -> tupl
             mask[y : y + side, x : x + side] = 1
     boxes = torch.cat([corners, corners + side], dim=1)
     target = ThingTarget(boxes, torch.randint(1, classes, (objects,)), masks, torch.zeros(objects, dtype=torch.bool))
-    return net, lambda device: [moved_to(target, device)] * batch
+    proposals = boxes.repeat(math.ceil(PROPOSALS / objects), 1)[:PROPOSALS] if net.wants_proposals else None
+
+    def given(device: str) -> tuple[Any, ...]:
+        targets = [moved_to(target, device)] * batch
+        return (targets,) if proposals is None else (targets, [proposals.to(device)] * batch)
+
+    return net, given
 
 
 def peak_bytes() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from imago.core.errors import DataError, ImagoError
+from imago.core.errors import DataError
 from imago.core.spec import InputSpec
 from imago.data.anchors import find_anchors
 from imago.data.things import ThingSample
@@ -190,11 +190,7 @@ def _frame(chosen: Chosen, preset: ThingPreset, facts: ThingFacts, name: str) ->
 def _anchors(chosen: Chosen, facts: ThingFacts, sizes: Callable[[InputSpec], np.ndarray], option: str) -> None:
     """YOLO's from the boxes themselves; those of proposals where the usual ones are too large for the objects."""
     config = replace(chosen.config, pretrained=False)
-    try:
-        options = config.net_options()
-    except ValueError as error:
-        raise ImagoError(str(error)) from error
-    net: Any = build_things(config.model, classes=facts.classes, in_channels=config.channels, **options)
+    net: Any = build_things(config.model, classes=facts.classes, in_channels=config.channels, **config.net_options())
     boxes = sizes(config.input_spec(net.multiple))
     if option == "anchors":
         anchors, iou = find_anchors(boxes, len(net.anchors))

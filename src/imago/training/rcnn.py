@@ -49,8 +49,10 @@ from imago.training.things import Things, refuse_settings
 
 STAGES = "stages"  # part of --option
 
+_STAGES = "presets choose for nets that are trained in one go; set --epochs, --lr and --option stages.NAME=VALUE"
 _CROPS = "it looks at crops of one size, which --option crop=227 sets"
 FOREIGN = {
+    "preset": _STAGES,
     "size": _CROPS,
     "use_size": _CROPS,
     "start_size": _CROPS,

@@ -11,7 +11,7 @@ import torch
 import torchvision.models.detection as theirs
 from conftest import draw_scene
 from detection_peers import Unchanged
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d, batched_nms
@@ -289,6 +289,7 @@ def test_thresholds_and_nothing_found(form: str) -> None:
     st.lists(st.tuples(*[st.integers(0, 30)] * 2, *[st.integers(1, 30)] * 2, st.integers(0, 2)), max_size=30),
     st.sampled_from([0.3, 0.5, 0.7]),
 )
+@example([(3, 0, 26, 1, 0), (17, 0, 26, 1, 0)], 0.3)  # 12 / 40: an overlap of just 0.3
 def test_suppression_is_torchvisions_and_numpys(drawn: list[tuple[int, ...]], iou: float) -> None:
     values = torch.tensor(drawn, dtype=torch.float32).reshape(len(drawn), 5)
     boxes = torch.cat([values[:, :2], values[:, :2] + values[:, 2:4]], dim=1)

@@ -75,7 +75,8 @@ def nms(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
     while order.size:
         best, rest = order[0], order[1:]
         kept.append(int(best))
-        order = rest[iou_matrix(boxes[best : best + 1], boxes[rest])[0] <= iou]
+        # As float64, as torchvision compares: an overlap of just 0.3 is a hair more in float32, and goes.
+        order = rest[iou_matrix(boxes[best : best + 1], boxes[rest])[0].astype(np.float64) <= iou]
     return np.array(kept, np.int64)
 
 

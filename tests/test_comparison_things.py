@@ -104,6 +104,15 @@ def test_classes_are_found_by_their_names(folder: Path) -> None:
     assert counts == [2, 0]
 
 
+def test_classes_that_the_images_lack_have_no_row(folder: Path) -> None:
+    data = open_things(folder / "data").with_classes_of(Labels(("background", "cat", "object")))
+    write_finder(folder / "both.onnx", labels=data.labels, value=2)
+    found = compare(Objects(), [Contestant("both", file=folder / "both.onnx")], data.split("val"), data.labels, silent)
+    page = render(found, "one")
+    assert "</i>object</th>" in page
+    assert "</i>cat</th>" not in page
+
+
 def test_what_is_written(mixed: Comparison, tmp_path: Path) -> None:
     page = render(mixed, "four models")
     assert "ranked by AP of boxes" in page

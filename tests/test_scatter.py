@@ -99,6 +99,23 @@ def test_what_does_not_fit_makes_the_chart_higher() -> None:
     assert many.count("<path") > 30
 
 
+def test_far_apart_on_a_logarithmic_axis() -> None:
+    """R-CNN takes seconds, YOLO milliseconds: on a plain axis all but one would stand in one place."""
+
+    def places(slowest: float) -> tuple[list[float], str]:
+        chart = scatter_chart(
+            {"a": (10.0, 0.1), "b": (100.0, 0.2), "c": (slowest, 0.3)}, "t", "ms", "AP", ("a", "b", "c")
+        )
+        return [float(x) for x in re.findall(r'cx="([\d.]+)"', chart)], chart
+
+    (fast, middle, slow), chart = places(1000.0)
+    assert middle - fast == pytest.approx(slow - middle, abs=0.2)
+    assert [tick for tick in ("10", "20", "50", "100", "200", "500", "1,000") if f">{tick}</text>" not in chart] == []
+    (fast, middle, slow), _ = places(299.0)
+    assert (middle - fast) / (slow - fast) == pytest.approx(90 / 289, abs=0.01)
+    assert ">1e+03<" not in places(10_000_000.0)[1]
+
+
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [

@@ -91,7 +91,7 @@ def compare_command(
             click.echo(f"imago: {error}", err=True)
     result = compare(kind, ready, samples, labels, click.echo, failed=failed)
     title = f"{len(result.entries)} models on {len(samples)} images"
-    notes = (budget(config),) if any(entry.history for entry in result.entries) else ()
+    notes = (budget(config),) if any(entry.contestant.architecture for entry in result.entries) else ()
     for path in write(result, render(result, title, notes), out):
         click.echo(path)
     return 1 if result.failed else 0

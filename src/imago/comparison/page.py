@@ -107,6 +107,8 @@ def _classes(comparison: Comparison) -> str:
     rows = []
     by_class = zip(*(entry.evaluation.by_class() for entry in comparison.entries), strict=True)
     for (name, colour), values in zip(comparison.classes, by_class, strict=True):
+        if not any(math.isfinite(value.mean) for value in values):
+            continue  # the images have none of it
         _, best = extremes([value.mean for value in values])
         cells = []
         for value in values:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -28,8 +28,11 @@ class Frame:
         share = (min(max(y, self.y_low), self.y_high) - self.y_low) / (self.y_high - self.y_low)
         return round(LEFT + across, 1), round(self.height - BOTTOM - share * (self.height - TOP - BOTTOM), 1)
 
-    def drawn(self, title: str, x_label: str, x_ticks: Sequence[float]) -> list[str]:
-        """The beginning of the ``<svg>``: title, rules, numbers at both axes."""
+    def drawn(
+        self, title: str, x_label: str, x_ticks: Sequence[float], x_text: Callable[[float], str] | None = None
+    ) -> list[str]:
+        """The beginning of the ``<svg>``: title, rules, numbers at both axes. ``x_text``: what stands at a tick, where
+        it is not its number."""
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" role="img" '
             f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
@@ -44,9 +47,9 @@ class Frame:
             )
         for tick in x_ticks:
             x, _ = self.place(tick, self.y_low)
-            parts.append(
-                f'<text x="{x}" y="{self.height - BOTTOM + 15}" text-anchor="middle" opacity=".7">{number(tick)}</text>'
-            )
+            across = f'x="{x}" text-anchor="middle"' if x < WIDTH - 20 else f'x="{WIDTH - 1}" text-anchor="end"'
+            text = (x_text or number)(tick)
+            parts.append(f'<text {across} y="{self.height - BOTTOM + 15}" opacity=".7">{text}</text>')
         if x_label:
             place = f'x="{(LEFT + right) / 2}" y="{self.height - 5}"'
             parts.append(f'<text {place} text-anchor="middle" opacity=".7">{escape(x_label)}</text>')

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
-from imago.draw.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, Point, finite, span, ticks
+from imago.draw.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, Point, finite, number, span, ticks
 from imago.draw.charts import LINE_COLOURS
 from imago.draw.placing import DOT, HIGH, place_names
 
+WIDE = 30
 _LETTER = 6.6  # about the width of one: an SVG cannot be asked
 _MOST_LETTERS = int((WIDTH - LEFT - RIGHT) / _LETTER)
 
@@ -20,9 +22,13 @@ def scatter_chart(
     """An ``<svg>`` with one named dot a point; those of ``front``, from left to right, are joined by a stepped line.
 
     No name lies over another; where so many stand together that they do not fit, the chart is higher. A very long name
-    ends in "…".
+    ends in "…". Where x goes over more than ``WIDE`` times its least value its axis is logarithmic.
     """
     shown = {name: point for name, point in points.items() if finite(point)}
+    least, most = min((x for x, _ in shown.values()), default=0), max((x for x, _ in shown.values()), default=0)
+    wide = 0 < WIDE * least < most
+    if wide:
+        shown = {name: (math.log10(x), y) for name, (x, y) in shown.items()}
     words = [name if len(name) <= _MOST_LETTERS else name[: _MOST_LETTERS - 1] + "…" for name in shown]
     x_low, x_high = _roomy([x for x, _ in shown.values()])
     y_low, y_high = _roomy([y for _, y in shown.values()], 0.14)  # a name fits above the highest dot
@@ -36,7 +42,10 @@ def scatter_chart(
         named = place_names(list(dots.values()), [_LETTER * len(text) for text in words], room, lines)
         height += round(4 * HIGH)
 
-    parts = frame.drawn(title, x_label, ticks(x_low, x_high))
+    if wide:
+        parts = frame.drawn(title, x_label, _decades(x_low, x_high), lambda tick: number(round(10**tick, 6)))
+    else:
+        parts = frame.drawn(title, x_label, ticks(x_low, x_high))
     parts.append(f'<text x="{LEFT}" y="{TOP - 4}" opacity=".7">{escape(y_label)}</text>')
     if len(steps) > 1:
         corners = " ".join(f"{x},{y}" for x, y in steps)
@@ -60,6 +69,13 @@ def scatter_chart(
         )
     parts.append("</svg>")
     return "".join(parts)
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Logarithms of 1, 2 and 5 times the powers of ten in 10 ** ``low`` to 10 ** ``high``; over many, of those."""
+    factors = (1, 2, 5) if high - low < 3 else (1,)
+    places = [power + math.log10(factor) for power in range(math.floor(low), math.ceil(high)) for factor in factors]
+    return [place for place in places if low <= place <= high]
 
 
 def _steps(dots: Sequence[Point]) -> list[Point]:

@@ -18,8 +18,8 @@ from imago.models.things import build_things
 from imago.models.torchvision_things import load_torchvision_things
 from imago.models.torchvision_weights import load_torchvision
 
-# Ten times the usual: here nobody can ask for more. Full-size YOLO v2 with random weights made loud came to 9e-4; a fault
-# of the exporter is far larger. How near the file is to torch is said in any case.
+# Ten times the usual: here nobody can ask for more. Full-size YOLO v2 with random weights made loud came to 9e-4; a
+# fault of the exporter is far larger. How near the file is to torch is said in any case.
 FINDS_TOLERANCE = 1e-2
 
 

@@ -18,6 +18,10 @@ from imago.models.things import build_things
 from imago.models.torchvision_things import load_torchvision_things
 from imago.models.torchvision_weights import load_torchvision
 
+# Ten times the usual: here nobody can ask for more. Full-size YOLO v2 with random weights made loud came to 9e-4; a
+# fault of the exporter is far larger. How near the file is to torch is said in any case.
+FINDS_TOLERANCE = 1e-2
+
 
 def convert(entry: Published, keep_checkpoint: bool = False) -> ExportReport:
     """``entry.landing``, verified when it came, -> ``entry.path``, float32, compared with torch on a made-up photo.
@@ -36,7 +40,7 @@ def convert(entry: Published, keep_checkpoint: bool = False) -> ExportReport:
     # One photo: in a ResNet-101 each costs seconds, and it is tried as a pair and lying on its side as well.
     samples = made_up_images(card.input.channels, 1)
     if isinstance(net, ThingNet):
-        report = export_things(net, card, entry.path, samples=samples, overwrite=True)
+        report = export_things(net, card, entry.path, samples=samples, tolerance=FINDS_TOLERANCE, overwrite=True)
     else:
         report = export_onnx(net, card, entry.path, samples=samples, overwrite=True)
     if keep_checkpoint:

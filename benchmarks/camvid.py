@@ -54,7 +54,7 @@ def main() -> None:
     size = FULL if options.full else HALF
     call(
         "compare", str(options.data / "camvid"), "--models", ",".join(models), "--minutes", f"{options.minutes:g}",
-        "--epochs", "100000", "--size", str(size), "--multiple", "8", "--class-weights", "log",
+        "--size", str(size), "--multiple", "8", "--class-weights", "log",
         "--out", str(options.out / "compare"), *SETTINGS, *AUGMENT,
     )  # fmt: skip
     told = options.out / "compare" / "comparison.json"
@@ -76,7 +76,7 @@ def enet_at_full_size(options: argparse.Namespace) -> Path:
         return folder
     call(
         "train", str(options.data / "camvid"), "--model", "enet", "--minutes", f"{options.enet_minutes:g}",
-        "--epochs", "100000", "--size", str(FULL), "--start-size", str(HALF), "--multiple", "8",
+        "--size", str(FULL), "--start-size", str(HALF), "--multiple", "8",
         "--class-weights", "log", "--out", str(folder), *SETTINGS, *AUGMENT,
     )  # fmt: skip
     return folder

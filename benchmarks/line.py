@@ -52,7 +52,7 @@ NETS = (
     Net("YOLO v3, a quarter of its width", 2018, "yolov3", ("width=8",), 256),
 )
 LEARNING = (
-    "--lr", "1e-3", "--ema", "0.99", "--epochs", "100000", "--validate-every", "1000", "--seed", "1", "--flip", "0",
+    "--lr", "1e-3", "--ema", "0.99", "--validate-every", "1000", "--seed", "1", "--flip", "0",
     "--colour", "0",
 )  # fmt: skip
 WINDOWS = ("--batch", "4", "--zoom-min", "1", "--zoom-max", "1", "--focus", "0", "--rotate-deg", "0")  # but of crops

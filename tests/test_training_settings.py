@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,22 @@ from imago.training.state import load_state, save_state
 
 
 @pytest.mark.parametrize(
+    ("given", "most"),
+    [
+        ({}, 50),
+        ({"epochs": 7}, 7),
+        ({"minutes": 10.0}, sys.maxsize),  # a small net on few photos has 50 rounds in a minute
+        ({"minutes": 10.0, "epochs": 7}, 7),
+    ],
+)
+def test_what_ends_a_training(given: dict[str, Any], most: int) -> None:
+    assert TrainConfig(**given).most_epochs == most
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"epochs": -1}, "epochs must not be negative; got -1"),
         ({"batch": 0}, "batch must be 1 or more; got 0"),
         ({"minutes": -1.0}, "minutes must not be negative"),
         ({"seed": -1}, "seed must not be negative"),

@@ -99,7 +99,7 @@ def compare_command(
 
 def budget(config: TrainConfig) -> str:
     """What every trained contestant was given, in a line."""
-    count, unit = (config.minutes, "minute") if config.minutes else (config.epochs, "epoch")
+    count, unit = (config.minutes, "minute") if config.minutes else (config.most_epochs, "epoch")
     length = f"{count:g} {unit}{'s' if count != 1 else ''}"
     plain = {f.name: f.default for f in fields(TrainConfig)}
     names = ("size", "batch", "loss", "lr", "schedule", "class_weights", "pretrained", "seed")

@@ -74,7 +74,7 @@ class Chosen:
         self.settle("lr", *_rate(self.config, pace))
         if not self.given & {"minutes", "epochs"}:
             self.settle("epochs", *_length(pace, photos, name))
-        epochs = self.config.epochs
+        epochs = self.config.epochs or _length(pace, photos, name)[0]  # of minutes nobody knows how many they are
         looks = f"about {pace.looks} looks at the validation photos"
         self.settle("validate_every", max(1, epochs // pace.looks), looks)
         moves = epochs * max(1, photos // self.config.batch)

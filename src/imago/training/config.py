@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from imago.data.augmentation import Augmentation
 from imago.models import BUILDERS, options_of
 from imago.models.things import THING_BUILDERS
 from imago.training.net_options import of_net
+
+USUAL_EPOCHS = 50
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class TrainConfig:
     multiple: int = setting(32, "Sides of the frame are multiples of this.")
     channels: int = setting(3, "Channels of the photos.")
 
-    epochs: int = setting(50, "Length of the training. With --minutes: the most epochs.")
+    epochs: int = setting(0, f"Length of the training. 0: {USUAL_EPOCHS}, or with --minutes as many as they allow.")
     minutes: float = setting(0.0, "Length in minutes instead; 0: by epochs.")
     epoch_photos: int = setting(0, "Training pictures in an epoch; 0: as many as there are photos.")
     batch: int = setting(8, "Photos in a step, on each device.")
@@ -149,7 +152,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._split_model()
-        for name in ("size", "multiple", "channels", "epochs", "batch", "accumulate", "nodes", "validate_every"):
+        for name in ("size", "multiple", "channels", "batch", "accumulate", "nodes", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
         for name in ("minutes", "epoch_photos", "weight_decay", "clip", "patience", "save_minutes", "cache_gb"):
@@ -176,9 +179,14 @@ class TrainConfig:
             raise ValueError(f"specks is a share below 1; got {self.specks}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum lies from 0 up to 1; got {self.momentum}")
-        for name in ("devices", "validate_photos", "start_size", "seed"):
+        for name in ("epochs", "devices", "validate_photos", "start_size", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
+
+    @property
+    def most_epochs(self) -> int:
+        """The epoch that it ends with at the latest."""
+        return self.epochs or (sys.maxsize if self.minutes else USUAL_EPOCHS)
 
     def side_at(self, share: float, epoch: int) -> int:
         """Side of the frames of ``epoch``, begun when ``share`` (0..1) of the training is done."""

@@ -153,7 +153,7 @@ def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
         "lr": progress.lr,
         "train_loss": progress.loss_sum / max(1, progress.step_in_epoch),
     }
-    done = epoch >= config.epochs or clock.over
+    done = epoch >= config.most_epochs or clock.over
     validated = done or epoch % config.validate_every == 0
     if validated:
         if run.fabric.is_global_zero:

@@ -101,7 +101,7 @@ class Clock:
     def share(self) -> float:
         """How much of the budget is spent, 0..1: of the minutes where they are given, else of the steps."""
         config = self.run.config
-        done = self.run.progress.step / (config.epochs * self.run.plan.steps)
+        done = self.run.progress.step / (config.most_epochs * self.run.plan.steps)
         return min(1.0, max(done, self.seconds / (config.minutes * 60)) if config.minutes else done)
 
     def save_is_due(self) -> bool:

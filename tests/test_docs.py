@@ -76,7 +76,10 @@ def prepare(folder: Path) -> dict[str, str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw_scene(len(name), (96, 128))[0]).save(path, quality=92)
     if (ROOT / "samples").is_dir():
-        shutil.copytree(ROOT / "samples", folder / "samples")
+        written = shutil.ignore_patterns(
+            "*.cutout.*", "*.mask.*", "*.overlay.*", "counts.csv"
+        )  # by the README's reader
+        shutil.copytree(ROOT / "samples", folder / "samples", ignore=written)
     write_tiny_dataset(folder / "shapes")
     write_cells(folder / "blobs")
     cells = sorted((folder / "blobs" / "images").glob("*"))[0]

@@ -90,8 +90,7 @@ class Predictor:
         """The same for a photo that has been read already."""
         if self.card.task in THING_TASKS:
             return self._find(cast(FindsObjects, self.engine), photo)
-        views = views_of(self.card, self.views)
-        scores = look(cast(Engine, self.engine).run, self.card.input, photo.pixels, views, self.card.name)  # (K, h, w)
+        scores = self.scores(photo.pixels)
         if self.crf is not None:
             both = np.stack([1 - scores[0], scores[0]]) if self.card.task == "binary" else scores
             refined = self.crf.refine(both, photo.pixels)
@@ -104,6 +103,11 @@ class Predictor:
             found = separate_in(scores, photo.size_hw, self.separation)
             return Prediction(photo, labels, instances=choose(found, labels, self.choice))
         return Prediction(photo, self.card.labels, label_map=enlarge_labels(scores, photo.size_hw), low_scores=scores)
+
+    def scores(self, image: np.ndarray) -> np.ndarray:
+        """What the net says of uint8 (H, W, C), looked at as asked and as its card says: float32 (K, h, w), 0..1."""
+        views = views_of(self.card, self.views)
+        return look(cast(Engine, self.engine).run, self.card.input, image, views, self.card.name)
 
     def objects(self, image: np.ndarray) -> Instances:
         """All objects that the model finds in uint8 (H, W, C), whatever their scores and classes: as average precision

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -28,10 +28,9 @@ from imago.models.thing_base import ThingNet
 from imago.training.choices import read_stored
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
+from imago.training.kind import Ending
 from imago.training.report import Example, ReportData, write_report
-from imago.training.sources import RunData
 
-BEST = "best.safetensors"
 SHOWN = 6  # best and worst photos in the report
 
 AnySample = TypeVar("AnySample", Sample, ThingSample)
@@ -39,32 +38,27 @@ AnyNet = TypeVar("AnyNet", SegmentationNet, ThingNet)
 Judged = TypeVar("Judged", Evaluation, ThingEvaluation)
 
 
-def finish(
-    config: TrainConfig,
-    folder: Path,
-    data: RunData[Sample],
-    history: Sequence[Mapping[str, Any]],
-    say: Callable[[str], None],
-) -> None:
+def finish(ending: Ending) -> None:
     """Writes scores.json, report.html and, where asked for, model.onnx; puts the scores into the checkpoint's card."""
-    net, card = best_of(config, folder, checkpoint.load)
-    predictor = Predictor(TorchEngine(folder / BEST, choose_device(config.device)))
-    whole, scores = score_folders(folder, data.val, lambda samples: evaluate(predictor, samples), say)
+    config, data = ending.config, ending.data
+    net, card = best_of(ending, checkpoint.load)
+    predictor = Predictor(TorchEngine(ending.best, choose_device(config.device)))
+    whole, scores = score_folders(ending, data.val, lambda samples: evaluate(predictor, samples))
     by_name = {sample.name: sample for sample in named_samples(data.val)}
     write_report(
-        folder / "report.html",
+        ending.folder / "report.html",
         ReportData(
             title=card.name,
             labels=data.labels,
             evaluation=whole,
-            history=list(history),
+            history=list(ending.history),
             settings=json.loads(config.to_json()),
             best=examples(predictor, by_name, [row.name for row in whole.best(SHOWN)], whole),
             worst=examples(predictor, by_name, [row.name for row in whole.worst(SHOWN)], whole),
-            notes=notes_of(folder, card, data),
+            notes=notes_of(ending, card),
         ),
     )
-    conclude(config, folder, net, card.with_(scores=scores), say)
+    conclude(ending, net, card.with_(scores=scores))
 
 
 def input_of(config: TrainConfig, net: SegmentationNet | ThingNet) -> InputSpec:
@@ -74,22 +68,20 @@ def input_of(config: TrainConfig, net: SegmentationNet | ThingNet) -> InputSpec:
     return config.input_spec(net.multiple)
 
 
-def best_of(
-    config: TrainConfig, folder: Path, load: Callable[[Path], tuple[AnyNet, ModelCard]]
-) -> tuple[AnyNet, ModelCard]:
-    """The best checkpoint, stored again with the card that ``config`` wants now: a finished run may be finished anew
+def best_of(ending: Ending, load: Callable[[Path], tuple[AnyNet, ModelCard]]) -> tuple[AnyNet, ModelCard]:
+    """The best checkpoint, stored again with the card that the settings want now: a finished run may be finished anew
     with another use_size, mirror, scales or specks in its config.json."""
-    net, card = load(folder / BEST)
+    config = ending.config
+    net, card = load(ending.best)
     card = card.with_(input=input_of(config, net), mirror=config.mirror, scales=config.scales, specks=config.specks)
-    checkpoint.save(net, card, folder / BEST)
+    checkpoint.save(net, card, ending.best)
     return net, card
 
 
 def score_folders(
-    folder: Path,
+    ending: Ending,
     folders: Mapping[str, Sequence[AnySample]],
     evaluated: Callable[[Sequence[AnySample]], Judged],
-    say: Callable[[str], None],
 ) -> tuple[Judged, dict[str, float]]:
     """Writes scores.json; the evaluation over all folders, and the scores for the card, as "FOLDER/SCORE"."""
     evaluations: dict[str, Judged] = {}
@@ -97,29 +89,27 @@ def score_folders(
     for name, samples in folders.items():
         evaluations[name] = evaluated(samples)
         scores |= {f"{name}/{score}": round(value, 4) for score, value in evaluations[name].scores.items()}
-        say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
-    (folder / "scores.json").write_text(
+        ending.say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
+    (ending.folder / "scores.json").write_text(
         json.dumps({name: e.to_json() for name, e in evaluations.items()}, indent=1), "utf-8"
     )
     whole = next(iter(evaluations.values())) if len(evaluations) == 1 else evaluated(named_samples(folders))
     return whole, scores
 
 
-def conclude(
-    config: TrainConfig, folder: Path, net: SegmentationNet | ThingNet, card: ModelCard, say: Callable[[str], None]
-) -> None:
+def conclude(ending: Ending, net: SegmentationNet | ThingNet, card: ModelCard) -> None:
     """The checkpoint with its scores, a word on the report, and the model where it is asked for."""
-    checkpoint.save(net, card, folder / BEST)
-    say(f"{folder / 'report.html'}: curves, scores, best and worst photos")
-    if config.export:
-        say(told(export_model(folder, config.half, say)))
+    checkpoint.save(net, card, ending.best)
+    ending.say(f"{ending.folder / 'report.html'}: curves, scores, best and worst photos")
+    if ending.config.export:
+        ending.say(told(export_model(ending.folder, ending.config.half, ending.say)))
 
 
-def notes_of(folder: Path, card: ModelCard, data: RunData[Any]) -> list[str]:
+def notes_of(ending: Ending, card: ModelCard) -> list[str]:
     """What the report says below its tables: on the data, the preset and the arithmetic."""
     labels, size = card.object_labels, " x ".join(map(str, card.input.size_hw))
     arithmetic = f"{card.architecture}, {len(labels)} classes, size rule {card.input.rule} at {size}"
-    return [*data.notes, *read_stored(folder), f"{arithmetic}; torch {torch.__version__}"]
+    return [*ending.data.notes, *read_stored(ending.folder), f"{arithmetic}; torch {torch.__version__}"]
 
 
 def told(report: ExportReport) -> str:

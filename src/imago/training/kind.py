@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from imago.core.card import ModelCard
+from imago.export.run import BEST
 from imago.models.base import SegmentationNet
 from imago.models.thing_base import ThingNet
 from imago.models.things import THING_BUILDERS
@@ -36,6 +37,22 @@ class Validation:
     score: float  # 0..1, mean over folders; what the best epoch is chosen by
     by_folder: dict[str, float]
     loss: float | None = None  # mean over photos, where it is worked out
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A run whose training is over, as its end is given it."""
+
+    config: TrainConfig
+    folder: Path
+    data: RunData[Any]
+    history: Sequence[Mapping[str, Any]]  # rows of metrics.csv
+    say: Callable[[str], None]
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best weights."""
+        return self.folder / BEST
 
 
 class Kind(Protocol):
@@ -86,14 +103,7 @@ class Kind(Protocol):
         """Scores the weights that the net has now on validation photos."""
         ...
 
-    def finish(
-        self,
-        config: TrainConfig,
-        folder: Path,
-        data: RunData[Any],
-        history: Sequence[Mapping[str, Any]],
-        say: Callable[[str], None],
-    ) -> None:
+    def finish(self, ending: Ending) -> None:
         """The end of a run: scores.json, report.html, model.onnx."""
         ...
 

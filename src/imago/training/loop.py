@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from imago.core.errors import ImagoError
+from imago.export.run import BEST
 from imago.models import checkpoint
 from imago.training.config import TrainConfig
 from imago.training.interrupt import Interrupt, Stopped
 from imago.training.kind import Validation
 from imago.training.optim import rate_factor
 from imago.training.pictures import frames_of
-from imago.training.run import BEST, LAST, STATE, Clock, Run
+from imago.training.run import LAST, STATE, Clock, Run
 from imago.training.state import save_state
 
 

@@ -13,7 +13,7 @@ precision, for there are no SVMs yet: it is the share of crops that are told rig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,8 @@ from imago.models.thing_base import ThingNet
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
 from imago.training.find_proposals import kept_proposals
-from imago.training.finish import BEST
 from imago.training.interrupt import Interrupt, Stopped
-from imago.training.kind import Counted, Share, Validation
+from imago.training.kind import Counted, Ending, Share, Validation
 from imago.training.net_options import of_part
 from imago.training.pictures import PhotoCache
 from imago.training.rcnn_crops import CROPS_A_PHOTO, CropPictures, CropPlan, sampled
@@ -143,31 +142,26 @@ class Rcnn(Things):
             float(np.mean(list(by_folder.values()))), by_folder, float(np.mean(losses)) if losses else None
         )
 
-    def finish(
-        self,
-        config: TrainConfig,
-        folder: Path,
-        data: RunData[ThingSample],
-        history: Sequence[Mapping[str, Any]],
-        say: Callable[[str], None],
-    ) -> None:
+    def finish(self, ending: Ending) -> None:
         """The stages after fine-tuning, then as for every net."""
-        net, card = checkpoint.load_things(folder / BEST, choose_device(config.device))
+        config, folder = ending.config, ending.folder
+        net, card = checkpoint.load_things(ending.best, choose_device(config.device))
         assert isinstance(net, RCNN)
         stages = stages_of(config)
-        samples = [sample for source in data.train for sample in source.samples]
+        samples = [sample for source in ending.data.train for sample in source.samples]
         read = read_regions(config, card, folder)
         try:
             with Interrupt() as interrupt:
                 regions = [read(sample, sample.image())[0] for sample in samples]
                 Solver(
-                    net, card.input, stages, samples, regions, data.labels, config.seed, folder, say, interrupt
-                ).solve()
+                    net, card.input, stages, samples, regions, ending.data.labels, config.seed, folder, ending.say,
+                    interrupt,
+                ).solve()  # fmt: skip
         except Stopped:
-            say(f"stopped after fine-tuning; go on with: imago train --resume --out {folder}")
+            ending.say(f"stopped after fine-tuning; go on with: imago train --resume --out {folder}")
             raise
-        checkpoint.save(net, card.with_(crop_padding=stages.padding), folder / BEST)
-        super().finish(config, folder, data, history, say)
+        checkpoint.save(net, card.with_(crop_padding=stages.padding), ending.best)
+        super().finish(ending)
 
 
 def stages_of(config: TrainConfig) -> RcnnStages:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from imago.training.kind import Kind, Net
 
 STATE = "resume.safetensors"
-BEST = "best.safetensors"
 LAST = "last.safetensors"
 
 

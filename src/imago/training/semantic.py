@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from imago.training.device import channels_last_is_faster
 from imago.training.finish import finish
 from imago.training.finish_things import finish_separated
 from imago.training.foreign import OF_OBJECTS
-from imago.training.kind import Counted, Stage, Validation
+from imago.training.kind import Counted, Ending, Stage, Validation
 from imago.training.net_options import refuse_parts
 from imago.training.pictures import PhotoCache, Pictures, Plan, Share, class_shares, plan_photos, read_label
 from imago.training.run import Run
@@ -101,18 +101,11 @@ class Semantic:
         engine = NetEngine(run.net, run.card, run.fabric.device, run.autocast)
         return validate(engine, {name: tuple(samples) for name, samples in folders.items()}, shown)
 
-    def finish(
-        self,
-        config: TrainConfig,
-        folder: Path,
-        data: RunData[Sample],
-        history: Sequence[Mapping[str, Any]],
-        say: Callable[[str], None],
-    ) -> None:
-        if config.objects:
-            finish_separated(config, folder, data, history, say)
+    def finish(self, ending: Ending) -> None:
+        if ending.config.objects:
+            finish_separated(ending)
         else:
-            finish(config, folder, data, history, say)
+            finish(ending)
 
 
 def build_net(config: TrainConfig, labels: Labels) -> SegmentationNet:

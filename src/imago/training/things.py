@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from imago.training.find_proposals import find_proposals, kept_proposals
 from imago.training.finish import input_of
 from imago.training.finish_things import finish_things
 from imago.training.foreign import AUGMENTATION_OF_LABEL_MAPS, OF_LABEL_MAPS
-from imago.training.kind import Counted, Stage, Validation
+from imago.training.kind import Counted, Ending, Stage, Validation
 from imago.training.net_options import of_part, refuse_parts
 from imago.training.pictures import PhotoCache, Plan, Share, plan_photos
 from imago.training.run import Run
@@ -153,15 +153,8 @@ class Things:
         known = [score for score in by_folder.values() if np.isfinite(score)]  # a folder without objects has none
         return Validation(float(np.mean(known)) if known else 0.0, by_folder)
 
-    def finish(
-        self,
-        config: TrainConfig,
-        folder: Path,
-        data: RunData[ThingSample],
-        history: Sequence[Mapping[str, Any]],
-        say: Callable[[str], None],
-    ) -> None:
-        finish_things(config, folder, data, history, say)
+    def finish(self, ending: Ending) -> None:
+        finish_things(ending)
 
 
 def refuse_settings(config: TrainConfig, foreign: Mapping[str, str]) -> None:

@@ -18,18 +18,19 @@ from torch.utils.data import DataLoader
 
 import imago
 from imago.core.errors import DataError, ImagoError
+from imago.export.run import BEST
 from imago.models.matching import load_matching
 from imago.models.pretrained import WeightsUnavailable
 from imago.training.choices import CHOICES
 from imago.training.config import TrainConfig
 from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
 from imago.training.interrupt import ignore_in_worker
-from imago.training.kind import Kind, kind_of
+from imago.training.kind import Ending, Kind, kind_of
 from imago.training.loop import fit
 from imago.training.optim import MovingAverage, build_optimiser
 from imago.training.pictures import Share, aspects_of
 from imago.training.progress import Display
-from imago.training.run import BEST, LAST, STATE, Progress, Run
+from imago.training.run import LAST, STATE, Progress, Run
 from imago.training.settle import names_a_net, settled
 from imago.training.sources import RunData
 from imago.training.state import load_state
@@ -58,7 +59,7 @@ def train(
     if not run.progress.done:
         fit(run)
     if run.fabric.is_global_zero:
-        run.kind.finish(run.config, run.folder, run.data, run.progress.history, say)
+        run.kind.finish(Ending(run.config, run.folder, run.data, run.progress.history, say))
     return run.folder
 
 

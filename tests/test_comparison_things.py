@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,35 @@ def test_masks_rank_where_all_have_them(folder: Path) -> None:
     assert [entry.name for entry in found.entries] == ["separator", "filled"]
     assert found.kind.notes([entry.evaluation for entry in found.entries]) == ()
     assert found.kind.beside([entry.evaluation for entry in found.entries]) == ("mask_ap50", "box_ap", "mean_precision")
+
+
+def test_how_many_objects_count(folder: Path) -> None:
+    """All, COCO's 100, or one a photo: of each photo's two or three objects, found exactly, one is left to count."""
+    data, found = open_things(folder / "data"), [Contestant("exact", file=folder / "exact.onnx")]
+
+    def ap(kind: Objects) -> Comparison:
+        return compare(kind, found, data.split("val"), data.labels, silent)
+
+    usual, every, one = (ap(Objects()), ap(Objects().counting(sys.maxsize)), ap(Objects().counting(1)))
+    assert usual.entries[0].score == every.entries[0].score > 0.7 > 0.45 > one.entries[0].score > 0.3
+    assert "AP counts" not in render(usual, "")
+    assert "AP counts all objects of a class and image; COCO&#x27;s counts 100" in render(every, "")
+    assert "AP counts the 1 best of a class and image" in render(one, "")
+    with pytest.raises(ImagoError, match="--max-found is for models that find objects"):
+        LabelMaps().counting(1)
+
+
+def test_how_many_objects_count_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    from imago.cli.compare import compare_command
+
+    def asked(*words: str) -> Any:
+        given = [str(folder / "data"), "--models", str(folder / "exact.onnx"), "--out", str(tmp_path), *words]
+        result = CliRunner().invoke(compare_command, given, standalone_mode=False)
+        assert result.exception is None, result.output
+        return json.loads((tmp_path / "comparison.json").read_text("utf-8"))["entries"][0]["evaluation"]["summary"]
+
+    usual, every, one = (asked(*words)["box_ap"]["mean"] for words in ((), ("--max-found=0",), ("--max-found=1",)))
+    assert usual == every > one
 
 
 def test_classes_are_found_by_their_names(folder: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imago.cli.options import given, options_from
+from imago.cli.options import MAX_FOUND, given, max_found_option, options_from
 from imago.cli.train import configured, data_options
 from imago.data.augmentation import Augmentation
 from imago.training.config import TrainConfig
@@ -33,6 +34,7 @@ OWN = ("model", "encoder", "out", "name", "preset")
 @click.option("--split", default="val", show_default=True, help="Photos to compare on: val, test, train, or all.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos of each folder.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True)
+@max_found_option
 @options_from(TrainConfig, without=OWN)
 @options_from(Augmentation)
 @click.pass_context
@@ -45,6 +47,7 @@ def compare_command(
     group: str,
     split: str,
     limit: int | None,
+    max_found: int,
     out: Path,
     **values: Any,
 ) -> int:
@@ -67,6 +70,8 @@ def compare_command(
 
     contestants = parse_contestants(models)
     kind = kind_of(contestants, config.objects)
+    if max_found != MAX_FOUND:
+        kind = kind.counting(max_found or sys.maxsize)
     samples, labels = kind.open_data(config, root, split, limit)  # before any training: what is amiss is told now
     failed: list[str] = []
     ready: list[Contestant] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imago.cli.options import build, options_from
+from imago.cli.options import MAX_FOUND, build, max_found_option, options_from
 from imago.cli.photos import say_doubt
 from imago.core.choice import ObjectChoice
 from imago.core.views import Views
@@ -39,14 +39,7 @@ if TYPE_CHECKING:
 @click.option("--json", "json_out", metavar="FILE", help="Write all scores as JSON; - for standard output.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
 @click.option("--boundary/--no-boundary", default=True, help="Also the boundary F-score.  [default: on]")
-@click.option(
-    "--max-found",
-    type=click.IntRange(min=0),
-    default=100,
-    show_default=True,
-    metavar="N",
-    help="Objects: the best N of a class and photo count for AP, 100 as in COCO; 0: all, for crowded photos.",
-)
+@max_found_option
 @click.option("--crf", is_flag=True, help="Refine each answer with a dense CRF first.")
 @options_from(ObjectChoice, without=("score", "classes", "max_objects"))
 @options_from(Views)
@@ -134,7 +127,7 @@ def measure_pixels(
 
 
 def measure_objects(
-    predictor: Predictor, data: Path, split: str, group: str, limit: int | None, max_found: int = 100
+    predictor: Predictor, data: Path, split: str, group: str, limit: int | None, max_found: int = MAX_FOUND
 ) -> ThingEvaluation:
     from imago.cli.progress import Meter
     from imago.core.errors import DataError, ImagoError

@@ -30,6 +30,17 @@ from click.core import ParameterSource
 Settings = TypeVar("Settings")
 Command = Callable[..., Any]
 
+MAX_FOUND = 100  # as imago.metrics.thing_matching.MOST, which would take NumPy to import
+
+max_found_option = click.option(
+    "--max-found",
+    type=click.IntRange(min=0),
+    default=MAX_FOUND,
+    show_default=True,
+    metavar="N",
+    help="Objects: the best N of a class and photo count for AP, 100 as in COCO; 0: all, for crowded photos.",
+)
+
 
 class CommaList(click.ParamType):
     """One value or several with commas between -> tuple."""

@@ -60,6 +60,11 @@ class Kind(Protocol):
         """The photos of all folders of ``config`` that validate; ``limit``: so many of each. Raises DataError."""
         ...
 
+    def counting(self, most: int) -> Kind:
+        """This kind, where AP looks at the ``most`` best objects of a class and image. Raises ImagoError where there
+        is no AP."""
+        ...
+
     def fair_to(self, cards: Sequence[ModelCard]) -> Kind:
         """This kind, with a score that all of these models have."""
         ...

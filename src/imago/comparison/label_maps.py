@@ -55,6 +55,9 @@ class LabelMaps:
             raise DataError("no folder validates; leave validate = true on one")
         return tuple(found), labels
 
+    def counting(self, most: int) -> LabelMaps:
+        raise ImagoError("--max-found is for models that find objects; these label pixels: leave it out")
+
     def fair_to(self, cards: Sequence[ModelCard]) -> LabelMaps:
         return self
 

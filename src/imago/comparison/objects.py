@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
@@ -24,6 +25,7 @@ from imago.evaluation.things import ap_difference, evaluate_things
 from imago.inference.predictor import Predictor
 from imago.inference.things import inputs
 from imago.metrics.bootstrap import Difference
+from imago.metrics.thing_matching import MOST
 
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
@@ -34,6 +36,7 @@ class Objects:
     """See ``Kind``. Masks are the better judge, but every model must have them."""
 
     by_boxes: bool = False
+    most: int = MOST  # objects of a class and image that AP looks at
 
     score_names = THING_SCORE_NAMES
     of_image = "mean precision of the image (IoU 0.50 to 0.95), of what scores 0.5 and more, which is what is drawn"
@@ -72,6 +75,9 @@ class Objects:
                 found.append(replace(sample, name=name))
         return tuple(found), datasets[0].labels
 
+    def counting(self, most: int) -> Objects:
+        return replace(self, most=most)
+
     def fair_to(self, cards: Sequence[ModelCard]) -> Objects:
         return replace(self, by_boxes=any(card.task == "boxes" for card in cards))
 
@@ -84,7 +90,7 @@ class Objects:
         values = class_table(card.object_labels, labels)
         return evaluate_things(
             lambda image: renamed(predictor.objects(image), values), samples, labels, model=card.name,
-            by_boxes=self.by_boxes, progress=counted,
+            by_boxes=self.by_boxes, most=self.most, progress=counted,
         )  # fmt: skip
 
     def difference(self, better: ThingEvaluation, worse: ThingEvaluation) -> Difference:
@@ -106,12 +112,17 @@ class Objects:
         return tuple(name for name in wanted if any(name in evaluation.summary for evaluation in evaluations))
 
     def notes(self, evaluations: Sequence[ThingEvaluation]) -> tuple[str, ...]:
+        found = []
         with_masks = [evaluation for evaluation in evaluations if "mask_ap" in evaluation.summary]
-        if not with_masks or len(with_masks) == len(evaluations):
-            return ()
-        return (
-            "ranked by AP of boxes, which all of them find; the AP of masks stands beside it for those that find masks",
-        )
+        if with_masks and len(with_masks) < len(evaluations):
+            found.append(
+                "ranked by AP of boxes, which all of them find; the AP of masks stands beside it for those that find "
+                "masks"
+            )
+        if self.most != MOST:
+            counted = "all objects" if self.most == sys.maxsize else f"the {self.most} best"
+            found.append(f"AP counts {counted} of a class and image; COCO's counts {MOST}")
+        return tuple(found)
 
     def curves(self, card: ModelCard, history: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
         """Losses are of many kinds: each is shown by how far it fell. What separates objects afterwards is judged as a

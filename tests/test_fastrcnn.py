@@ -156,27 +156,6 @@ def test_what_lies_in_a_crowd_is_no_negative() -> None:
     assert share_within(torch.zeros(2, 4), torch.zeros(0, 4)).tolist() == [0, 0]
 
 
-def test_targets_of_the_users_own_data() -> None:
-    net = narrow()
-    targets, proposals = [], []
-    for seed in range(3):
-        _, things = draw_things(seed)
-        targets.append(ThingTarget(torch.from_numpy(things.boxes), torch.from_numpy(things.classes)))
-        proposals.append(torch.from_numpy(draw_proposals(things, seed, near=100)))
-    net.normalise_by(targets, proposals)
-    net.rois, net.positive_share = 10_000, 1.0
-    goals = []
-    for target, boxes in zip(targets, proposals, strict=True):
-        drawn, classes, deltas = net.draw(target, boxes)
-        exact = (drawn[:, None] == target.boxes).all(dim=2).any(dim=1)  # the true boxes themselves were added
-        goals.append(deltas[(classes > 0) & ~exact])
-    found = torch.cat(goals)
-    torch.testing.assert_close(found.mean(dim=0), torch.zeros(4), atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.std(dim=0), torch.ones(4), atol=1e-4, rtol=0)
-    with pytest.raises(ValueError, match=r"0 proposals overlap a true box by 0\.5 or more"):
-        net.normalise_by(targets[:1], [torch.zeros(0, 4)])
-
-
 def test_loss_by_hand() -> None:
     """Every answer is 0: the softmax is even, and smooth L1 is taken of the goals themselves."""
     net = FastRCNN(AsItIs(), 3, 1, fc_width=1, pool=1)

@@ -14,7 +14,8 @@ Differs from the paper:
 - deltas of the background are not computed (the author's code has them and never uses them);
 - proposals that lie by half or more in a crowd region are no negatives; the sets of the paper's day had none;
 - targets are normalised by ``delta_mean`` and ``delta_std``: 0 and (0.1, 0.1, 0.2, 0.2), the author's later figures,
-  until ``normalise_by`` sets those of the user's own data, which is the paper's way;
+  not by those of the training set (section 2.3), which lie near: selective search on 20 photos of coco128 has means
+  of -0.01 to 0.06 and spreads of (0.12, 0.13, 0.24, 0.23);
 - no truncated SVD of the fully connected layers (section 3.1), which trades accuracy for time on processors.
 """
 
@@ -151,26 +152,6 @@ class FastRCNN(ThingNet):
         exact = deltas_between(boxes[positive], things[which[positive]])
         deltas[: len(positive)] = (exact - self.delta_mean) / self.delta_std
         return boxes[chosen], classes, deltas
-
-    @torch.no_grad()
-    def normalise_by(self, targets: list[ThingTarget], proposals: list[Tensor]) -> None:
-        """Mean and spread of the deltas of all positives of a training set: targets then have mean 0, variance 1
-        (section 2.3). Call it before the training. Raises ValueError where there are fewer than two positives."""
-        found = []
-        for target, boxes in zip(targets, proposals, strict=True):
-            things = target.boxes if target.crowd is None else target.boxes[~target.crowd]
-            if len(things) and len(boxes):
-                best, which = box_iou(boxes, things).max(dim=1)
-                positive = best >= self.positive_from
-                found.append(deltas_between(boxes[positive], things[which[positive]]))
-        deltas = torch.cat(found) if found else torch.zeros(0, 4)
-        if len(deltas) < 2:
-            raise ValueError(
-                f"{len(deltas)} proposals overlap a true box by {self.positive_from} or more; the spread of their "
-                "deltas needs at least 2. Give more proposals or images"
-            )
-        self.delta_mean.copy_(deltas.mean(dim=0))
-        self.delta_std.copy_(deltas.std(dim=0).clamp(min=1e-3))  # equal ones must not be divided by 0
 
     def find(self, images: Tensor, proposals: list[Tensor] | None = None) -> list[Found]:
         if proposals is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import write_tiny_dataset
+from conftest import TINY_NAMES, write_tiny_dataset
 from tiny_onnx import write_tiny
 
 from imago.comparison.compare import compare
@@ -24,7 +24,10 @@ from imago.comparison.label_maps import LabelMaps
 from imago.comparison.page import render
 from imago.core.errors import ImagoError
 from imago.data.dataset import open_dataset
+from imago.data.grouping import parse_grouping
 from imago.draw.scatter import scatter_chart
+from imago.evaluation.evaluate import evaluate
+from imago.inference.load import load
 from imago.metrics.bootstrap import paired_difference
 
 
@@ -123,6 +126,20 @@ def test_equal_models_have_no_best(tmp_path: Path) -> None:
     page = render(compare(LabelMaps(), twins, data.split("val"), data.labels, lambda line: None), "twins")
     assert "<b>" not in page
     assert page.count("▲") == page.count("▼") == 1  # in the words about them
+
+
+def test_two_labels_are_scored_alike(tmp_path: Path) -> None:
+    """A model of one output and one of two, on the same photos: by one score, of the foreground."""
+    two = parse_grouping(f"{TINY_NAMES[0]}={TINY_NAMES[0]}; subject=rest")
+    data = open_dataset(write_tiny_dataset(tmp_path / "tiny", count=8, size_hw=(32, 32)), two)
+    files = [write_tiny(tmp_path / "one.onnx"), write_tiny(tmp_path / "two.onnx", classes=2)]
+    found = [Contestant(file.stem, file=file) for file in files]
+    both = compare(LabelMaps(), found, data.split("val"), data.labels, lambda line: None)
+    assert [entry.evaluation.main for entry in both.entries] == ["iou_image_mean"] * 2
+    alone = compare(LabelMaps(), found[1:], data.split("val"), data.labels, lambda line: None)
+    assert alone.main == "mean_iou"
+    with pytest.raises(ValueError, match="binary scores are for two labels; the model has 3"):
+        evaluate(load(write_tiny(tmp_path / "three.onnx", classes=3)), [], task="binary")
 
 
 def test_what_is_amiss_is_told_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from imago.comparison.kind import Opened, curve
-from imago.core.card import ModelCard
+from imago.core.card import ModelCard, Task
 from imago.core.errors import DataError, ImagoError
 from imago.core.labels import Labels
 from imago.data.dataset import Sample, open_dataset
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from imago.training.config import TrainConfig
 
 
+@dataclass(frozen=True)
 class LabelMaps:
-    """See ``Kind``. It holds no state."""
+    """See ``Kind``. A net of two labels has one output or two: where one has one, the foreground judges all."""
+
+    by_foreground: bool = False
 
     score_names = SCORE_NAMES
     of_class = "IoU"
@@ -59,7 +62,7 @@ class LabelMaps:
         raise ImagoError("--max-found is for models that find objects; these label pixels: leave it out")
 
     def fair_to(self, cards: Sequence[ModelCard]) -> LabelMaps:
-        return self
+        return replace(self, by_foreground=any(card.task == "binary" for card in cards))
 
     def measure(
         self, predictor: Predictor, samples: Sequence[Sample], labels: Labels, counted: Callable[[int], None]
@@ -70,7 +73,8 @@ class LabelMaps:
                 f"the model knows {len(card.labels)} classes, the data has {len(labels)}; bring them together with "
                 "--group, or leave it out"
             )
-        return evaluate(predictor, samples, progress=counted)
+        task: Task | None = "binary" if self.by_foreground and len(card.labels) == 2 else None
+        return evaluate(predictor, samples, task=task, progress=counted)
 
     def difference(self, better: Evaluation, worse: Evaluation) -> Difference:
         function, first = better.main_score()

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from imago.core.card import ModelCard
+from imago.core.card import ModelCard, Task
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE
 from imago.evaluation.reading import read_ahead
@@ -59,19 +59,24 @@ def evaluate(
     samples: Iterable[Sample],
     *,
     boundary: bool = True,
+    task: Task | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Runs ``predictor`` over ``samples`` and scores it.
+    """Runs ``predictor`` over ``samples`` and scores it, by the scores of ``task``; None: of the model's own.
 
-    Labels past the model's classes are an error. ``boundary=False`` leaves out the boundary F-score, which costs 5 to
-    20 ms a megapixel and class. ``progress`` is told the count of images done. Raises DataError (or what the sample
-    raises) for the first image that cannot be scored: a mean over the rest would be another score.
+    A model of two labels can be scored as ``binary``, to be held against one that is: label 1 is the foreground, and
+    its label map is the alpha. Labels past the model's classes are an error. ``boundary=False`` leaves out the boundary
+    F-score, which costs 5 to 20 ms a megapixel and class. ``progress`` is told the count of images done. Raises
+    DataError (or what the sample raises) for the first image that cannot be scored: a mean over the rest would be
+    another score.
     """
 
     def read(sample: Sample) -> tuple[str, np.ndarray, np.ndarray]:
         return sample.name, sample.image(), sample.label()
 
-    tally = _Tally(predictor.card, boundary)
+    if task == "binary" and len(predictor.card.labels) != 2:
+        raise ValueError(f"binary scores are for two labels; the model has {len(predictor.card.labels)}")
+    tally = _Tally(predictor.card, boundary, task or predictor.card.task)
     for done, (name, image, truth) in enumerate(read_ahead(samples, read), 1):
         answer = predictor(image)
         tally.add(name, answer, truth)
@@ -88,6 +93,7 @@ class _Tally:
 
     card: ModelCard
     boundary: bool
+    task: Task  # whose scores they are
     names: list[str] = field(default_factory=list)
     counts: list[np.ndarray] = field(default_factory=list)  # int64 (3, K) an image
     outlines: list[np.ndarray] = field(default_factory=list)  # float64 (K,) an image
@@ -98,7 +104,7 @@ class _Tally:
 
     @property
     def binary(self) -> bool:
-        return self.card.task == "binary"
+        return self.task == "binary"
 
     def add(self, name: str, answer: Answer, truth: np.ndarray) -> None:
         predicted = answer.label_map
@@ -119,7 +125,7 @@ class _Tally:
                 outlines[1] = 1.0  # no subject, and none was found
             self.outlines.append(outlines)
         if self.binary:
-            alpha = answer.alpha
+            alpha = answer.alpha if self.card.task == "binary" else None
             if alpha is None:
                 alpha = (predicted == 1).astype(np.float32)
             try:
@@ -132,7 +138,7 @@ class _Tally:
         per_image = self._per_image(counts)
         return Evaluation(
             model=self.card.name,
-            task=self.card.task,
+            task=self.task,
             labels=self.card.labels,
             summary=self._summary(counts, per_image),
             classes=self._classes(counts),

@@ -101,7 +101,7 @@ def _curves(evaluation: ThingEvaluation, what: str) -> str:
     usual = sorted(range(len(evaluation.classes)), key=lambda k: -evaluation.classes[k].objects)[:_CURVES]
     usual = [k for k in usual if evaluation.classes[k].objects]
     if len(usual) < 2:
-        return f'<div class="charts"><div>{mean}</div></div>'
+        return f'<div class="one">{mean}</div>'
     lines = {evaluation.classes[k].name: _line(evaluation.curves[0, k]) for k in usual}
     keys = "".join(
         f'<span><i style="background:{colour}"></i>{escape(name)}</span>'
@@ -177,7 +177,7 @@ def _confusion(evaluation: ThingEvaluation, what: str) -> str:
 
 
 def _pictures(examples: Sequence[ThingExample], labels: Labels) -> str:
-    figures = []
+    figures, several = [], len(labels) > 2  # one class needs no names, which would hide small objects
     for example in examples:
         height, width = example.truth.size_hw
         ratio = min(1.0, THUMBNAIL_PX / max(height, width))
@@ -185,8 +185,8 @@ def _pictures(examples: Sequence[ThingExample], labels: Labels) -> str:
         image = cv2.resize(example.image, small_hw[::-1], interpolation=cv2.INTER_AREA)
         drawn = (
             ("photo", image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)),
-            ("truth", draw_objects(image, shrunk(example.truth, small_hw), labels, scores=False)),
-            ("found", draw_objects(image, shrunk(example.found, small_hw), labels)),
+            ("truth", draw_objects(image, shrunk(example.truth, small_hw), labels, names=several, scores=False)),
+            ("found", draw_objects(image, shrunk(example.found, small_hw), labels, names=several, scores=several)),
         )
         cells = "".join(
             f'<div><img src="{data_address(pixels)}" alt="{kind} of {escape(example.name)}" '

@@ -49,7 +49,7 @@ def test_masks_that_are_too_large_are_cut_back(halo: float, least: float, sample
 
 
 def test_the_card_carries_them() -> None:
-    how = Separation(seed=0.8, foreground=0.6, least_area_px=20)
+    how = Separation(seed=0.8, foreground=0.6, least_area_px=20, neck=0.8)
     card = ModelCard("cells", "unet", {}, "semantic", border_labels_of_one(), InputSpec(), objects=True, separation=how)
     assert ModelCard.from_json(card.to_json()) == card
 
@@ -74,6 +74,7 @@ def border_labels_of_one():
     [
         ({"seed": 0.0}, "seed is a probability between 0 and 1; got 0.0"),
         ({"foreground": 1.0}, "foreground is a probability between 0 and 1; got 1.0"),
+        ({"neck": 1.0}, r"neck is a share of a depth, 0 or more and below 1; got 1\.0"),
         ({"least_area_px": 0}, "least_area_px must be 1 pixel or more; got 0"),
     ],
 )

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from imago.core.boxes import iou_matrix
 from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.labels import IGNORE, Labels
+from imago.core.separation import Separation
 from imago.data.borders import BORDER, INSIDE, border_labels, border_map
-from imago.inference.separate import Separation, filled, parts, separate
+from imago.inference.flood import parts
+from imago.inference.separate import filled, separate
 
 
 def discs(places: list[tuple[int, int, int]], size_hw: tuple[int, int], classes: list[int] | None = None) -> Instances:

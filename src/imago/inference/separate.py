@@ -1,9 +1,9 @@
 """Objects out of a semantic net's answer: insides are the seeds, which grow over the borders until they meet.
 
-The net knows background, border and the inside of each class (``data.borders``). A watershed (Beucher and Lantuéjoul
-1979) floods the map of "how much inside" from the seeds; what is not background belongs to a seed. OpenCV's own is not
-used: it goes by the difference of neighbours and not by their height, and background takes part in it. A part
-without a seed (a small thing, all border) is an object by itself, and scores low.
+The net knows background, border and the inside of each class (``data.borders``). A watershed (``flood``) floods the map
+of "how much inside" from the seeds; what is not background belongs to a seed. A part without a seed (a small thing, all
+border) is an object by itself, and scores low. Where no border was seen between two, their shape may still tell them
+apart (``split``).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.separation import Separation
+from imago.inference.flood import grow, parts
+from imago.inference.split import Part, split_by_shape
 
 BACKGROUND, BORDER, INSIDE = 0, 1, 2  # channels of the net; see data.borders
-LEVELS = 16  # of the flood
-CROSS, SQUARE = (cv2.getStructuringElement(kind, (3, 3)) for kind in (cv2.MORPH_CROSS, cv2.MORPH_RECT))
 MOST_PIXELS = 20_000_000  # of a map that is worked on: some 30 bytes each
 
 
@@ -69,15 +69,22 @@ def separate(scores: np.ndarray, how: Separation | None = None) -> Instances:
     for where, crop in parts(grown):
         if np.count_nonzero(crop) < how.least_area_px:
             continue
-        surest = float(inside[where][crop].max())
-        crop = filled(crop)
-        masks.append(CroppedMask.of(crop, where[1].start, where[0].start))
-        votes = [float(plane[where][crop].sum()) for plane in scores[INSIDE:]]
-        classes.append(1 + int(np.argmax(votes)))
-        confidence.append(surest * float(foreground[where][crop].mean()))
+        for within, part in _parts_of(filled(crop), how):
+            top, left = where[0].start + within[0].start, where[1].start + within[1].start
+            here = slice(top, top + part.shape[0]), slice(left, left + part.shape[1])
+            masks.append(CroppedMask.of(part, left, top))
+            votes = [float(plane[here][part].sum()) for plane in scores[INSIDE:]]
+            classes.append(1 + int(np.argmax(votes)))
+            confidence.append(float(inside[here][part].max()) * float(foreground[here][part].mean()))
     order = np.argsort(-np.array(confidence), kind="stable")
     found = Instances.make(size_hw, boxes_of(masks), classes, confidence, masks)
     return found[order]
+
+
+def _parts_of(crop: np.ndarray, how: Separation) -> list[Part]:
+    if not how.neck:
+        return [((slice(0, crop.shape[0]), slice(0, crop.shape[1])), crop)]
+    return split_by_shape(crop, how.neck, how.least_area_px)
 
 
 def with_lone_parts(seeds: np.ndarray, region: np.ndarray, first: int, least_area_px: int) -> np.ndarray:
@@ -90,42 +97,6 @@ def with_lone_parts(seeds: np.ndarray, region: np.ndarray, first: int, least_are
     lone[np.unique(connected[seeds > 0])] = False
     table = np.where(lone, first + np.arange(count), 0).astype(np.int32)
     return np.where(seeds > 0, seeds, table[connected])
-
-
-def grow(seeds: np.ndarray, inside: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """int32 (H, W): each seed (1 and more) grown over ``region``, the most likely inside first; 0 elsewhere.
-
-    A flood by falling levels, each until nothing moves: where two meet at one level they share by distance.
-    """
-    grown = seeds.astype(np.float32)  # OpenCV dilates no int32; whole numbers are exact up to 2^24
-    for level in np.linspace(1, 0, LEVELS + 1)[1:]:
-        free = region & (grown == 0) & (inside >= level)
-        for step in range(max(region.shape)):  # at most; a flood that finds no free pixel ends before
-            around = cv2.dilate(grown, CROSS if step % 2 else SQUARE)  # in turns: nearly round
-            taken = free & (around > 0)
-            if not taken.any():
-                break
-            grown[taken] = around[taken]
-            free &= ~taken
-    return grown.astype(np.int32)
-
-
-def parts(numbered: np.ndarray) -> list[tuple[tuple[slice, slice], np.ndarray]]:
-    """Of int32 (H, W): where each number from 1 up lies, and bool (h, w) of its pixels there."""
-    if not numbered.any():
-        return []
-    ys, xs = np.nonzero(numbered)
-    values = numbered[ys, xs]
-    order = np.argsort(values, kind="stable")
-    ys, xs, values = ys[order], xs[order], values[order]
-    begins = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-    tops, bottoms = np.minimum.reduceat(ys, begins), np.maximum.reduceat(ys, begins) + 1
-    lefts, rights = np.minimum.reduceat(xs, begins), np.maximum.reduceat(xs, begins) + 1
-    found = []
-    for value, top, bottom, left, right in zip(values[begins], tops, bottoms, lefts, rights, strict=True):
-        where = slice(int(top), int(bottom)), slice(int(left), int(right))
-        found.append((where, numbered[where] == value))
-    return found
 
 
 def filled(crop: np.ndarray) -> np.ndarray:

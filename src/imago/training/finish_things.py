@@ -36,11 +36,12 @@ def finish_separated(ending: Ending) -> None:
     net, card = best_of(ending, checkpoint.load)
     predictor = Predictor(TorchEngine(ending.best, choose_device(ending.config.device)))
     learnt = [sample for source in ending.data.train for sample in thing_samples(source.samples)]
-    predictor.separation, reached = choose_separation(predictor.scores, learnt)
-    card = card.with_(separation=predictor.separation)
+    how, reached = choose_separation(predictor.scores, learnt)
+    predictor.separation, card = how, card.with_(separation=how)
+    shape = f", split at necks below {how.neck:g}" if how.neck else ""
     ending.say(
-        f"objects: seeds from {predictor.separation.seed:g}, foreground from {predictor.separation.foreground:g}; mean "
-        f"precision {reached:.3f} on training photos"
+        f"objects: seeds from {how.seed:g}, foreground from {how.foreground:g}{shape}; mean precision {reached:.3f} on "
+        "training photos"
     )
     folders = {name: thing_samples(samples) for name, samples in ending.data.val.items()}
     conclude(ending, net, card.with_(scores=judge(ending, card, predictor.objects, folders)))

@@ -14,6 +14,7 @@ from imago.data.augmentation import Augmentation, Pair
 from imago.data.backdrop import paste_second, replace_background
 from imago.data.elastic import deform, draw_shifts
 from imago.data.light import photograph
+from imago.data.touching import touching_weights
 from imago.data.window import choose_window, rotate, turn
 
 
@@ -42,7 +43,10 @@ def augment(
     if others and rng.random() < how.second:
         image, label = paste_second(image, label, others, how, rng)
     image = photograph(image, how, rng)
-    return np.ascontiguousarray(image), label, border_weights(label, how.border_px, how.border_weight)
+    weights = border_weights(label, how.border_px, how.border_weight)
+    if how.touching:
+        weights *= touching_weights(label, how.touching)
+    return np.ascontiguousarray(image), label, weights
 
 
 def border_weights(label: np.ndarray, width_px: float, weight: float) -> np.ndarray:

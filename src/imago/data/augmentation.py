@@ -43,6 +43,9 @@ class Augmentation:
         0.0, "Width of the band along outlines that counts --border-weight, in pixels of the frame."
     )
     border_weight: float = setting(1.0, "What a pixel along an outline counts (below 1 where outlines are sloppy).")
+    touching: float = setting(
+        0.0, "With --objects: how much more a pixel between two that touch counts, 10 in the U-Net paper."
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.zoom_min <= self.zoom_max:
@@ -56,7 +59,7 @@ class Augmentation:
             raise ValueError(f"rotate_deg lies from 0 to 180; got {self.rotate_deg}")
         if self.elastic_grid not in range(2, 33):
             raise ValueError(f"elastic_grid must be a whole number from 2 to 32; got {self.elastic_grid}")
-        for name in ("elastic_px", "border_px", "border_weight"):
+        for name in ("elastic_px", "border_px", "border_weight", "touching"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
 

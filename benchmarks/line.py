@@ -47,7 +47,7 @@ NETS = (
     Net("Fast R-CNN", 2015, "fastrcnn:resnet18_half", ("fc_width=256",), 256),
     Net("Faster R-CNN", 2015, "fasterrcnn:resnet18_half", HEADS, 256),
     Net("Mask R-CNN", 2017, "maskrcnn:resnet18_half", (*HEADS, "mask_widths=[64,64,64,64]"), 256),
-    Net("YOLO v1, fast form", 2016, "yolov1_fast", ("size=256",), 256),
+    Net("YOLO v1, fast form, a quarter of its width", 2016, "yolov1_fast", ("width=4", "size=256"), 256),
     Net("YOLO v2, a quarter of its width", 2017, "yolov2", ("width=8",), 256),
     Net("YOLO v3, a quarter of its width", 2018, "yolov3", ("width=8",), 256),
 )

@@ -172,6 +172,11 @@ def test_no_more_workers_than_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [workers_for(count) for count in (0, 1, 3, 100)] == [1, 1, 3, 4]
 
 
+def hear_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would all that these tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_whole_files_only(tmp_path: Path, number: int) -> None:
@@ -182,7 +187,7 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path: Path, number: int) -> None:
     model, out = write_tiny(tmp_path / "net.onnx"), tmp_path / "out"
     code = "from imago.cli.main import main; main()"
     command = [sys.executable, "-c", code, "cutout", str(tmp_path / "in"), "--model", str(model), "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c)
     while process.poll() is None and len(list(out.glob("*.png"))) < 2:
         time.sleep(0.01)
     process.send_signal(number)

@@ -168,12 +168,13 @@ def test_kill_9_and_resume(data: Path, tmp_path: Path, workers: str) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c(data: Path, tmp_path: Path, number: int) -> None:
     out = tmp_path / "run"
     command = imago(*arguments(data, out, "--epochs", "500", "--workers", "1", "--no-export", "--save-minutes", "60"))
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, start_new_session=True)
     wait_for(out / "metrics.csv", process)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    os.killpg(process.pid, number)  # as a terminal or a cluster does: to the workers too
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert f"go on with: imago train --resume --out {out}" in err.decode()

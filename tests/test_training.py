@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +304,12 @@ def test_side_outputs_learn_too(root: Path, tmp_path: Path) -> None:
     run = fitted(config, root)
     assert run.progress.step == 2
     assert all(torch.isfinite(value).all() for value in load_file(tmp_path / "run" / "last.safetensors").values())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_workers_leave_signals_to_the_main_process() -> None:
+    """A terminal and a cluster send them to all processes of a run; a worker that dies of one takes the run with it."""
+    code = "import os, signal; from imago.training.train import quiet_worker; quiet_worker(0); "
+    code += "[os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM)]; print('goes on')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "goes on\n"), done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +70,7 @@ def compare_command(
     contestants = parse_contestants(models)
     kind = kind_of(contestants, config.objects)
     if max_found != MAX_FOUND:
-        kind = kind.counting(max_found or sys.maxsize)
+        kind = kind.counting(max_found)
     samples, labels = kind.open_data(config, root, split, limit)  # before any training: what is amiss is told now
     failed: list[str] = []
     ready: list[Contestant] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,7 +158,7 @@ def measure_objects(
         for note in dataset.notes:
             meter.say(f"note: {note}")
         return evaluate_things(
-            predict, samples, labels, model=card.name, most=max_found or sys.maxsize,
+            predict, samples, labels, model=card.name, most=max_found,
             progress=lambda done: meter.advance(),
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ Types: str, int, float, bool (``--x/--no-x``), Path, Literal, ``X | None``, ``tu
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ max_found_option = click.option(
     type=click.IntRange(min=0),
     default=MAX_FOUND,
     show_default=True,
+    callback=lambda context, parameter, value: value or sys.maxsize,
     metavar="N",
     help="Objects: the best N of a class and photo count for AP, 100 as in COCO; 0: all, for crowded photos.",
 )

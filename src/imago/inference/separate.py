@@ -16,7 +16,7 @@ import numpy as np
 from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.separation import Separation
 from imago.inference.flood import grow, parts
-from imago.inference.split import Part, split_by_shape
+from imago.inference.split import split_by_shape
 
 BACKGROUND, BORDER, INSIDE = 0, 1, 2  # channels of the net; see data.borders
 MOST_PIXELS = 20_000_000  # of a map that is worked on: some 30 bytes each
@@ -69,7 +69,7 @@ def separate(scores: np.ndarray, how: Separation | None = None) -> Instances:
     for where, crop in parts(grown):
         if np.count_nonzero(crop) < how.least_area_px:
             continue
-        for within, part in _parts_of(filled(crop), how):
+        for within, part in split_by_shape(filled(crop), how.neck, how.least_area_px):
             top, left = where[0].start + within[0].start, where[1].start + within[1].start
             here = slice(top, top + part.shape[0]), slice(left, left + part.shape[1])
             masks.append(CroppedMask.of(part, left, top))
@@ -79,12 +79,6 @@ def separate(scores: np.ndarray, how: Separation | None = None) -> Instances:
     order = np.argsort(-np.array(confidence), kind="stable")
     found = Instances.make(size_hw, boxes_of(masks), classes, confidence, masks)
     return found[order]
-
-
-def _parts_of(crop: np.ndarray, how: Separation) -> list[Part]:
-    if not how.neck:
-        return [((slice(0, crop.shape[0]), slice(0, crop.shape[1])), crop)]
-    return split_by_shape(crop, how.neck, how.least_area_px)
 
 
 def with_lone_parts(seeds: np.ndarray, region: np.ndarray, first: int, least_area_px: int) -> np.ndarray:

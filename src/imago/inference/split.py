@@ -11,11 +11,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from imago.inference.flood import grow, parts
+from imago.inference.flood import SQUARE, grow, parts
 
 LEVELS = 24  # of depth, from the deepest to 0
 SMOOTH_PX = 1.0  # an outline of pixels has a maximum of depth at every other step of it
-SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
 
 Part = tuple[tuple[slice, slice], np.ndarray]  # where it lies in the crop, and bool (h, w) of its pixels there
 
@@ -23,11 +22,11 @@ Part = tuple[tuple[slice, slice], np.ndarray]  # where it lies in the crop, and 
 def split_by_shape(crop: np.ndarray, neck: float, least_px: int) -> list[Part]:
     """Parts of one object, bool (H, W) without holes; one part, all of it, where no neck is narrow enough.
 
-    ``neck``: 0..1, how deep a neck may at most be, as a share of the depth of the shallower part; a deeper one is none.
+    ``neck``: 0..1, how deep a neck may at most be, as a share of the depth of the shallower part; 0: no splitting.
     Parts of less than ``least_px`` pixels join what they hang on.
     """
     whole = [((slice(0, crop.shape[0]), slice(0, crop.shape[1])), crop)]
-    if np.count_nonzero(crop) < 2 * least_px:
+    if not neck or np.count_nonzero(crop) < 2 * least_px:
         return whole
     depth = cv2.distanceTransform(np.pad(crop, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     depth = cv2.GaussianBlur(depth, (0, 0), SMOOTH_PX) * crop

@@ -188,6 +188,10 @@ class TrainConfig:
         """The epoch that it ends with at the latest."""
         return self.epochs or (sys.maxsize if self.minutes else USUAL_EPOCHS)
 
+    def augments(self, name: str) -> bool:
+        """Whether photos of any folder are augmented by ``name``, a field of ``Augmentation``."""
+        return any([getattr(self.augment, name), *(source.augment.get(name) for source in self.data)])
+
     def side_at(self, share: float, epoch: int) -> int:
         """Side of the frames of ``epoch``, begun when ``share`` (0..1) of the training is done."""
         if self.multiscale:  # YOLO v2 (arXiv:1612.08242), section 2: another side from time to time

@@ -44,5 +44,7 @@ class Interrupt:
 
 
 def ignore_in_worker() -> None:
-    """A terminal sends Ctrl-C to worker processes too; they go on until the main process ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A terminal sends Ctrl-C to worker processes too, a cluster its polite kill; they go on until the main process,
+    which saves the state first, ends them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

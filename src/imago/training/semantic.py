@@ -42,7 +42,7 @@ class Semantic:
                     f"--{name.replace('_', '-')} is for nets that find objects; {config.model} labels pixels: leave it "
                     f"out, and {instead}"
                 )
-        if not config.objects and any([config.augment.touching, *(d.augment.get("touching") for d in config.data)]):
+        if not config.objects and config.augments("touching"):
             raise ImagoError("--touching weighs what lies between two objects; it goes with --objects")
 
     def open_data(self, config: TrainConfig, root: Path, checking: Counted | None = None) -> RunData[Sample]:

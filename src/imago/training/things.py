@@ -45,7 +45,7 @@ class Things:
     def refuse(self, config: TrainConfig) -> None:
         refuse_settings(config, OF_LABEL_MAPS)
         for name in AUGMENTATION_OF_LABEL_MAPS:
-            if any(value for value in [getattr(config.augment, name), *(d.augment.get(name) for d in config.data)]):
+            if config.augments(name):
                 raise ImagoError(
                     f"--{name.replace('_', '-')} is for label maps; {config.model} learns objects: leave it at 0"
                 )

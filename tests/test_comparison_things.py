@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,13 @@ from imago.comparison.training import check_options, settings_of
 from imago.core.errors import DataError, ImagoError
 from imago.core.labels import Labels
 from imago.core.proposal_options import ProposalOptions
+from imago.data.augmentation import Augmentation
 from imago.data.open_things import open_things
 from imago.inference.load import load
 from imago.training.config import DataSource, TrainConfig
+from imago.training.rcnn import Rcnn
+from imago.training.semantic import Semantic
+from imago.training.things import Things
 
 MOVED = tuple((x1 + 3, y1, x2 + 3, y2) for x1, y1, x2, y2 in ALWAYS)  # IoU 0.6 and 0.65
 
@@ -267,6 +272,24 @@ def test_each_kind_of_net_has_its_own_settings() -> None:
         check_options(config, [unet, faster])
     with pytest.raises(ImagoError, match="yolov3_tiny: model 'yolov3_tiny' has no pretrained to choose"):
         settings_of(tiny, TrainConfig(pretrained=True, model="unet"), [tiny])
+
+
+def test_each_kind_of_net_has_its_own_augmentation() -> None:
+    unet, faster, crops = (Contestant(name, name) for name in ("unet", "fasterrcnn", "rcnn"))
+    moved = Augmentation(elastic=0.5, touching=8, zoom_min=0.5, flip=0.25)
+    folder = DataSource("cells", augment={"second": 0.1, "rotate_deg": 5, "blur": 0.2})
+    config = TrainConfig(objects=True, augment=moved, data=(folder,))
+    pixels, regions, cut = (settings_of(one, config, [unet, faster, crops]) for one in (unet, faster, crops))
+    usual = Augmentation()
+    assert (pixels.augment, pixels.data) == (moved, (folder,))
+    assert regions.augment == replace(moved, elastic=usual.elastic, touching=usual.touching)
+    assert regions.data[0].augment == {"rotate_deg": 5, "blur": 0.2}
+    assert cut.augment == replace(regions.augment, zoom_min=usual.zoom_min)
+    assert cut.data[0].augment == {"blur": 0.2}
+    for kind, own in ((Semantic(), pixels), (Things(), regions), (Rcnn(), cut)):
+        kind.refuse(own)
+    alone = settings_of(faster, config, [faster, crops])  # says nothing to either: refused in words
+    assert (alone.augment.elastic, alone.augment.zoom_min) == (0.5, 0.5)
 
 
 def test_data_that_cannot_be_compared_on(folder: Path, tmp_path: Path) -> None:

@@ -66,12 +66,21 @@ def settings_of(contestant: Contestant, config: TrainConfig, contestants: Sequen
     """
     usual = type(config)()
     trained = [other for other in contestants if other.file is None]
-    foreign = [set(foreign_to(other.architecture)) for other in trained]
-    dropped = set(foreign_to(contestant.architecture)) - foreign[0].intersection(*foreign[1:])
+
+    def dropped(foreign: Callable[[str], tuple[str, ...]]) -> set[str]:
+        each = [set(foreign(other.architecture)) for other in trained]
+        return set(foreign(contestant.architecture)) - each[0].intersection(*each[1:])
+
+    settings, augmentation = dropped(foreign_to), dropped(foreign_augmentation_to)
     try:
         return replace(
             config,
-            **{name: getattr(usual, name) for name in dropped},
+            **{name: getattr(usual, name) for name in settings},
+            augment=replace(config.augment, **{name: getattr(usual.augment, name) for name in augmentation}),
+            data=tuple(
+                replace(source, augment={name: v for name, v in source.augment.items() if name not in augmentation})
+                for source in config.data
+            ),
             model=contestant.architecture,
             encoder=contestant.encoder,
             option=own_options(config.option, contestant, trained),
@@ -88,6 +97,16 @@ def foreign_to(architecture: str) -> tuple[str, ...]:
     if architecture not in THING_BUILDERS:
         return tuple(OF_OBJECTS)
     return (*OF_LABEL_MAPS, *(FOREIGN if architecture == "rcnn" else ()))
+
+
+def foreign_augmentation_to(architecture: str) -> tuple[str, ...]:
+    """Names of what photos are augmented by that say nothing to it."""
+    from imago.training.foreign import AUGMENTATION_OF_LABEL_MAPS
+    from imago.training.rcnn import FOREIGN_AUGMENTATION
+
+    if architecture not in THING_BUILDERS:
+        return ()
+    return (*AUGMENTATION_OF_LABEL_MAPS, *(FOREIGN_AUGMENTATION if architecture == "rcnn" else ()))
 
 
 def own_options(option: Sequence[str], contestant: Contestant, trained: Sequence[Contestant]) -> tuple[str, ...]:

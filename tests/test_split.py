@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from imago.core.separation import Separation
 from imago.data.borders import INSIDE
 from imago.inference.separate import separate
-from imago.inference.split import split_by_shape
+from imago.inference.split import solidity, split_by_shape
 
 
 def drawn(*discs: tuple[int, int, int], size_hw: tuple[int, int] = (60, 100)) -> np.ndarray:
@@ -81,5 +81,34 @@ def test_two_that_were_taken_for_one() -> None:
     assert len(separate(scores)) == 1
     found = separate(scores, Separation(neck=0.8))
     assert found.classes.tolist() == [1, 2]
-    assert found.scores == pytest.approx([0.98 * 0.98, 0.9 * 0.98], abs=1e-3)
+    shares = [solidity(mask.crop) for mask in found.cropped or ()]
+    assert found.scores == pytest.approx(np.multiply([0.98 * 0.98, 0.9 * 0.98], shares), abs=1e-3)
     assert found.areas.sum() == shape.sum()
+
+
+@pytest.mark.parametrize(
+    ("crop", "expected", "near"),
+    [
+        (np.ones((1, 1), bool), 1, 0),
+        (np.ones((1, 9), bool), 1, 0),
+        (np.ones((7, 30), bool), 1, 0),
+        (drawn((30, 30, 15)), 1, 0.04),  # of pixels
+        (np.tri(40, dtype=bool), 1, 0.03),
+        (np.tri(40, dtype=bool) | np.eye(40, dtype=bool)[::-1], 820 / 1600, 0.03),  # a flag with a thin diagonal
+        (np.ones((40, 40), bool) & ~np.pad(np.ones((20, 20), bool), ((0, 20), (20, 0))), 1200 / 1400, 0.02),  # an L
+    ],
+)
+def test_the_share_of_its_hull(crop: np.ndarray, expected: float, near: float) -> None:
+    for turn in range(4):
+        assert solidity(np.rot90(crop, turn)) == pytest.approx(expected, abs=near)
+
+
+def test_what_is_not_round_is_less_sure_where_shape_counts() -> None:
+    shape = np.zeros((60, 90), bool)
+    shape[10:50, 10:50] = True
+    shape[10:30, 30:50] = False  # an L
+    scores = np.stack([np.where(shape, 0.02, 0.98), np.zeros(shape.shape), np.where(shape, 0.98, 0)]).astype(np.float32)
+    by_shape = Separation(neck=0.3)
+    (plain,), (judged,) = separate(scores).scores, separate(scores, by_shape).scores
+    assert plain == pytest.approx(0.98 * 0.98, abs=1e-3)
+    assert judged == pytest.approx(plain * 1200 / 1400, abs=0.02)

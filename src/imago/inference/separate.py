@@ -16,7 +16,7 @@ import numpy as np
 from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.separation import Separation
 from imago.inference.flood import grow, parts
-from imago.inference.split import split_by_shape
+from imago.inference.split import solidity, split_by_shape
 
 BACKGROUND, BORDER, INSIDE = 0, 1, 2  # channels of the net; see data.borders
 MOST_PIXELS = 20_000_000  # of a map that is worked on: some 30 bytes each
@@ -48,7 +48,7 @@ def separate(scores: np.ndarray, how: Separation | None = None) -> Instances:
     """float32 (2 + classes, H, W), probabilities 0..1 -> the objects, the surest first, with masks.
 
     An object's class is the one whose inside its pixels favour; its score the mean probability of "not background"
-    times the largest one of "inside".
+    times the largest one of "inside", and where shape may split (``neck``) times the share that it fills of its hull.
     """
     how = how or Separation()
     size_hw = scores.shape[1], scores.shape[2]
@@ -75,7 +75,8 @@ def separate(scores: np.ndarray, how: Separation | None = None) -> Instances:
             masks.append(CroppedMask.of(part, left, top))
             votes = [float(plane[here][part].sum()) for plane in scores[INSIDE:]]
             classes.append(1 + int(np.argmax(votes)))
-            confidence.append(float(inside[here][part].max()) * float(foreground[here][part].mean()))
+            sure = float(inside[here][part].max()) * float(foreground[here][part].mean())
+            confidence.append(sure * solidity(part) if how.neck else sure)
     order = np.argsort(-np.array(confidence), kind="stable")
     found = Instances.make(size_hw, boxes_of(masks), classes, confidence, masks)
     return found[order]

@@ -66,3 +66,10 @@ def deep_places(depth: np.ndarray, neck: float) -> np.ndarray:
             if len(joined) == len(others):
                 places[here] = first
     return places
+
+
+def solidity(crop: np.ndarray) -> float:
+    """Share (0..1] that an object, bool (H, W) with a pixel or more, fills of its convex hull: 1 for what is round."""
+    outlines, _ = cv2.findContours(crop.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    hull = cv2.convexHull(np.concatenate(outlines))
+    return np.count_nonzero(crop) / np.count_nonzero(cv2.fillConvexPoly(np.zeros(crop.shape, np.uint8), hull, 1))

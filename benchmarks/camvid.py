@@ -2,8 +2,9 @@
 
     IMAGO_DATA=/path/to/data python benchmarks/camvid.py --minutes 10 --out runs/camvid
 
-First ENet at the full 360 x 480 (``--enet-minutes``), then all nets at about 180 x 240 for ``--minutes`` each, by
-``imago train`` and ``imago compare`` as a user calls them. Killed, it goes on with the same command. With a GPU:
+First ENet at the full 360 x 480 (``--enet-minutes``; ``--enet-again`` for a second sitting that begins with its
+weights), then all nets at about 180 x 240 for ``--minutes`` each, by ``imago train`` and ``imago compare`` as a user
+calls them. Killed, it goes on with the same command. With a GPU:
 ``--full`` trains all nets at 360 x 480. All from scratch, on the 367 training frames; the answers are scored at the
 frames' own 360 x 480 pixels.
 """
@@ -35,6 +36,7 @@ PUBLISHED = {
 }
 HALF, FULL = 208, 416  # sides of squares with the pixels of 180 x 240 and 360 x 480
 SETTINGS = ["--batch", "8", "--lr", "2e-3", "--ema", "0.99", "--validate-every", "1000", "--seed", "1"]
+AGAIN = ["--batch", "4", "--lr", "1e-3", "--ema", "0.995", "--validate-every", "10", "--seed", "2"]
 AUGMENT = ["--zoom-min", "0.6", "--rotate-deg", "5", "--focus", "0"]
 
 
@@ -44,13 +46,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/camvid"))
     parser.add_argument("--minutes", type=float, default=10, help="for each net (default 10)")
     parser.add_argument("--enet-minutes", type=float, default=60, help="for ENet at full size; 0 leaves it out")
+    parser.add_argument("--enet-again", type=float, default=0, help="minutes of its second sitting; 0: none")
     parser.add_argument("--full", action="store_true", help="all nets at 360 x 480: with a GPU")
     parser.add_argument("--models", default=",".join(NETS), help="architectures, with commas between")
     options = parser.parse_args()
     print(machine(), end="\n\n", flush=True)
     models = options.models.split(",")
     if options.enet_minutes and not options.full:
-        models.append(str(enet_at_full_size(options)))
+        first = enet_at_full_size(options, "enet-full", options.enet_minutes, ["--start-size", str(HALF), *SETTINGS])
+        models.append(str(first))
+        if options.enet_again:
+            begun = ["--init", str(first / "best.safetensors"), "--start-size", "304", *AGAIN]
+            models.append(str(enet_at_full_size(options, "enet-full-again", options.enet_again, begun)))
     size = FULL if options.full else HALF
     call(
         "compare", str(options.data / "camvid"), "--models", ",".join(models), "--minutes", f"{options.minutes:g}",
@@ -66,18 +73,17 @@ def main() -> None:
         say(line)
 
 
-def enet_at_full_size(options: argparse.Namespace) -> Path:
-    """The run's folder; done, begun or anew. It starts at half the side and grows: twice as many frames are seen."""
-    folder = options.out / "enet-full"
+def enet_at_full_size(options: argparse.Namespace, name: str, minutes: float, settings: list[str]) -> Path:
+    """The run's folder; done, begun or anew. It starts at a smaller side and grows, so that more frames are seen."""
+    folder = options.out / name
     if (folder / "model.onnx").is_file():
         return folder
     if (folder / "config.json").is_file():
         call("train", "--resume", "--out", str(folder))
         return folder
     call(
-        "train", str(options.data / "camvid"), "--model", "enet", "--minutes", f"{options.enet_minutes:g}",
-        "--size", str(FULL), "--start-size", str(HALF), "--multiple", "8",
-        "--class-weights", "log", "--out", str(folder), *SETTINGS, *AUGMENT,
+        "train", str(options.data / "camvid"), "--model", "enet", "--minutes", f"{minutes:g}", "--size", str(FULL),
+        "--multiple", "8", "--class-weights", "log", "--out", str(folder), *settings, *AUGMENT,
     )  # fmt: skip
     return folder
 
@@ -95,15 +101,16 @@ def rows(found: dict[str, Any], options: argparse.Namespace) -> list[list[str]]:
     lines = [[*head, "published, test frames"]]
     for entry in found["entries"]:
         summary, cost = entry["evaluation"]["summary"], entry["cost"]
-        full = options.full or entry["name"] == "enet-full"
+        full = options.full or entry["name"].startswith("enet-full")
         last = entry["history"][-1] if entry["history"] else {}
-        architecture = entry["name"].removesuffix("-full").split("-")[0]
+        batch = 4 if entry["name"] == "enet-full-again" else 8
+        architecture = entry["name"].split("-")[0]
         lines.append(
             [
                 entry["name"],
                 "360 x 480" if full else "192 x 240 or so",
                 f"{last.get('seconds', 0) / 60:.0f}",
-                f"{int(last.get('step', 0)) * 8:,}",
+                f"{int(last.get('step', 0)) * batch:,}",
                 f"{cost['weights'] / 1e6:.2f} M",
                 interval(summary["mean_iou"]),
                 interval(summary["pixel_accuracy"]),

@@ -4,9 +4,8 @@
 
 First ENet at the full 360 x 480 (``--enet-minutes``; ``--enet-again`` for a second sitting that begins with its
 weights), then all nets at about 180 x 240 for ``--minutes`` each, by ``imago train`` and ``imago compare`` as a user
-calls them. Killed, it goes on with the same command. With a GPU:
-``--full`` trains all nets at 360 x 480. All from scratch, on the 367 training frames; the answers are scored at the
-frames' own 360 x 480 pixels.
+calls them. Killed, it goes on with the same command. With a GPU: ``--full`` trains all nets at 360 x
+480. All from scratch, on the 367 training frames; the answers are scored at the frames' own 360 x 480 pixels.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ PUBLISHED = {
     "pspnet": "69.1 (720 x 960, as others measured it, pretrained)",
 }
 HALF, FULL = 208, 416  # sides of squares with the pixels of 180 x 240 and 360 x 480
+ENET, ENET_AGAIN = "enet-full", "enet-full-again"
 SETTINGS = ["--batch", "8", "--lr", "2e-3", "--ema", "0.99", "--validate-every", "1000", "--seed", "1"]
 AGAIN = ["--batch", "4", "--lr", "1e-3", "--ema", "0.995", "--validate-every", "10", "--seed", "2"]
 AUGMENT = ["--zoom-min", "0.6", "--rotate-deg", "5", "--focus", "0"]
@@ -50,14 +50,16 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all nets at 360 x 480: with a GPU")
     parser.add_argument("--models", default=",".join(NETS), help="architectures, with commas between")
     options = parser.parse_args()
+    if options.enet_again and (options.full or not options.enet_minutes):
+        parser.error("--enet-again goes on from --enet-minutes; give both, without --full")
     print(machine(), end="\n\n", flush=True)
     models = options.models.split(",")
     if options.enet_minutes and not options.full:
-        first = enet_at_full_size(options, "enet-full", options.enet_minutes, ["--start-size", str(HALF), *SETTINGS])
+        first = enet_at_full_size(options, ENET, options.enet_minutes, ["--start-size", str(HALF), *SETTINGS])
         models.append(str(first))
         if options.enet_again:
             begun = ["--init", str(first / "best.safetensors"), "--start-size", "304", *AGAIN]
-            models.append(str(enet_at_full_size(options, "enet-full-again", options.enet_again, begun)))
+            models.append(str(enet_at_full_size(options, ENET_AGAIN, options.enet_again, begun)))
     size = FULL if options.full else HALF
     call(
         "compare", str(options.data / "camvid"), "--models", ",".join(models), "--minutes", f"{options.minutes:g}",
@@ -101,9 +103,9 @@ def rows(found: dict[str, Any], options: argparse.Namespace) -> list[list[str]]:
     lines = [[*head, "published, test frames"]]
     for entry in found["entries"]:
         summary, cost = entry["evaluation"]["summary"], entry["cost"]
-        full = options.full or entry["name"].startswith("enet-full")
+        full = options.full or entry["name"] in (ENET, ENET_AGAIN)
         last = entry["history"][-1] if entry["history"] else {}
-        batch = 4 if entry["name"] == "enet-full-again" else 8
+        batch = int((AGAIN if entry["name"] == ENET_AGAIN else SETTINGS)[1])
         architecture = entry["name"].split("-")[0]
         lines.append(
             [

@@ -66,12 +66,11 @@ def settings_of(contestant: Contestant, config: TrainConfig, contestants: Sequen
     """
     usual = type(config)()
     trained = [other for other in contestants if other.file is None]
-
-    def dropped(foreign: Callable[[str], tuple[str, ...]]) -> set[str]:
-        each = [set(foreign(other.architecture)) for other in trained]
-        return set(foreign(contestant.architecture)) - each[0].intersection(*each[1:])
-
-    settings, augmentation = dropped(foreign_to), dropped(foreign_augmentation_to)
+    each = zip(*(foreign_to(other.architecture) for other in trained), strict=True)
+    settings, augmentation = (
+        own - first.intersection(*others)
+        for own, (first, *others) in zip(foreign_to(contestant.architecture), each, strict=True)
+    )
     try:
         return replace(
             config,
@@ -89,24 +88,16 @@ def settings_of(contestant: Contestant, config: TrainConfig, contestants: Sequen
         raise ImagoError(f"{contestant.name}: {error}") from error
 
 
-def foreign_to(architecture: str) -> tuple[str, ...]:
-    """Names of settings that say nothing to it."""
-    from imago.training.foreign import OF_LABEL_MAPS, OF_OBJECTS
-    from imago.training.rcnn import FOREIGN
+def foreign_to(architecture: str) -> tuple[set[str], set[str]]:
+    """Names of settings, and of what photos are augmented by, that say nothing to it."""
+    from imago.training.foreign import AUGMENTATION_OF_LABEL_MAPS, OF_LABEL_MAPS, OF_OBJECTS
+    from imago.training.rcnn import FOREIGN, FOREIGN_AUGMENTATION
 
     if architecture not in THING_BUILDERS:
-        return tuple(OF_OBJECTS)
-    return (*OF_LABEL_MAPS, *(FOREIGN if architecture == "rcnn" else ()))
-
-
-def foreign_augmentation_to(architecture: str) -> tuple[str, ...]:
-    """Names of what photos are augmented by that say nothing to it."""
-    from imago.training.foreign import AUGMENTATION_OF_LABEL_MAPS
-    from imago.training.rcnn import FOREIGN_AUGMENTATION
-
-    if architecture not in THING_BUILDERS:
-        return ()
-    return (*AUGMENTATION_OF_LABEL_MAPS, *(FOREIGN_AUGMENTATION if architecture == "rcnn" else ()))
+        return set(OF_OBJECTS), set()
+    if architecture != "rcnn":
+        return set(OF_LABEL_MAPS), set(AUGMENTATION_OF_LABEL_MAPS)
+    return {*OF_LABEL_MAPS, *FOREIGN}, {*AUGMENTATION_OF_LABEL_MAPS, *FOREIGN_AUGMENTATION}
 
 
 def own_options(option: Sequence[str], contestant: Contestant, trained: Sequence[Contestant]) -> tuple[str, ...]:

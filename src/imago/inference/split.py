@@ -3,7 +3,8 @@
 The depth of a pixel is its distance to the outline. A deep place is a part by itself where the way to a deeper one goes
 through a neck, whose depth is less than a share of its own; the parts then flood the depths, the deepest first (the
 watershed of the distance map: Beucher and Lantuéjoul 1979, Vincent and Soille 1991). A share is the same for small
-and large objects, where a depth in pixels would not be.
+and large objects, where a depth in pixels would not be. What still hangs together without a neck has a bay, which its
+``solidity`` shows.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -26,7 +27,8 @@ from imago.models import checkpoint
 from imago.training import loop
 from imago.training.config import DataSource, TrainConfig
 from imago.training.interrupt import Stopped
-from imago.training.loop import fit
+from imago.training.kind import Validation
+from imago.training.loop import fit, select_score
 from imago.training.run import Clock, Run
 from imago.training.train import build, train
 
@@ -313,3 +315,17 @@ def test_workers_leave_signals_to_the_main_process() -> None:
     code += "[os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM)]; print('goes on')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "goes on\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("by_folder", "select", "score"),
+    [
+        ({"a": 0.9, "b": 0.5}, "mean", 0.7),
+        ({"a": 0.9, "b": 0.5}, "worst", 0.5),
+        ({"a": 0.9, "b": math.nan}, "worst", 0.9),  # a folder without objects has no score
+        ({"a": math.nan}, "worst", 0.0),
+    ],
+)
+def test_the_best_epoch_is_chosen_by_the_mean_or_the_worst_folder(by_folder, select, score):
+    seen = Validation(float(np.mean(list(by_folder.values()))), by_folder)
+    assert select_score(seen, select) == pytest.approx(score)

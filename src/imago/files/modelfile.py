@@ -37,6 +37,13 @@ def read_safetensors_card(path: Path) -> ModelCard:
     return ModelCard.from_json(text, str(path))
 
 
+def find_safetensors_card(path: Path) -> ModelCard | None:
+    """The card of a checkpoint; None where the file holds weights alone, or is missing."""
+    if not path.is_file() or METADATA_KEY not in read_safetensors_header(path).get("__metadata__", {}):
+        return None
+    return read_safetensors_card(path)
+
+
 _METADATA_FIELD = 14  # of ModelProto in onnx.proto: metadata_props, pairs of key (field 1) and value (field 2)
 _GRAPH_FIELD = 7
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from imago.core.errors import ModelError
 from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD
-from imago.models.pretrained import fetching
+from imago.models.matching import COUNTER, in_order
+from imago.models.pretrained import PACKAGED, PackagedWeights, fetching
 
 # Narrow forms for small files and CPUs: half the width or less, and three thin 3 x 3 convolutions in place of the 7 x 7
 # stem (He et al. 2019, arXiv:1812.01187, "ResNet-C"), which costs a third less on a CPU.
@@ -28,7 +30,14 @@ NARROW: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class Encoder(nn.Module):
-    """A network cut to its feature maps, fine to coarse."""
+    """A network cut to its feature maps, fine to coarse.
+
+    ``mean`` and ``std`` are what its weights want taken out of images on the 0..1 scale, one a channel; empty where
+    they are fresh and take what they are given.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __init__(self, network: nn.Module, strides: tuple[int, ...], channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -69,7 +78,8 @@ def build_encoder(
 ) -> Encoder:
     """``name`` is a key of ``NARROW`` or ``TORCHVISION``, or any timm model that has ``features_only``.
 
-    ``pretrained`` loads published ImageNet weights (needs a network once, and a name that is not in ``NARROW``).
+    ``pretrained`` loads published ImageNet weights: of an installed package (imago.models.pretrained.PACKAGED), else
+    from timm's hub or torchvision (needs a network once). Names in ``NARROW`` have none.
     ``output_stride`` 8 or 16: the last stages keep their size and look through holes instead. ``multi_grid``: factors
     of those holes in the last stage's blocks (DeepLab v3). Raises ModelError; WeightsUnavailable without a network.
     """
@@ -101,6 +111,10 @@ def _from_timm(name: str, in_channels: int, pretrained: bool, output_stride: int
     if pretrained and extra:
         raise ModelError(f"encoder {name!r} has no published weights; use {base!r} or pretrained=False")
     dilated: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
+    packaged = PACKAGED.get(name) if pretrained else None
+    path = packaged.find() if packaged else None
+    if packaged and path:
+        extra = {"pretrained_cfg_overlay": {"state_dict": _named_as_timm(packaged, path, name)}}
     try:
         network = timm.create_model(
             base, features_only=True, in_chans=in_channels, pretrained=pretrained, **extra, **dilated
@@ -115,7 +129,30 @@ def _from_timm(name: str, in_channels: int, pretrained: bool, output_stride: int
             raise
         raise ModelError(f"encoder {name!r} cannot end at stride {output_stride}; {_DILATED}") from error
     info: Any = network.feature_info  # timm's own class, which nn.Module's types do not know
-    return Encoder(network, tuple(info.reduction()), tuple(info.channels()))
+    encoder = Encoder(network, tuple(info.reduction()), tuple(info.channels()))
+    if pretrained and in_channels == 3:
+        published: Any = network.pretrained_cfg
+        encoder.mean = packaged.mean if packaged and path else tuple(published["mean"])
+        encoder.std = packaged.std if packaged and path else tuple(published["std"])
+    return encoder
+
+
+def _named_as_timm(packaged: PackagedWeights, path: Path, name: str) -> dict[str, Tensor]:
+    """The package's tensors under timm's names."""
+    own = timm.create_model(name).state_dict()
+    named = in_order(own, packaged.read(path))
+    if len(named) < sum(not key.endswith(COUNTER) for key in own):
+        raise ModelError(f"{path}: does not fit timm's {name!r} (timm {timm.__version__}); use pretrained=False")
+    return named
+
+
+def find_normalization(net: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and spread that the pretrained encoder of ``net`` wants taken out of its images, on the 0..1 scale, one a
+    channel; None where it has none."""
+    for module in net.modules():
+        if isinstance(module, Encoder) and module.mean:
+            return module.mean, module.std
+    return None
 
 
 def set_multi_grid(encoder: Encoder, name: str, factors: tuple[int, ...]) -> None:

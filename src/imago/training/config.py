@@ -64,7 +64,11 @@ class TrainConfig:
         f"{', '.join(THING_BUILDERS)}.",
     )
     encoder: str = setting("", "Encoder: resnet34_slim, or any timm network that fits; empty: the architecture's own.")
-    pretrained: bool = setting(False, "Start the encoder from published ImageNet weights (needs a network once).")
+    pretrained: bool = setting(
+        False,
+        "Start the encoder from published ImageNet weights: efficientnet_lite0, -1 and -2 come with the extra "
+        "[train], others need a network once.",
+    )
     option: tuple[str, ...] = setting(
         (), "Further options of the net, as name=value (width=32); of its parts as proposals.count=500."
     )
@@ -92,6 +96,13 @@ class TrainConfig:
     shapes: bool = setting(True, "With rule area: frames of the shapes that the photos have, not only squares.")
     multiple: int = setting(32, "Sides of the frame are multiples of this.")
     channels: int = setting(3, "Channels of the photos.")
+    mean: tuple[float, ...] = setting(
+        (),
+        "Taken out of each channel, on the 0..1 scale; by default what the pretrained encoder, or --init, was trained "
+        "on, else ImageNet's.",
+        commas=True,
+    )
+    std: tuple[float, ...] = setting((), "What each channel is then divided by; default as --mean.", commas=True)
 
     epochs: int = setting(0, f"Length of the training. 0: {USUAL_EPOCHS}, or with --minutes as many as they allow.")
     minutes: float = setting(0.0, "Length in minutes instead; 0: by epochs.")
@@ -131,6 +142,11 @@ class TrainConfig:
 
     patience: int = setting(0, "Epochs without a better score before it stops; 0: never.")
     validate_every: int = setting(1, "Epochs between validations.")
+    select: Literal["mean", "worst"] = setting(
+        "mean",
+        "What the best epoch is chosen by, where several data folders have validation photos: the mean of their "
+        "scores, or the worst of them.",
+    )
     validate_photos: int = setting(0, "Most validation photos for each data folder while training; 0: all.")
     save_minutes: float = setting(5.0, "Minutes between saved states (and after each epoch); 0: after each step.")
     tensorboard: bool = setting(False, "Write TensorBoard logs too.")
@@ -158,6 +174,9 @@ class TrainConfig:
         for name in ("minutes", "epoch_photos", "weight_decay", "clip", "patience", "save_minutes", "cache_gb"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
+        for name in ("mean", "std"):
+            if getattr(self, name) and len(getattr(self, name)) != self.channels:
+                raise ValueError(f"{name} has a number for each of {self.channels} channels; got {getattr(self, name)}")
         if self.use_size and (self.use_size < 16 or self.rule == "squash"):
             raise ValueError(f"use_size is at least 16 and needs a rule other than squash; got {self.use_size}")
         if self.start_size and not 16 <= self.start_size <= self.size:
@@ -212,8 +231,8 @@ class TrainConfig:
 
     def input_spec(self, multiple: int, side_px: int = 0) -> InputSpec:
         """What the trained model will want to be fed; ``side_px`` 0 is ``use_size``, or ``size``."""
-        mean = IMAGENET_MEAN if self.channels == 3 else (0.5,) * self.channels
-        std = IMAGENET_STD if self.channels == 3 else (0.25,) * self.channels
+        mean = self.mean or (IMAGENET_MEAN if self.channels == 3 else (0.5,) * self.channels)
+        std = self.std or (IMAGENET_STD if self.channels == 3 else (0.25,) * self.channels)
         step = max(self.multiple, multiple)
         side_px = side_px or self.use_size or self.size
         side = max(step, round(side_px / step) * step) if self.rule != "squash" else side_px

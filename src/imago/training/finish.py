@@ -64,7 +64,8 @@ def finish(ending: Ending) -> None:
 def input_of(config: TrainConfig, net: SegmentationNet | ThingNet) -> InputSpec:
     """What the finished model is fed."""
     if isinstance(net, ThingNet) and net.crop:
-        return InputSpec("squash", (net.crop, net.crop), 1)
+        spec = config.input_spec(1)
+        return InputSpec("squash", (net.crop, net.crop), 1, mean=spec.mean, std=spec.std)
     return config.input_spec(net.multiple)
 
 

@@ -162,7 +162,7 @@ def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
             most = config.validate_photos or None
             seen = look(run, {name: samples[:most] for name, samples in run.data.val.items()}, interrupt)
             row |= {} if seen.loss is None else {"val_loss": seen.loss}
-            row["score"] = seen.score if math.isfinite(seen.score) else 0.0
+            row["score"] = select_score(seen, config.select)
             row |= {f"score/{name}": value for name, value in seen.by_folder.items()}
         # Every process needs the score for the early stop.
         row["score"] = run.fabric.broadcast(row.get("score", 0.0))
@@ -181,6 +181,14 @@ def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
     if validated and not progress.done and config.patience and epoch - progress.best_epoch >= config.patience:
         run.display.say(f"no better score for {epoch - progress.best_epoch} epochs; stopped")
         progress.done = True
+
+
+def select_score(seen: Validation, select: str) -> float:
+    """What the best epoch is chosen by. A folder that has no score (no object in it) does not count."""
+    known = [score for score in seen.by_folder.values() if math.isfinite(score)]
+    if select == "worst" and known:
+        return min(known)
+    return seen.score if math.isfinite(seen.score) else 0.0
 
 
 def save_models(run: Run, score: float, better: bool) -> None:

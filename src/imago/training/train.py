@@ -19,13 +19,16 @@ from torch.utils.data import DataLoader
 import imago
 from imago.core.errors import DataError, ImagoError
 from imago.export.run import BEST
+from imago.files.modelfile import find_safetensors_card
+from imago.models.encoders import find_normalization
 from imago.models.matching import load_matching
 from imago.models.pretrained import WeightsUnavailable
 from imago.training.choices import CHOICES
 from imago.training.config import TrainConfig
+from imago.training.depthwise import speed_up_depthwise
 from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
 from imago.training.interrupt import ignore_in_worker
-from imago.training.kind import Ending, Kind, kind_of
+from imago.training.kind import Ending, Kind, Net, kind_of
 from imago.training.loop import fit
 from imago.training.optim import MovingAverage, build_optimiser
 from imago.training.pictures import Share, aspects_of
@@ -110,11 +113,14 @@ def build(
         speak(f"{error}; trained from scratch")
         config = replace(config, pretrained=False)
         net = kind.build_net(config, data)
+    config = with_normalization(config, net)
     card = kind.build_card(config, net, data, folder, root)
     if config.init and not goes_on:
         speak(f"started from {config.init}: {load_matching(net, Path(config.init))}")
     if channels_last_is_faster(device):
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device == "cpu" and precision == "bf16":
+        speed_up_depthwise(net)
     optimiser = build_optimiser(net, config)
     module, optimiser = fabric.setup(net, optimiser)
     module.mark_forward_method("loss")
@@ -173,6 +179,19 @@ def build(
         display,
         aspects,
     )
+
+
+def with_normalization(config: TrainConfig, net: Net) -> TrainConfig:
+    """``config`` with the mean and spread that the net's weights want: they stand in config.json, so that a resumed run
+    prepares its photos alike. What the user gave stays."""
+    if config.mean or config.std:
+        return config
+    wanted = find_normalization(net)
+    if wanted is None and config.init.endswith(".safetensors"):
+        card = find_safetensors_card(Path(config.init))
+        if card is not None and card.input.channels == config.channels:
+            wanted = card.input.mean, card.input.std
+    return config if wanted is None else replace(config, mean=wanted[0], std=wanted[1])
 
 
 def open_checked(

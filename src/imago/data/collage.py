@@ -49,11 +49,11 @@ def _add_border(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) 
     channels = image.shape[2]
     kind = rng.random()
     if kind < 0.45:
-        colour = np.full(channels, rng.uniform(215, 255))  # paper
+        colour: np.ndarray = np.full(channels, rng.uniform(215, 255))  # paper
     elif kind < 0.75:
         colour = np.full(channels, rng.uniform(5, 50))  # a screen, a black frame
     else:
-        colour = rng.uniform(30, 220) + rng.uniform(-40, 40, channels)
+        colour = rng.uniform(-40, 40, channels) + rng.uniform(30, 220)
     inner = (slice(width, -width), slice(width, -width))
     framed = np.empty_like(image)
     framed[:] = np.clip(colour, 0, 255).astype(np.uint8)

@@ -75,11 +75,11 @@ def dim(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     image = cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8)[None]).reshape(image.shape)
     coarse = 2 if rng.random() < 0.5 else 1
     noise = rng.standard_normal((-(-height // coarse), -(-width // coarse), channels), np.float32)
-    noise = np.round(noise * rng.uniform(3, 14)).astype(np.int16)
+    steps: np.ndarray = np.round(noise * rng.uniform(3, 14)).astype(np.int16)
     if coarse > 1:
-        noise = np.repeat(np.repeat(noise, coarse, axis=0), coarse, axis=1)[:height, :width]
-        noise = cv2.blur(noise, (2, 2)).reshape(image.shape)
-    return cv2.add(image, noise, dtype=cv2.CV_8U).reshape(image.shape)
+        steps = np.repeat(np.repeat(steps, coarse, axis=0), coarse, axis=1)[:height, :width]
+        steps = cv2.blur(steps, (2, 2)).reshape(image.shape)
+    return cv2.add(image, steps, dtype=cv2.CV_8U).reshape(image.shape)
 
 
 def add_grain(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -53,7 +53,7 @@ def _add_border(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) 
     elif kind < 0.75:
         colour = np.full(channels, rng.uniform(5, 50))  # a screen, a black frame
     else:
-        colour = rng.uniform(-40, 40, channels) + rng.uniform(30, 220)
+        colour = np.asarray(rng.uniform(30, 220) + rng.uniform(-40, 40, channels))
     inner = (slice(width, -width), slice(width, -width))
     framed = np.empty_like(image)
     framed[:] = np.clip(colour, 0, 255).astype(np.uint8)

@@ -84,7 +84,9 @@ def cut_subject(other: Pair) -> tuple[np.ndarray, np.ndarray, tuple[bool, bool, 
     if len(ys) < 16:
         return image[:0], label[:0], (False, False, False, False)
     top, bottom, left, right = ys.min() * 4, ys.max() * 4 + 4, xs.min() * 4, xs.max() * 4 + 4
-    touching = (top < 4, bottom >= label.shape[0] - 4, left < 4, right >= label.shape[1] - 4)
+    height, width = label.shape
+    y_near, x_near = max(4, height // 50), max(4, width // 50)  # drawn outlines end a little before the border
+    touching = (top < y_near, bottom > height - y_near, left < x_near, right > width - x_near)
     return image[top:bottom, left:right], np.where(keep, label, 0)[top:bottom, left:right], touching
 
 

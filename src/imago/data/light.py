@@ -9,6 +9,8 @@ import numpy as np
 
 from imago.data.augmentation import Augmentation
 
+DIMMEST = 30  # mean of 0..255 below which low light leaves nothing to be seen
+
 
 def photograph(image: np.ndarray, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
     """uint8 (h, w, C): light and colour, then blur, low light, grain and JPEG, each as often as ``how`` says."""
@@ -61,6 +63,7 @@ def blur_along_line(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     half = (length - 1) / 2 * np.array([math.cos(angle), math.sin(angle)])
     ends = np.round((np.array([middle - half, middle + half])) * 16).astype(int)  # in sixteenths of a pixel
     cv2.line(kernel, ends[0].tolist(), ends[1].tolist(), 1.0, lineType=cv2.LINE_8, shift=4)
+    kernel += kernel[::-1, ::-1]  # as far to either side: the picture stays on its mask
     return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101).reshape(image.shape)
 
 
@@ -71,7 +74,9 @@ def dim(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     gamma, gain = rng.uniform(1.5, 3.0), rng.uniform(0.7, 1.3)
     cast = np.linspace(1, rng.uniform(0.65, 1.0), channels)
     cast = cast[::-1] if rng.random() < 0.35 else cast  # a blue hour; else a warm lamp
-    table = 255 * gain * cast * (np.arange(256)[:, None] / 255) ** gamma
+    curve = 255 * (np.arange(256)[:, None] / 255) ** gamma
+    gain = max(gain, DIMMEST / max(1.0, float(curve[image[::8, ::8]].mean())))  # what no camera would expose so
+    table = curve * gain * cast
     image = cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8)[None]).reshape(image.shape)
     coarse = 2 if rng.random() < 0.5 else 1
     noise = rng.standard_normal((-(-height // coarse), -(-width // coarse), channels), np.float32)

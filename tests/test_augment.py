@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -14,8 +15,11 @@ from hypothesis import strategies as st
 from imago.core.labels import IGNORE
 from imago.data.augment import augment, border_weights
 from imago.data.augmentation import NO_AUGMENTATION, Augmentation
-from imago.data.backdrop import make_backdrop
-from imago.data.light import blur, relight
+from imago.data.backdrop import make_backdrop, replace_background
+from imago.data.collage import LARGE, make_collage
+from imago.data.copy_paste import cut_subject, match_light, paste_several
+from imago.data.light import DIMMEST, blur, blur_along_line, dim, relight
+from imago.data.shadow import cast_shadow
 from imago.data.window import choose_window, cut_window, rotate
 
 MOVES = Augmentation(
@@ -25,6 +29,7 @@ MOVES = Augmentation(
 EVERYTHING = Augmentation(
     flip_vertical=0.5, quarter_turns=0.5, close_up=0.4, stretch=0.4, rotate_deg=40, elastic=0.7, colour=0.8, grey=0.5,
     blur=0.7, grain=0.7, jpeg=0.7, background=0.7, second=0.7, border_px=2, border_weight=0.3,
+    pasted_max=4, shadow=0.7, collage=0.5, empty=0.2, low_light=0.4, motion_blur=0.4,
 )  # fmt: skip
 
 
@@ -240,6 +245,9 @@ def test_border_weights() -> None:
         ({"elastic_px": float("inf")}, "elastic_px must be 0 or more; got inf"),
         ({"elastic_grid": 1}, "elastic_grid must be a whole number from 2 to 32; got 1"),
         ({"elastic_grid": 2.5}, "elastic_grid must be a whole number from 2 to 32; got 2.5"),
+        ({"pasted_max": 0}, "pasted_max must be a whole number from 1 to 16; got 0"),
+        ({"pasted_max": 1.5}, "pasted_max must be a whole number from 1 to 16; got 1.5"),
+        ({"collage": 2}, "collage lies from 0 to 1; got 2"),
         ({"border_px": -1}, "border_px must be 0 or more"),
         ({"border_weight": float("nan")}, "border_weight must be 0 or more"),
     ],
@@ -268,3 +276,165 @@ def test_windows_at_the_photos_own_scale() -> None:
         image[:20, :20], label[:20, :20], (64, 64), NO_AUGMENTATION, np.random.default_rng(1), own_scale=True
     )
     assert small[0].shape == (64, 64, 3)
+
+
+def lent_pairs() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Three photos with a subject: not random, and the same everywhere."""
+    pairs = []
+    for k, (h, w) in enumerate([(300, 260), (200, 400), (90, 90)], 1):
+        label = np.zeros((h, w), np.uint8)
+        label[h // 4 : h // 2, w // 3 : w // 2] = 1
+        pairs.append(((np.arange(h * w * 3).reshape(h, w, 3) // (7 + k) % 256).astype(np.uint8), label))
+    return pairs
+
+
+def test_older_recipes_draw_the_same_numbers() -> None:
+    """Labels, and the generator's state, as they were before shadows, collages and the rest (commit e3f595a)."""
+    how = Augmentation(flip_vertical=0.2, quarter_turns=0.2, close_up=0.2, elastic=0.2, background=0.6, second=0.6)
+    others = lent_pairs()
+    digest = hashlib.sha256()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        _, label, _ = augment(*lent_pairs()[0], (96, 128), how, rng, others)
+        digest.update(label.tobytes() + str(rng.bit_generator.state["state"]).encode())
+    assert digest.hexdigest() == "74b92ffbac1c48fc1294f50ea909f47ed1fe4fd74746bc73f42e3248efc6e183"
+
+
+def code_pair(height: int, width: int, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A dark photo with a bright subject in ``box`` (top, bottom, left, right)."""
+    image, label = np.full((height, width, 3), 20, np.uint8), np.zeros((height, width), np.uint8)
+    label[box[0] : box[1], box[2] : box[3]] = 1
+    image[label == 1] = 250
+    return image, label
+
+
+def test_several_pasted_subjects_bring_their_labels() -> None:
+    """Pixels and labels agree, sizes go from small to large, and never more than asked for."""
+    image, label = np.full((128, 128, 3), 20, np.uint8), np.zeros((128, 128), np.uint8)
+    others = [code_pair(200, 200, (60, 120, 50, 130)), code_pair(200, 200, (30, 170, 80, 110))]
+    how = replace(NO_AUGMENTATION, second=1.0, pasted_max=3)
+    counts, areas = [], []
+    for seed in range(60):
+        out, out_label = paste_several(image, label, others, how, np.random.default_rng(seed))
+        assert np.mean((out[:, :, 0] > 95) == (out_label == 1)) > 0.97
+        count, _, stats, _ = cv2.connectedComponentsWithStats(out_label)
+        counts.append(count - 1)
+        areas += list(stats[1:, cv2.CC_STAT_AREA])
+    assert max(counts) == 3
+    assert min(areas) < 0.02 * label.size
+    assert max(areas) > 0.2 * label.size
+    assert not label.any()
+
+
+@pytest.mark.parametrize(
+    ("box", "side"), [((100, 200, 60, 140), -1), ((0, 90, 60, 140), 0)], ids=["cut off below", "cut off above"]
+)
+def test_what_its_photo_cuts_off_lies_at_the_border(box: tuple[int, int, int, int], side: int) -> None:
+    image, label = np.full((128, 128, 3), 20, np.uint8), np.zeros((128, 128), np.uint8)
+    how = replace(NO_AUGMENTATION, second=1.0, pasted_max=2)
+    seen = 0
+    for seed in range(30):
+        _, out = paste_several(image, label, [code_pair(200, 200, box)], how, np.random.default_rng(seed))
+        columns = out[:, out.any(axis=0)]
+        assert columns[side].all(), seed
+        seen += int(out.any())
+    assert seen == 30
+
+
+def test_what_fills_its_photo_is_not_pasted() -> None:
+    image, label = np.full((64, 64, 3), 20, np.uint8), np.zeros((64, 64), np.uint8)
+    assert cut_subject(code_pair(200, 200, (0, 200, 60, 140)))[2] == (True, True, False, False)
+    how = replace(NO_AUGMENTATION, second=1.0, pasted_max=2)
+    for seed in range(10):
+        out = paste_several(image, label, [code_pair(200, 200, (0, 200, 60, 140))], how, np.random.default_rng(seed))
+        assert not out[1].any()
+
+
+def test_light_is_matched_part_of_the_way() -> None:
+    rng = np.random.default_rng(0)
+    part = rng.integers(150, 250, (40, 40, 3), np.uint8)
+    scene = rng.integers(20, 60, (80, 80, 3), np.uint8)
+    means = [match_light(part, np.ones((40, 40), bool), scene, share).mean() for share in (0.0, 0.3, 0.7)]
+    assert means[0] == pytest.approx(part.mean(), abs=0.6)
+    assert means[0] > means[1] + 15 > means[2] + 30
+    assert means[2] > scene.mean() + 30
+
+
+def test_shadows_darken_the_place_and_nothing_else() -> None:
+    """Never a label, never the subject's own pixels; 10 to 50 percent at most."""
+    backdrop = np.full((96, 96, 3), 200, np.uint8)
+    subject = np.zeros((96, 96), bool)
+    subject[30:70, 40:60] = True
+    for seed in range(20):
+        shaded = cast_shadow(backdrop, subject, np.random.default_rng(seed))
+        assert shaded.max() <= 200
+        assert 95 <= shaded.min() <= 185
+    assert np.array_equal(cast_shadow(backdrop, np.zeros((96, 96), bool), np.random.default_rng(0)), backdrop)
+    image, label = code_pair(96, 96, (30, 70, 40, 60))
+    for seed in range(20):
+        plain = replace_background(image, label, lent_pairs(), np.random.default_rng(seed))
+        shaded_pair = replace_background(image, label, lent_pairs(), np.random.default_rng(seed), shadow=1.0)
+        assert np.array_equal(plain[1], shaded_pair[1])
+        assert shaded_pair[0][36:64, 46:54].min() > 190
+        how = replace(NO_AUGMENTATION, second=1.0, pasted_max=3, shadow=1.0)
+        out, out_label = paste_several(
+            image, label, [code_pair(200, 200, (60, 120, 50, 130))], how, np.random.default_rng(seed)
+        )
+        inner = cv2.erode(out_label, np.ones((7, 7), np.uint8)) > 0
+        assert out[inner].min() > 25  # shaded by up to three, and still brighter than the place
+        assert set(np.unique(out_label)) <= {0, 1}
+
+
+def test_a_photo_in_a_photo() -> None:
+    """In a large one the subject stays it, where it now stands; in a small one all is background."""
+    image, label = code_pair(128, 128, (40, 90, 40, 90))
+    others = [(np.full((150, 150, 3), 90, np.uint8), np.zeros((150, 150), np.uint8))]
+    shares = []
+    for seed in range(60):
+        out, out_label = make_collage(image, label, others, np.random.default_rng(seed))
+        shares.append(np.sqrt(out_label.sum() / label.sum()))
+        if out_label.any():
+            inner = cv2.erode(out_label, np.ones((5, 5), np.uint8)) > 0
+            assert out[inner].min() > 200
+    large = [share for share in shares if share]
+    assert 0.5 < len(large) / len(shares) < 0.9
+    assert LARGE[0] - 0.1 < min(large) < max(large) < LARGE[1] + 0.1
+
+
+def test_empty_pictures_show_no_subject() -> None:
+    image, label = code_pair(128, 128, (20, 110, 20, 110))
+    other, other_label = code_pair(200, 300, (50, 150, 0, 100))
+    how = replace(NO_AUGMENTATION, empty=1.0, second=1.0, background=1.0)
+    found = 0
+    for seed in range(20):
+        out, out_label, _ = augment(image, label, (96, 96), how, np.random.default_rng(seed), [(other, other_label)])
+        if not out_label.any():
+            assert (out == 20).all()  # the other photo's own background, no wall of soft colours
+            found += 1
+    assert found >= 15  # else no part without a subject was found, and the picture is made as any other
+    full = np.full((200, 200, 3), 250, np.uint8), np.ones((200, 200), np.uint8)
+    kept = augment(image, label, (96, 96), replace(NO_AUGMENTATION, empty=1.0), np.random.default_rng(0), [full])
+    assert kept[1].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_low_light_and_motion(channels: int) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (60, 80, channels), np.uint8)
+    image[20:40, 20:50] = 220
+    for seed in range(20):
+        dark = dim(image, np.random.default_rng(seed))
+        moved = blur_along_line(image, np.random.default_rng(seed))
+        assert dark.shape == moved.shape == image.shape
+        assert 0.7 * DIMMEST < dark.mean() < 0.9 * image.mean()
+        assert moved.mean() == pytest.approx(image.mean(), abs=2)
+        assert moved.std() < image.std() - 2
+    dot = np.zeros((41, 41, channels), np.uint8)
+    dot[20, 20] = 255
+    spreads = []
+    for seed in range(200):
+        ys, xs = np.nonzero(blur_along_line(dot, np.random.default_rng(seed))[:, :, 0])
+        assert abs(ys.mean() - 20) <= 0.5
+        assert abs(xs.mean() - 20) <= 0.5
+        spreads.append(float(np.hypot(np.ptp(ys) + 1, np.ptp(xs) + 1)))
+    assert min(spreads) > 2.5
+    assert 12 < max(spreads) < 18

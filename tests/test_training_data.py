@@ -153,3 +153,76 @@ def test_a_folder_that_does_not_lend(root: Path, tmp_path: Path) -> None:
     assert sources(root)[0].lend
     assert alone.lenders == []
     alone[keys[0]._replace(source=0)]
+
+
+def write_empty_photos(folder: Path, count: int = 3) -> Path:
+    """Photos alone, 90 x 70 (height x width), without masks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        Image.fromarray(np.full((90, 70, 3), 50 + 50 * index, np.uint8)).save(folder / f"hall{index}.png")
+    return folder
+
+
+def test_photos_without_a_subject(root: Path, tmp_path: Path) -> None:
+    """A folder of photos alone: background everywhere, the classes of the other folders, all for training."""
+    write_empty_photos(root / "hall")
+    entries = (DataSource("hall", empty=True), DataSource("tiny", group=BINARY))
+    config = tiny(tmp_path, data=entries, augment=Augmentation(background=1.0, second=0.0))
+    for data in (open_sources(config, root), open_sources(config, root, lambda done, of: None)):
+        assert data.labels.names == ("background", "subject")
+        assert [len(source.samples) for source in data.train] == [3, 6]
+        assert list(data.val) == ["tiny"]
+        assert data.notes[0] == "hall: 3 photos without a subject"
+        assert [source.augment.background for source in data.train] == [0.0, 1.0]
+    assert all(not s.label().any() and s.label().shape == (90, 70) for s in data.train[0].samples)
+    pictures = Pictures(PhotoCache(data.train, 1.0), config.input_spec(16))
+    assert pictures.lenders == [0, 1]
+    for key in [key for batch in BatchPlan(data.train[:1], [(32, 32)], 1, 6, 0) for key in batch]:
+        assert not pictures[key][1].any()
+    named = open_sources(replace(config, data=(replace(entries[0], val=("hall1",)), entries[1])), root)
+    assert [sample.name for sample in named.val["hall"]] == ["hall1"]
+
+
+def test_empty_pictures_come_from_photos_without_a_subject(root: Path, tmp_path: Path) -> None:
+    write_empty_photos(root / "hall")
+    data = (DataSource("tiny", group=BINARY, lend=False), DataSource("hall", empty=True))
+    config = tiny(tmp_path, data=data, augment=Augmentation(empty=1.0))
+    run = open_sources(config, root)
+    pictures = Pictures(PhotoCache(run.train, 1.0), config.input_spec(16))
+    keys = [key for batch in BatchPlan(run.train, [(64, 64)], 1, 20, 0) for key in batch]
+    assert not any(pictures[key][1].any() for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("entries", "fault"),
+    [
+        (({"path": "hall"},), "hall: photos without a subject teach nothing alone"),
+        (({"path": "tiny", "group": BINARY}, {"path": "tiny"}), "tiny: has masks in masks/, but empty means photos"),
+        (({"path": "tiny", "group": BINARY}, {"path": "bare"}), "bare: holds no photos"),
+        (({"path": "tiny", "group": BINARY}, {"path": "none"}), "none: no such folder of data; expected photos"),
+        (
+            ({"path": "tiny", "group": "thing=rest; room=background"}, {"path": "hall"}),
+            "hall: photos without a subject are background, but class 0 is 'thing'",
+        ),
+    ],
+)
+def test_faults_of_photos_without_a_subject(
+    root: Path, tmp_path: Path, entries: tuple[dict[str, Any], ...], fault: str
+) -> None:
+    write_empty_photos(root / "hall")
+    (root / "bare").mkdir(exist_ok=True)
+    data = tuple(DataSource(**entry, empty="group" not in entry) for entry in entries)
+    with pytest.raises(DataError) as caught:
+        open_sources(tiny(tmp_path, data=data), root)
+    assert len(caught.value.faults) == 1
+    assert fault in caught.value.faults[0]
+
+
+def test_empty_goes_with_label_maps_alone(root: Path, tmp_path: Path) -> None:
+    write_empty_photos(root / "hall")
+    data = (DataSource("tiny"), DataSource("hall", empty=True))
+    with pytest.raises(DataError) as caught:
+        open_sources(tiny(tmp_path, data=data, objects=True), root)
+    assert any("hall: empty is for nets that label pixels" in fault for fault in caught.value.faults)
+    with pytest.raises(ValueError, match="hall: empty means photos without masks; leave out group and licences"):
+        DataSource("hall", empty=True, group=BINARY)

@@ -35,10 +35,25 @@ class Augmentation:
     blur: float = setting(0.15, "Share of photos blurred.")
     grain: float = setting(0.15, "Share of photos with noise.")
     jpeg: float = setting(0.2, "Share of photos with JPEG artefacts.")
+    low_light: float = setting(0.0, "Share of photos darkened as at night: a colour cast, and noise.")
+    motion_blur: float = setting(0.0, "Share of photos blurred along a line of 3 to 15 pixels, as by a moving hand.")
     background: float = setting(
         0.0, "Share of photos whose background is replaced (cut-out models: class 0 is background)."
     )
     second: float = setting(0.0, "Share of photos that get another photo's subject pasted in.")
+    pasted_max: int = setting(
+        1,
+        "Most subjects that --second pastes in; above 1 they are small and large, and half take on the scene's light.",
+    )
+    shadow: float = setting(
+        0.0, "Share of replaced backgrounds and of pasted subjects that get a drawn shadow; the mask stays as it is."
+    )
+    collage: float = setting(
+        0.0, "Share of pictures shown as a print, page or screen in another photo; small ones are background."
+    )
+    empty: float = setting(
+        0.0, "Share of pictures that show a part of another photo without any subject: all of it class 0."
+    )
     border_px: float = setting(
         0.0, "Width of the band along outlines that counts --border-weight, in pixels of the frame."
     )
@@ -59,6 +74,8 @@ class Augmentation:
             raise ValueError(f"rotate_deg lies from 0 to 180; got {self.rotate_deg}")
         if self.elastic_grid not in range(2, 33):
             raise ValueError(f"elastic_grid must be a whole number from 2 to 32; got {self.elastic_grid}")
+        if self.pasted_max not in range(1, 17):
+            raise ValueError(f"pasted_max must be a whole number from 1 to 16; got {self.pasted_max}")
         for name in ("elastic_px", "border_px", "border_weight", "touching"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
@@ -66,7 +83,7 @@ class Augmentation:
 
 SHARES = (
     "flip", "flip_vertical", "quarter_turns", "focus", "close_up", "stretch", "elastic", "colour", "grey", "blur",
-    "grain", "jpeg", "background", "second",
+    "grain", "jpeg", "background", "second", "shadow", "collage", "empty", "low_light", "motion_blur",
 )  # fmt: skip
 CLOSEST = 1 / 5  # the closest close-up's side relative to the photo's
 

@@ -1,13 +1,13 @@
-"""Other backgrounds, and further subjects, for training pictures of cut-out models."""
+"""Other backgrounds for training pictures of cut-out models."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from imago.core.labels import IGNORE
 from imago.core.spec import resize_image
-from imago.data.augmentation import Augmentation, Pair
+from imago.data.augmentation import Pair
+from imago.data.shadow import cast_shadow
 
 
 def blend(front: np.ndarray, back: np.ndarray, label: np.ndarray, softness_px: float) -> np.ndarray:
@@ -16,13 +16,20 @@ def blend(front: np.ndarray, back: np.ndarray, label: np.ndarray, softness_px: f
     return cv2.blendLinear(front, back, mask, 1 - mask).reshape(front.shape)
 
 
-def replace_background(image: np.ndarray, label: np.ndarray, others: list[Pair], rng: np.random.Generator) -> Pair:
-    """The subject (every class but 0) before something else. Pixels that count for nothing stay so."""
+def replace_background(
+    image: np.ndarray, label: np.ndarray, others: list[Pair], rng: np.random.Generator, shadow: float = 0.0
+) -> Pair:
+    """The subject (every class but 0) before something else. Pixels that count for nothing stay so.
+
+    ``shadow``: share of the pictures in which it throws a shadow there.
+    """
     backdrop = make_backdrop(label.shape, image.shape[2], others, rng)
     subject = label > 0
     if rng.random() < 0.5 and subject.any():  # half of them brought nearer to the new place's light
         shift = 0.25 * (backdrop.mean(axis=(0, 1)) - image[subject].mean(axis=0))
         image = np.clip(image + shift.astype(np.float32), 0, 255).astype(np.uint8)
+    if shadow and rng.random() < shadow:
+        backdrop = cast_shadow(backdrop, subject, rng)
     return blend(image, backdrop, label, rng.uniform(0.3, 1.0)), label
 
 
@@ -52,6 +59,27 @@ def make_backdrop(frame_hw: tuple[int, int], channels: int, others: list[Pair], 
     return np.clip(wall, 0, 255).astype(np.uint8)
 
 
+def find_empty_scene(
+    frame_hw: tuple[int, int], channels: int, others: list[Pair], rng: np.random.Generator
+) -> np.ndarray | None:
+    """uint8 (h, w, C): a part of another photo without any subject, of the frame's aspect; None where none has one."""
+    aspect = frame_hw[1] / frame_hw[0]
+    for index in rng.permutation(len(others)):
+        image, label = others[index]
+        if image.shape[2] != channels:
+            continue
+        tallest = min(label.shape[0], label.shape[1] / aspect)
+        for _ in range(8):
+            height = tallest * rng.uniform(0.3, 1.0)
+            h, w = int(height), int(height * aspect)
+            if min(h, w) < 64:
+                continue
+            y, x = int(rng.integers(0, label.shape[0] - h + 1)), int(rng.integers(0, label.shape[1] - w + 1))
+            if not label[y : y + h : 4, x : x + w : 4].any():
+                return resize_image(image[y : y + h, x : x + w], frame_hw).reshape(*frame_hw, channels)
+    return None
+
+
 def free_part(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     """A random subject-free rectangle of the photo, uint8 (h, w, C); None where none of 64 pixels a side is found."""
     height, width = label.shape
@@ -64,39 +92,3 @@ def free_part(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) ->
         if not label[y : y + h : 4, x : x + w : 4].any():
             return image[y : y + h, x : x + w]
     return None
-
-
-def paste_second(
-    image: np.ndarray, label: np.ndarray, others: list[Pair], how: Augmentation, rng: np.random.Generator
-) -> Pair:
-    """Another photo's subject in front of this one (a group, or a person with an animal)."""
-    other, other_label = others[int(rng.integers(len(others)))]
-    keep = (other_label > 0) & (other_label != IGNORE)
-    ys, xs = np.nonzero(keep[::4, ::4])
-    if len(ys) < 16 or other.shape[2] != image.shape[2]:
-        return image, label
-    top, bottom, left, right = ys.min() * 4, ys.max() * 4 + 4, xs.min() * 4, xs.max() * 4 + 4
-    part, part_label = other[top:bottom, left:right], np.where(keep, other_label, 0)[top:bottom, left:right]
-    share = rng.uniform(0.4, 1.1)  # of the frame's height
-    height = max(8, int(label.shape[0] * share))
-    # A strip would become thousands of pixels wide; past four frames nothing of it could be seen anyway.
-    width = min(max(8, int(part.shape[1] * height / part.shape[0])), 4 * label.shape[1] + 8)
-    part = resize_image(part, (height, width))
-    part_label = cv2.resize(np.ascontiguousarray(part_label), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    if rng.random() < how.flip:
-        part, part_label = part[:, ::-1], part_label[:, ::-1]
-    y = int(rng.integers(label.shape[0] - int(0.9 * height), label.shape[0])) - int(0.1 * height)
-    y = min(max(y, -height // 3), label.shape[0] - 8)
-    x = int(rng.integers(-width // 2, label.shape[1] - width // 2))
-    image, label = image.copy(), label.copy()
-    frame = (
-        slice(max(0, y), max(0, min(label.shape[0], y + height))),
-        slice(max(0, x), min(label.shape[1], x + width)),
-    )
-    inner = (slice(frame[0].start - y, frame[0].stop - y), slice(frame[1].start - x, frame[1].stop - x))
-    if part_label[inner].size == 0:
-        return image, label
-    part, part_label = np.ascontiguousarray(part[inner]), np.ascontiguousarray(part_label[inner])
-    image[frame] = blend(part, np.ascontiguousarray(image[frame]), part_label, rng.uniform(0.3, 1.0))
-    label[frame] = np.where(part_label > 0, part_label, label[frame])
-    return image, label

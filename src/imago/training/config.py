@@ -36,6 +36,7 @@ class DataSource:
     validate: bool = True  # use its validation photos
     lend: bool = True  # other pictures may take backgrounds and second subjects from it; false where the subject is not
     # all of what a cut-out should show (bags alone: the one who carries them would be a background)
+    empty: bool = False  # photos without a subject, no masks: their label map is background everywhere
     augment: dict[str, Any] = field(default_factory=dict)  # fields of Augmentation that differ for this folder
     about: str = ""  # for the model card: name and licence of the data
 
@@ -46,6 +47,9 @@ class DataSource:
             raise ValueError(f"{self.path}: val names a photo twice; got {', '.join(self.val)}")
         if self.val and self.licences:
             raise ValueError(f"{self.path}: licences are COCO's, which has splits of its own; leave out val")
+
+        if self.empty and (self.group or self.licences):
+            raise ValueError(f"{self.path}: empty means photos without masks; leave out group and licences")
 
     def name(self, root: Path) -> str:
         """The folder's own name, as scores are listed."""

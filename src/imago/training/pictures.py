@@ -103,11 +103,10 @@ class Pictures(Dataset):
         rng = np.random.default_rng(key.seed)
         source = self.cache.sources[key.source]
         image, label = self.cache.get(key.source, key.sample)
-        borrows = self.lenders and (source.augment.background or source.augment.second)
-        others = [self._other(rng) for _ in range(3)] if borrows else None
-        image, label, weight = augment(
-            image, label, key.frame_hw, source.augment, rng, others, own_scale=self.spec.rule == "pad"
-        )
+        how = source.augment
+        borrows = self.lenders and (how.background or how.second or how.collage or how.empty)
+        others = [self._other(rng) for _ in range(2 + how.pasted_max)] if borrows else None
+        image, label, weight = augment(image, label, key.frame_hw, how, rng, others, own_scale=self.spec.rule == "pad")
         return (
             torch.from_numpy(self.spec.normalise(image)),
             torch.from_numpy(label.astype(np.int64)),

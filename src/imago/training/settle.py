@@ -50,7 +50,7 @@ def names_a_net(config: TrainConfig, given: set[str]) -> bool:
 def objects_alone(config: TrainConfig, root: Path) -> bool:
     """Whether every folder can be read as objects, and none as photos with label maps."""
     for entry in config.data:
-        if entry.group or entry.val:  # only label maps have them
+        if entry.group or entry.val or entry.empty:  # only label maps have them
             return False
         try:
             maps, _ = survey(root / entry.path, channels=config.channels)

@@ -9,11 +9,13 @@ from typing import Any, Generic
 
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import Labels
+from imago.data.augmentation import Augmentation
 from imago.data.borders import border_dataset
 from imago.data.check import check_samples
 from imago.data.check_things import check_things
 from imago.data.coco import open_coco
 from imago.data.dataset import Dataset, Sample, survey
+from imago.data.empty import survey_empty
 from imago.data.grouping import parse_grouping
 from imago.data.open_things import survey_things
 from imago.data.things import ThingDataset, ThingSample
@@ -58,15 +60,25 @@ def _gather(
     open_one: Callable[[DataSource, Path, TrainConfig], tuple[Any, tuple[str, ...]]],
     look: Callable[[Sequence[Any], Checking], list[str]],
 ) -> RunData[Any]:
-    datasets: list[Any] = []
     faults: list[str] = []
-    for entry in config.data:
+    opened: dict[int, Any] = {}
+    # Photos without masks have the classes of the other folders, which are opened first.
+    for index, entry in sorted(enumerate(config.data), key=lambda one: one[1].empty):
         try:
-            dataset, found = open_one(entry, root, config)
-            datasets.append(dataset)
+            if entry.empty:
+                _refuse_empty(entry, root, config, open_one is _open)
+                if not opened:
+                    continue  # no other folder could be opened: their faults are told
+                dataset, found = survey_empty(
+                    root / entry.path, next(iter(opened.values())).labels, config.channels, entry.val
+                )
+            else:
+                dataset, found = open_one(entry, root, config)
+            opened[index] = dataset
             faults += found
         except (DataError, ImageError) as error:
             faults += list(getattr(error, "faults", ())) or [str(error)]
+    datasets = [opened[index] for index in sorted(opened)]
     if checking is not None:
         faults += look(datasets, checking)
     if faults:
@@ -85,7 +97,7 @@ def _gather(
         if not dataset.splits["train"]:
             raise DataError(f"{entry.path}: no photo to train on; put names into train.txt")
     train = tuple(
-        Source(dataset.split("train"), entry.weight, replace(config.augment, **entry.augment), entry.lend)
+        Source(dataset.split("train"), entry.weight, _augmentation_of(entry, config), entry.lend)
         for entry, dataset in zip(config.data, datasets, strict=True)
     )
     val: dict[str, tuple[Any, ...]] = {}
@@ -117,6 +129,22 @@ def _open_things(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Th
     path = root / entry.path
     _refuse_for_objects(entry, path)
     return survey_things(path, config.channels, entry.licences)
+
+
+def _augmentation_of(entry: DataSource, config: TrainConfig) -> Augmentation:
+    """A photo without a subject is there for its background: unless the folder asks for it, that is not replaced."""
+    usual = replace(config.augment, background=0.0) if entry.empty else config.augment
+    return replace(usual, **entry.augment)
+
+
+def _refuse_empty(entry: DataSource, root: Path, config: TrainConfig, label_maps: bool) -> None:
+    path = root / entry.path
+    if config.objects or not label_maps:
+        raise DataError(
+            f"{path}: empty is for nets that label pixels; leave this folder out for a net that finds objects"
+        )
+    if all(other.empty for other in config.data):
+        raise DataError(f"{path}: photos without a subject teach nothing alone; add a folder with images/ and masks/")
 
 
 def _refuse_for_objects(entry: DataSource, path: Path) -> None:

@@ -426,6 +426,10 @@ def test_low_light_and_motion(channels: int) -> None:
         moved = blur_along_line(image, np.random.default_rng(seed))
         assert dark.shape == moved.shape == image.shape
         assert 0.7 * DIMMEST < dark.mean() < 0.9 * image.mean()
+        assert dim(image // 2, np.random.default_rng(seed)).mean() > 0.7 * DIMMEST
+        assert (
+            dim(image // 12, np.random.default_rng(seed)).mean() < image.mean() / 12 + 8
+        )  # noise alone makes it lighter
         assert moved.mean() == pytest.approx(image.mean(), abs=2)
         assert moved.std() < image.std() - 2
     dot = np.zeros((41, 41, channels), np.uint8)

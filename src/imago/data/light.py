@@ -75,7 +75,9 @@ def dim(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     cast = np.linspace(1, rng.uniform(0.65, 1.0), channels)
     cast = cast[::-1] if rng.random() < 0.35 else cast  # a blue hour; else a warm lamp
     curve = 255 * (np.arange(256)[:, None] / 255) ** gamma
-    gain = max(gain, DIMMEST / max(1.0, float(curve[image[::8, ::8]].mean())))  # what no camera would expose so
+    seen = image[::8, ::8]
+    least = min(DIMMEST, 0.8 * float(seen.mean()))  # darker no camera would expose it
+    gain = max(gain, least / max(1.0, float(curve[seen].mean())))
     table = curve * gain * cast
     image = cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8)[None]).reshape(image.shape)
     coarse = 2 if rng.random() < 0.5 else 1

@@ -100,13 +100,14 @@ LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("name", LITE)
-def test_weights_of_a_package_need_no_network(name: str) -> None:
+def test_weights_of_a_package_need_no_network(name: str, caplog: pytest.LogCaptureFixture) -> None:
     packaged = PACKAGED[name]
     path = packaged.find()
     assert path is not None
     encoder = build_encoder(name, pretrained=True)
     assert torch.equal(encoder.network.conv_stem.weight, packaged.read(path)["_conv_stem.weight"])
     assert (encoder.mean, encoder.std) == (LITE_MEAN, LITE_STD)
+    assert not caplog.records  # nothing of timm's reaches the user
     # The last stage too, where an order that has slipped by one would show.
     whole = timm.create_model(name)
     theirs = [t for n, t in packaged.read(path).items() if not n.endswith("num_batches_tracked")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -81,6 +82,10 @@ def fetching(what: str) -> Iterator[None]:
     be fetched; ``what`` stands in its message."""
     # Without a network the hub's client may look into its cache alone; it asks for this switch at every request.
     before = constants.HF_HUB_OFFLINE
+    # Of a classifier cut to its feature maps timm tells, on standard error, which tensors it has no use for.
+    log = logging.getLogger("timm.models._builder")
+    level = log.level
+    log.setLevel(logging.ERROR)
     constants.HF_HUB_OFFLINE = before or not reachable(constants.ENDPOINT)
     try:
         yield
@@ -93,6 +98,7 @@ def fetching(what: str) -> Iterator[None]:
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
+        log.setLevel(level)
 
 
 def reachable(address: str) -> bool:

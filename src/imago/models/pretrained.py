@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ class WeightsUnavailable(ModelError):
 def fetching(what: str) -> Iterator[None]:
     """Around whatever loads published weights. Raises WeightsUnavailable where they are neither on this machine nor to
     be fetched; ``what`` stands in its message."""
+    # The hub's client tells the server which torch (and which program) asks, unless this is on. The user's word counts.
+    told = constants.HF_HUB_DISABLE_TELEMETRY
+    constants.HF_HUB_DISABLE_TELEMETRY = told or "HF_HUB_DISABLE_TELEMETRY" not in os.environ
     # Without a network the hub's client may look into its cache alone; it asks for this switch at every request.
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not reachable(constants.ENDPOINT)
@@ -34,6 +38,7 @@ def fetching(what: str) -> Iterator[None]:
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
+        constants.HF_HUB_DISABLE_TELEMETRY = told
 
 
 def reachable(address: str) -> bool:

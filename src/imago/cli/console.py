@@ -18,16 +18,17 @@ def echo(text: object = "", err: bool = False) -> None:
     """A line to standard output or standard error. What the stream's encoding cannot write (cp1252 in a pipe on
     Windows) comes as backslash escapes; so do control characters, which a file name may hold and a terminal obeys."""
     stream = sys.stderr if err else sys.stdout
-    if stream is None:  # a program without a console
-        return
-    stream.write(printable(f"{text}\n", stream.encoding or "utf-8"))
-    stream.flush()
+    if stream is not None:  # a program without a console has none
+        stream.write(printable(f"{text}\n", stream.encoding or "utf-8"))
+        stream.flush()
 
 
 def echo_json(value: Any, indent: int | None = None) -> None:
     """Plain values as JSON on standard output: as UTF-8 where it is that, else in ASCII, which is the same JSON."""
-    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("_", "-")
-    echo(to_json(value, indent, ascii_only=encoding not in ("utf-8", "utf8")))
+    if sys.stdout is not None:
+        encoding = (sys.stdout.encoding or "utf-8").lower().replace("_", "-")
+        sys.stdout.write(to_json(value, indent, ascii_only=encoding not in ("utf-8", "utf8")) + "\n")
+        sys.stdout.flush()
 
 
 def debug_option(command: click.Command, hidden: bool = True) -> click.Command:

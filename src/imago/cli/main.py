@@ -15,6 +15,7 @@ import click
 from imago import __version__
 from imago.cli.console import DEBUG_HINT, debug_option, debugging, echo, traceback_text
 from imago.core.errors import OUT_OF_MEMORY, DataError, ImagoError, describe_fault
+from imago.core.text import one_line
 
 # Where each command lives, and its line in the help. ``imago --help`` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -96,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
 def error_line(error: Exception) -> str:
     """What to say of an error that was foreseen; empty for others."""
     if isinstance(error, DataError):
-        return "\n  ".join([str(error), *error.faults])
+        return "\n  ".join([str(error), *map(one_line, error.faults)])
     if isinstance(error, ImagoError):
         return str(error)
     if isinstance(error, MemoryError):

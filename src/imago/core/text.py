@@ -17,6 +17,7 @@ _TO_ESCAPE = re.compile(r"(\\*)(?:([\ud800-\udfff])|(?<=\\)(x[89A-F][0-9A-F]|uD[
 _ESCAPED = re.compile(r"(\\+)(x[89A-F][0-9A-F]|uD[89A-F][0-9A-F]{2})")
 # C0, DEL and C1, which a terminal obeys; tab and line feed are wanted in tables.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def escape(text: str) -> str:
@@ -55,7 +56,8 @@ def to_json(value: Any, indent: int | None = None, ascii_only: bool = False) -> 
 
     ``ascii_only`` is for streams that cannot write all of Unicode.
     """
-    return json.dumps(_escaped(value), indent=indent, ensure_ascii=ascii_only)
+    text = json.dumps(_escaped(value), indent=indent, ensure_ascii=ascii_only)
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # JSON itself leaves DEL and C1 as they are
 
 
 def _escaped(value: Any) -> Any:
@@ -71,7 +73,7 @@ def _escaped(value: Any) -> Any:
 def printable(text: str, encoding: str = "utf-8") -> str:
     """``text`` for a terminal or a log in ``encoding``: what it cannot write, and control characters other than tab and
     line feed, as backslash escapes."""
-    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", escape(text))
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _SURROGATE.sub(lambda found: _code(found[0]), text))
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 

@@ -1,0 +1,194 @@
+"""Names that are no text, or that the terminal cannot write: every photo is done, whatever the others are called."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY_NAMES, write_tiny_dataset
+from PIL import Image
+from tiny_finders import write_finder, write_squares
+from tiny_onnx import write_tiny
+
+from imago.core.labels import Labels
+from imago.core.text import escape, unescape
+
+NAMES = [
+    os.fsdecode(b"caf\xe9"),  # Latin-1, as old archives unpack it
+    os.fsdecode("日本".encode("shift-jis")),
+    "日本",
+    "😀",
+    "two\nlines",
+    "\x1b[31mred",
+    "-dash",
+    "--help",
+    "a'b\"c,d;e",
+    "back\\xE9slash",
+    " space ",
+    "[bold]markup",
+    "%s{0}",
+    "plain",
+]
+PHOTOS = f"{NAMES[0]}/images"  # below a folder whose name is no text
+ENCODINGS = ("utf-8", "cp1252", "ascii")
+pytestmark = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="a file system that takes every byte")
+
+
+def imago(folder: Path, encoding: str, *words: str, code: int = 0) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-c", "from imago.cli.main import main; main()", *words]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": f"{ROOT / 'src'}"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300)
+    told = done.stderr.decode(encoding)  # what it says can be read in that encoding
+    done.stdout.decode(encoding)
+    assert "Traceback" not in told
+    assert "unforeseen" not in told
+    assert done.returncode == code, told
+    return done
+
+
+def renamed(folder: Path) -> Path:
+    """A data set whose photos and masks are called as in NAMES."""
+    for place in ("images", "masks"):
+        files = sorted((folder / place).iterdir())
+        for path, name in zip(files, NAMES, strict=True):
+            path.rename(path.with_name(name + path.suffix))
+    for split in folder.glob("*.txt"):
+        if split.stem in ("train", "val"):
+            split.unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models and data, the folders too with a name that is no text."""
+    folder = tmp_path_factory.mktemp("odd")
+    write_tiny(folder / "red.onnx")
+    for name in ("three", "plain"):
+        write_tiny(folder / f"{name}.onnx", 3, labels=Labels(TINY_NAMES))
+    write_finder(folder / "finder.onnx")
+    shutil.copy(folder / "red.onnx", folder / (NAMES[0] + ".onnx"))
+    renamed(write_tiny_dataset(folder / NAMES[0], len(NAMES)))
+    renamed(write_squares(folder / "squares", len(NAMES)))
+    return folder
+
+
+def images(place: Path) -> list[str]:
+    return sorted(f"{name}.jpg" for name in NAMES)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_cutout(place: Path, tmp_path: Path, encoding: str) -> None:
+    done = imago(place, encoding, "cutout", PHOTOS, "--model", NAMES[0] + ".onnx", "--out", str(tmp_path / "cut"))
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == sorted(f"{name}.cutout.png" for name in NAMES)
+    told = done.stderr.decode(encoding)
+    assert f"{len(NAMES)} of {len(NAMES)} images done" in told
+    assert "\x1b" not in told
+
+
+@pytest.mark.parametrize(("encoding", "name"), zip(ENCODINGS * 2, NAMES[:6], strict=True))
+def test_a_photo_named_by_itself(place: Path, tmp_path: Path, encoding: str, name: str) -> None:
+    folder = place / NAMES[0] / "images"
+    imago(folder, encoding, "cutout", f"{name}.jpg", "--model", str(place / "red.onnx"), "--out", str(tmp_path))
+    assert (tmp_path / f"{name}.cutout.png").is_file()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_segment_of_objects_and_its_tables(place: Path, tmp_path: Path, encoding: str) -> None:
+    kinds = "mask,overlay,json,objects,yolo,coco,counts"
+    imago(
+        place, encoding, "segment", "squares/images", "--model", "finder.onnx", "--out", str(tmp_path), "--save", kinds
+    )
+    wanted = sorted(f"{name}.png" for name in NAMES)
+    for name in NAMES:
+        alone = json.loads((tmp_path / f"{name}.json").read_bytes().decode("utf-8"))
+        assert Path(unescape(alone["image"])).name == f"{name}.png"
+        for ending in (".mask.png", ".overlay.jpg", ".objects.png", ".txt"):
+            assert (tmp_path / (name + ending)).is_file()
+    coco = json.loads((tmp_path / "objects.coco.json").read_bytes().decode("utf-8"))
+    assert sorted(unescape(image["file_name"]) for image in coco["images"]) == wanted
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "counts.csv").read_bytes().decode("utf-8"), newline="")))
+    assert sorted({unescape(row["photo"]) for row in rows}) == wanted
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_json_lines(place: Path, encoding: str) -> None:
+    done = imago(place, encoding, "segment", PHOTOS, "--model", "three.onnx", "--json")
+    lines = [json.loads(line) for line in done.stdout.decode(encoding).splitlines()]
+    assert sorted(Path(unescape(line["image"])).name for line in lines) == images(place)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_failures_are_named(place: Path, tmp_path: Path, encoding: str) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / f"{name}.png").write_bytes(b"")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "whole.png")
+    done = imago(place, encoding, "cutout", str(folder), "--model", "red.onnx", code=1)
+    lines = done.stderr.decode(encoding).splitlines()
+    assert len(lines) == len(NAMES) + 2  # a line each, the note of the whole one, and the sum
+    assert sum(line.startswith("imago: ") for line in lines) == len(NAMES)
+    assert f"1 of {len(NAMES) + 1} images done" in lines[-1]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_evaluate(place: Path, tmp_path: Path, encoding: str) -> None:
+    done = imago(place, encoding, "evaluate", "three.onnx", NAMES[0], "--split", "all", "--json", "-")
+    told = json.loads(done.stdout.decode(encoding))
+    assert unescape(told["data"]) == NAMES[0]
+    assert sorted(unescape(image["name"]) for image in told["images"]) == sorted(NAMES)
+    imago(
+        place, encoding, "evaluate", "three.onnx", NAMES[0], "--split", "all", "--json", str(tmp_path / "pixels.json")
+    )
+    imago(place, encoding, "evaluate", "finder.onnx", "squares", "--split", "all", "--json", str(tmp_path / "o.json"))
+    for name in ("pixels.json", "o.json"):
+        found = json.loads((tmp_path / name).read_bytes().decode("utf-8"))
+        assert sorted(unescape(image["name"]) for image in found["images"]) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_data(place: Path, encoding: str) -> None:
+    imago(place, encoding, "data", "check", "squares")
+    imago(place, encoding, "data", "anchors", "squares", "--count", "2")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_faults_of_a_data_set(place: Path, tmp_path: Path, encoding: str) -> None:
+    """All of them, a line each."""
+    folder = shutil.copytree(place / "squares", tmp_path / NAMES[0])
+    for name in NAMES:
+        (folder / "images" / f"{name}.png").write_bytes(b"")
+    done = imago(tmp_path, encoding, "data", "check", NAMES[0], code=1)
+    assert len(done.stderr.decode(encoding).splitlines()) == len(NAMES) + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_training_and_its_reports(place: Path, tmp_path: Path, encoding: str) -> None:
+    small = ["--epochs", "1", "--size", "32", "--batch", "2", "--workers", "0", "--device", "cpu"]
+    out = tmp_path / "run"
+    imago(place, encoding, "train", NAMES[0], "--model", "unet", "--option", "width=8", "--out", str(out), *small)
+    report = (out / "report.html").read_bytes().decode("utf-8")
+    assert escape(NAMES[0]) in report
+    assert len(json.loads((out / "scores.json").read_bytes().decode("utf-8"))) == 1
+    imago(
+        place,
+        encoding,
+        "compare",
+        NAMES[0],
+        "--models",
+        "three.onnx,plain.onnx",
+        "--split",
+        "all",
+        "--out",
+        str(tmp_path / "c"),
+    )
+    assert escape(NAMES[0]) in (tmp_path / "c" / "comparison.html").read_bytes().decode("utf-8")

@@ -117,6 +117,56 @@ def test_segment_of_objects_and_its_tables(place: Path, tmp_path: Path, encoding
     rows = list(csv.DictReader(io.StringIO((tmp_path / "counts.csv").read_bytes().decode("utf-8"), newline="")))
     assert sorted({unescape(row["photo"]) for row in rows}) == wanted
 
+    photos = shutil.copytree(place / "squares" / "images", tmp_path / "set" / "images")
+    (tmp_path / "set" / "annotations").mkdir()
+    shutil.copy(tmp_path / "objects.coco.json", tmp_path / "set" / "annotations" / "instances_val.json")
+    told = imago(tmp_path, encoding, "data", "check", "set", "--json")  # our own reader finds them again
+    assert json.loads(told.stdout.decode(encoding))["photos"]["val"] == len(list(photos.iterdir()))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_each_object(place: Path, tmp_path: Path, encoding: str) -> None:
+    words = ["cutout", "squares/images", "--model", "finder.onnx", "--each", "--out", str(tmp_path)]
+    for _ in range(2):  # the second time over the first: names are patterns of nothing
+        imago(place, encoding, *words, "--overwrite")
+        written = {
+            path.name.removesuffix(f".{number:03}-object.cutout.png")
+            for path in tmp_path.iterdir()
+            for number in (1, 2)
+        }
+        assert set(NAMES) <= written
+        assert len(list(tmp_path.iterdir())) == 2 * len(NAMES)
+
+
+def test_a_bar_on_a_terminal(place: Path, tmp_path: Path) -> None:
+    """In cp1252, as Windows may have it: the bar and the lines beside it."""
+    import pty
+
+    master, slave = pty.openpty()
+    broken = shutil.copytree(place / NAMES[0] / "images", tmp_path / "some")
+    for path in broken.glob("*.jpg"):
+        path.write_bytes(b"")
+    command = [sys.executable, "-c", "from imago.cli.main import main; main()", "cutout", str(broken)]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(ROOT / "src"), "TERM": "xterm"}
+    process = subprocess.Popen(
+        [*command, "--model", str(place / "red.onnx"), "--out", str(tmp_path / "out")],
+        env=environment, stderr=slave, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    os.close(slave)
+    shown = b""
+    try:
+        while part := os.read(master, 1 << 16):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(master)
+    assert process.wait(timeout=60) == 1
+    told = shown.decode("cp1252")
+    assert "Traceback" not in told
+    assert told.count("is empty") == len(NAMES)
+    assert "\\u65e5\\u672c" in told
+    assert f"{len(NAMES)} failed" in told
+
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_json_lines(place: Path, encoding: str) -> None:

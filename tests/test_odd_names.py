@@ -242,3 +242,26 @@ def test_training_and_its_reports(place: Path, tmp_path: Path, encoding: str) ->
         str(tmp_path / "c"),
     )
     assert escape(NAMES[0]) in (tmp_path / "c" / "comparison.html").read_bytes().decode("utf-8")
+
+
+@pytest.mark.parametrize("reads", ["image", "annotation"])
+def test_what_nobody_foresaw_is_a_fault_of_its_photo(place: Path, monkeypatch: pytest.MonkeyPatch, reads: str) -> None:
+    """When data are checked: all others are checked too, and the line says which it was."""
+    from imago.data import check, check_things
+    from imago.data.dataset import open_dataset
+    from imago.data.open_things import open_things
+
+    def fail(*given: object, **more: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    pixels, objects = open_dataset(place / NAMES[0]), open_things(place / "squares")
+    if reads == "image":
+        monkeypatch.setattr(check, "image_size", fail)
+    else:
+        monkeypatch.setattr(check.LabelReader, "stored", fail)
+        monkeypatch.setattr(type(objects.split("all")[0]), "things", fail)
+    told = check.check_samples(pixels.split("all"), pixels.labels)
+    assert sum("unforeseen fault: ZeroDivisionError at test_odd_names.py" in line for line in told) == len(NAMES)
+    checked = check_things.check_things(objects.split("all"), objects.labels)
+    assert sum("unforeseen fault: ZeroDivisionError" in line for line in checked.faults) == len(NAMES)
+    assert sum("plain" in line for line in (*told, *checked.faults)) == 2

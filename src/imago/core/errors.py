@@ -5,6 +5,8 @@ All others are faults of Imago; ``describe_fault`` gives their line.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class ImagoError(Exception):
     """Something the user can mend. Doors print its text in one line; it never needs a traceback."""
@@ -38,3 +40,16 @@ def describe_fault(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
     return f"unforeseen fault: {type(error).__name__}{where}{f' ({words})' if words else ''}"
+
+
+def fault_line(error: Exception, path: Path) -> str:
+    """One line, with ``path`` in it, for whatever went wrong with that file, foreseen or not."""
+    if isinstance(error, ImagoError):
+        line = str(error)
+    elif isinstance(error, MemoryError):
+        line = OUT_OF_MEMORY
+    elif isinstance(error, OSError):
+        line = error.strerror or str(error)
+    else:
+        line = describe_fault(error)
+    return line if str(path) in line else f"{path}: {line}"

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from imago.core.errors import OUT_OF_MEMORY, ImagoError, describe_fault
+from imago.core.errors import ImagoError, fault_line
 from imago.core.text import one_line
 from imago.files.images import MAX_PIXELS, image_size, read_image
 from imago.files.inputs import PlannedImage
@@ -108,7 +108,6 @@ def _trip(
     """One photo all the way; None if it was stopped before anything was written."""
     path = planned.image.path
     notes: tuple[str, ...] = ()
-    unforeseen: Exception | None = None
     try:
         photo = read_image(path, channels=predictor.card.input.channels, max_pixels=max_pixels)
         notes = photo.notes
@@ -119,14 +118,7 @@ def _trip(
         if stop.is_set():
             return None
         return Outcome(planned, notes + write(prediction, planned))
-    except ImagoError as error:
-        line = str(error)
-    except MemoryError:
-        line = OUT_OF_MEMORY
-    except OSError as error:
-        line = f"{error.strerror or error}"
     except Exception as error:  # whatever it is, the other photos have nothing to do with it
-        line, unforeseen = describe_fault(error), error
-    line = one_line(line)  # the name may hold a line end
-    name = one_line(str(path))
-    return Outcome(planned, notes, line if name in line else f"{name}: {line}", unforeseen)
+        foreseen = isinstance(error, (ImagoError, MemoryError, OSError))
+        line = one_line(fault_line(error, path))  # the name may hold a line end
+        return Outcome(planned, notes, line, None if foreseen else error)

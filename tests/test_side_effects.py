@@ -83,7 +83,9 @@ class House:
     def strays(self) -> list[Path]:
         """Files in HOME or where temporary ones lie."""
         homes = [self.home] if self.home.is_dir() else []
-        return [path for place in (*homes, self.root / "tmp") for path in place.rglob("*")]
+        found = [path for place in (*homes, self.root / "tmp") for path in place.rglob("*")]
+        # torch makes an empty folder for its compiler among the temporary files as soon as Fabric imports that.
+        return [path for path in found if not (path.name.startswith("torchinductor_") and not any(path.iterdir()))]
 
 
 def unwritable() -> Path:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,8 +22,6 @@ from imago.inference.runtime import import_onnxruntime
 OPSET = 18  # what torch's exporter writes by itself; ONNX Runtime reads it from release 1.14 (2023) on
 MOST_COUNT = 4096  # images a run
 MOST_STEPS = 16384  # multiples a side
-
-INDUCTOR_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 
 Input = tuple[torch.Tensor, dict[int, object]]  # an example, and its free axes
 Translations = Mapping[Callable[..., Any], Callable[..., Any]]  # of torch's operations to functions of onnxscript
@@ -56,7 +52,7 @@ def traced(
     inputs: dict[str, Input] = {"image": (image, shape), **(more or {})}
     import_onnxruntime()  # before the exporter, parts of which import it when they need it
     try:
-        with quiet(), nothing_left(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 tuple(example for example, _ in inputs.values()),
@@ -96,21 +92,6 @@ def packed(model: onnx.ModelProto, card: ModelCard, half: bool) -> bytes:
     content = model.SerializeToString()
     onnx.checker.check_model(content, full_check=True)
     return content
-
-
-@contextmanager
-def nothing_left() -> Iterator[None]:
-    """While it traces, torch makes a folder for its compiler among the temporary files, and sets a variable that names
-    it; nothing is compiled. Here both are gone afterwards, unless the user has named a folder."""
-    if INDUCTOR_FOLDER in os.environ:
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="imago-") as folder:
-        os.environ[INDUCTOR_FOLDER] = folder
-        try:
-            yield
-        finally:
-            os.environ.pop(INDUCTOR_FOLDER, None)
 
 
 @contextmanager

@@ -34,7 +34,9 @@ MEGAPIXELS = 0.7
 
 # Runs in the environment of imago, so with the same ONNX Runtime: the model and the count are its arguments.
 BARE = """
-import sys, time, numpy, onnxruntime
+import sys, time, numpy
+from imago.inference.runtime import import_onnxruntime
+onnxruntime = import_onnxruntime()
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 name, count = session.get_inputs()[0].name, int(sys.argv[2])
 arrays = numpy.random.default_rng(0).standard_normal((min(count, 16), 1, 3, 320, 320), numpy.float32)

@@ -152,7 +152,10 @@ def files(
 ) -> tuple[float, float]:
     """Seconds of our file and of theirs for one image: medians over the turns."""
     import numpy as np
-    import onnxruntime
+
+    from imago.inference.runtime import import_onnxruntime
+
+    onnxruntime = import_onnxruntime()
 
     side = options.size
     image = np.random.default_rng(0).normal(size=(1, 3, side, side)).astype(np.float32)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Tests and peers import ONNX Runtime by themselves; tests/test_side_effects.py takes this out again.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # One thread a net: the tests run side by side (-n auto), and small nets only lose by more. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

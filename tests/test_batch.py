@@ -119,11 +119,56 @@ def test_errors_while_writing_are_the_photo_s(
     ]
 
 
-def test_bugs_are_not_hidden(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+class Odd(Exception):
+    """Nobody knows of it."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("division\nby zero"),
+        UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed"),
+        RecursionError(),
+        AssertionError(),
+        Odd("odd"),
+    ],
+)
+def test_a_bug_is_the_photo_s_and_the_others_go_on(
+    predictor: Predictor, photos: Path, tmp_path: Path, error: Exception
+) -> None:
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
+        if planned.image.path.name == "0.png":
+            raise error
+        return write_mean(prediction, planned)
+
+    seen: list[Outcome] = []
+    report = run_batch(predictor, plan_for(photos, tmp_path / "out"), write, on_outcome=seen.append)
+    assert report.done == 10
+    assert [path.name for path, _ in report.failed] == ["0.png", "0.png"]
+    for path, line in report.failed:
+        assert line.startswith(f"{path}: unforeseen fault: {type(error).__name__} at test_batch.py:")
+        assert "\n" not in line
+    assert [outcome.unforeseen for outcome in seen if outcome.failure] == [error, error]
+
+
+def test_a_size_that_cannot_be_told_stops_nothing(
+    predictor: Predictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> tuple[int, int]:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    monkeypatch.setattr(batch, "image_size", fail)
+    assert run_batch(predictor, plan_for(photos, tmp_path / "out"), write_mean).done == 12
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+def test_who_stops_the_program_stops_it(
+    predictor: Predictor, photos: Path, tmp_path: Path, error: BaseException
+) -> None:
+    def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
+        raise error
+
+    with pytest.raises(type(error)):
         run_batch(predictor, plan_for(photos, tmp_path / "out"), write)
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import click
@@ -117,6 +118,9 @@ def missing(name: str) -> ModuleNotFoundError:
         (ModelError("net.onnx: is no model"), 1, "imago: net.onnx: is no model\n"),
         (DataError("2 faults", ("a.png: one", "b.png: two")), 1, "imago: 2 faults\n  a.png: one\n  b.png: two\n"),
         (KeyboardInterrupt(), 130, "imago: stopped\n"),
+        (MemoryError(), 1, "imago: not enough memory; close other programs or make the photo smaller\n"),
+        (PermissionError(13, "Permission denied", "x.json"), 1, "imago: x.json: Permission denied\n"),
+        (PermissionError(13, "Permission denied", b"x.json"), 1, "imago: x.json: Permission denied\n"),
         (
             missing("torch"),
             1,
@@ -132,11 +136,54 @@ def test_errors_become_one_line(
     assert capsys.readouterr().err.lstrip("\n") == text
 
 
-@pytest.mark.parametrize("error", [missing("imago.cli.nothing"), ValueError("a bug")])
-def test_bugs_keep_their_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (missing("imago.cli.nothing"), "ModuleNotFoundError"),
+        (ValueError("a bug\nof two lines"), "(a bug of two lines)"),
+        (UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range"), "UnicodeEncodeError"),
+    ],
+)
+def test_bugs_are_one_line_and_where(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(main.group, "get_command", lambda context, name: raising(error))
-    with pytest.raises(type(error)):
+    assert main.run(["cutout"]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f"imago: unforeseen fault: {type(error).__name__} at {Path(__file__).name}:")
+    assert told in line
+    assert line.endswith("; --debug shows more\n")
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"), [(["--debug", "cutout"], "0"), (["cutout", "--debug"], ""), (["cutout"], "1")]
+)
+@pytest.mark.parametrize("error", [ValueError("a bug"), ModelError("net.onnx: is no model")])
+def test_debug_shows_where(
+    arguments: list[str],
+    environment: str,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("IMAGO_DEBUG", environment)
+    monkeypatch.setattr(main, "COMMANDS", {"cutout": ("a_module:command", "")})
+    monkeypatch.setattr(main.importlib, "import_module", lambda name: SimpleNamespace(command=raising(error)))
+    assert main.run(arguments) == 1
+    told = capsys.readouterr().err.rstrip().splitlines()
+    assert told[0] == "Traceback (most recent call last):"
+    assert told[-1].startswith("imago: ")
+    assert str(error) in told[-1]
+    assert "--debug" not in told[-1]
+
+
+@pytest.mark.parametrize(("error", "code"), [(SystemExit(7), 7), (SystemExit(0), 0)])
+def test_who_ends_the_program_is_let(error: SystemExit, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main.group, "get_command", lambda context, name: raising(error))
+    with pytest.raises(SystemExit) as stopped:
         main.run(["cutout"])
+    assert stopped.value.code == code
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of a shell")

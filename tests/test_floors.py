@@ -55,6 +55,9 @@ IMPORT_NAMES = {
 }
 HEAVY = ("cv2", "onnxruntime", "rich", "PIL", "numpy", "torch")
 
+# Where one photo, or one command line, ends with a line whatever it raised (``core.errors.fault_line``).
+LAST_RESORT = ("imago.inference.batch", "imago.cli.main", "imago.data.check", "imago.data.check_things")
+
 House = dict[str, str]  # module name -> source text
 
 
@@ -200,10 +203,28 @@ def silent_rescues(house: House) -> Iterator[str]:
             if not isinstance(node, ast.ExceptHandler):
                 continue
             caught = ast.unparse(node.type) if node.type else ""
-            if caught in ("", "Exception", "BaseException") and not any(
-                isinstance(n, ast.Raise) for n in ast.walk(node)
-            ):
+            if caught not in ("", "Exception", "BaseException") or module in LAST_RESORT:
+                continue
+            if not any(isinstance(n, ast.Raise) for n in ast.walk(node)):
                 yield f"{module}:{node.lineno} catches everything and does not raise it again; name the errors"
+
+
+def onnxruntime_elsewhere(house: House) -> Iterator[str]:
+    """It sends telemetry unless it is told not to while it is imported."""
+    for module in house:
+        for found in imports_of(house, module):
+            if found.name.split(".")[0] == "onnxruntime" and found.runs and module != "imago.inference.runtime":
+                yield f"{module}:{found.line} imports onnxruntime; call imago.inference.runtime.import_onnxruntime()"
+
+
+def other_voices(house: House) -> Iterator[str]:
+    """click's own echo fails on streams that cannot write all of Unicode."""
+    for module, text in house.items():
+        if room(module) != "cli" or module == "imago.cli.console":
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("click.echo", "click.secho", "print"):
+                yield f"{module}:{node.lineno} calls {ast.unparse(node.func)}; say it by imago.cli.console.echo"
 
 
 def drawers(house: House) -> Iterator[str]:
@@ -220,6 +241,8 @@ RULES = (
     things_that_happen_on_import,
     silent_rescues,
     drawers,
+    onnxruntime_elsewhere,
+    other_voices,
 )
 
 
@@ -261,6 +284,10 @@ def test_the_house_keeps_the_rule(rule: Callable[[House], Iterator[str]]) -> Non
         (silent_rescues, {"imago.files.a": "try:\n    f()\nexcept Exception:\n    pass"}),
         (silent_rescues, {"imago.files.a": "try:\n    f()\nexcept:\n    x = 1"}),
         (drawers, {"imago.files.utils": ""}),
+        (onnxruntime_elsewhere, {"imago.export.a": "def f():\n    import onnxruntime"}),
+        (onnxruntime_elsewhere, {"imago.inference.a": "from onnxruntime.capi import b"}),
+        (other_voices, {"imago.cli.a": "click.echo(1)"}),
+        (other_voices, {"imago.cli.a": "print(1)"}),
     ],
 )
 def test_the_rule_finds_what_breaks_it(rule: Callable[[House], Iterator[str]], house: House) -> None:
@@ -281,6 +308,10 @@ def test_the_rule_finds_what_breaks_it(rule: Callable[[House], Iterator[str]], h
         (heavy_doors, {"imago.cli.a": "import click\ndef f():\n    import cv2"}),
         (things_that_happen_on_import, {"imago.files.a": '"""Says."""\nX = frozenset("ab")'}),
         (silent_rescues, {"imago.files.a": "try:\n    f()\nexcept BaseException:\n    g()\n    raise"}),
+        (silent_rescues, {"imago.inference.batch": "try:\n    f()\nexcept Exception as e:\n    g(e)"}),
+        (onnxruntime_elsewhere, {"imago.inference.runtime": "def f():\n    import onnxruntime"}),
+        (onnxruntime_elsewhere, {"imago.export.a": "if TYPE_CHECKING:\n    import onnxruntime"}),
+        (other_voices, {"imago.cli.console": "print(1)", "imago.training.a": "print(1)"}),
     ],
 )
 def test_the_rule_lets_pass_what_keeps_it(rule: Callable[[House], Iterator[str]], house: House) -> None:

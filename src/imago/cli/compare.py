@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imago.cli.console import echo
 from imago.cli.options import MAX_FOUND, given, max_found_option, options_from
 from imago.cli.train import configured, data_options
 from imago.data.augmentation import Augmentation
@@ -89,15 +90,15 @@ def compare_command(
 
         try:
             own = settings_of(contestant, config, contestants)
-            ready.append(replace(contestant, file=train_contestant(contestant, own, root, out, click.echo)))
+            ready.append(replace(contestant, file=train_contestant(contestant, own, root, out, echo)))
         except ImagoError as error:
             failed.append(str(error))
-            click.echo(f"imago: {error}", err=True)
-    result = compare(kind, ready, samples, labels, click.echo, failed=failed)
+            echo(f"imago: {error}", err=True)
+    result = compare(kind, ready, samples, labels, echo, failed=failed)
     title = f"{len(result.entries)} models on {len(samples)} images"
     notes = (budget(config),) if any(entry.contestant.architecture for entry in result.entries) else ()
     for path in write(result, render(result, title, notes), out):
-        click.echo(path)
+        echo(path)
     return 1 if result.failed else 0
 
 

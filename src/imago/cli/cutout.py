@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imago.cli.console import echo
 from imago.cli.options import build, options_from
 from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process, say_doubt
 from imago.core.choice import ObjectChoice
@@ -145,7 +146,7 @@ def cut_pipe(settings: CutoutSettings) -> int:
     png = io.BytesIO()
     notes = predictor.predict(photo).write_cutout(png, settings.background, settings.crop, settings.matting)
     for note in photo.notes + notes:
-        click.echo(f"standard input: {note}", err=True)
+        echo(f"standard input: {note}", err=True)
     sys.stdout.buffer.write(png.getbuffer())
     sys.stdout.buffer.flush()
     return 0

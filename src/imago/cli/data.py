@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from imago.cli.console import echo, echo_json
 from imago.cli.options import SizeHW
 
 
@@ -37,7 +37,7 @@ def check_command(data: Path, as_json: bool) -> None:
             "data": str(data), "photos": splits, "empty": checked.empty, "masks": dataset.has_masks,
             "crowds": checked.crowds, "objects": counts, "notes": dataset.notes, "faults": faults,
         }  # fmt: skip
-        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        echo_json(found, indent=1)
     else:
         unused = sum(not count for count in counts.values())
         lines = [
@@ -51,7 +51,7 @@ def check_command(data: Path, as_json: bool) -> None:
         ordered = sorted(counts.items(), key=lambda entry: -entry[1])
         lines += [f"  {name.ljust(width)}  {count:>7}" for name, count in ordered if count]
         lines += [f"note: {note}" for note in dataset.notes]
-        click.echo("\n".join(lines))
+        echo("\n".join(lines))
     if faults:
         raise DataError(f"{data}: {len(faults)} fault{'s' if len(faults) > 1 else ''} in the data set", faults)
 
@@ -84,7 +84,7 @@ def anchors_command(data: Path, count: int, size_hw: tuple[int, int], split: str
             "boxes": len(sizes),
             "size_hw": size_hw,
         }
-        click.echo(json.dumps(found))
+        echo_json(found)
         return
-    click.echo(", ".join(f"{width:.0f},{height:.0f}" for width, height in anchors.tolist()))
-    click.echo(f"mean IoU {iou:.3f} over {len(sizes)} boxes of {len(samples)} photos ({split})")
+    echo(", ".join(f"{width:.0f},{height:.0f}" for width, height in anchors.tolist()))
+    echo(f"mean IoU {iou:.3f} over {len(sizes)} boxes of {len(samples)} photos ({split})")

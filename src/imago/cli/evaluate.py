@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from imago.cli.console import echo, echo_json
 from imago.cli.options import MAX_FOUND, build, max_found_option, options_from
 from imago.cli.photos import say_doubt
 from imago.core.choice import ObjectChoice
+from imago.core.text import to_json, to_utf8
 from imago.core.views import Views
 
 if TYPE_CHECKING:
@@ -85,16 +86,16 @@ def evaluate_command(
         result = measure_objects(predictor, data, split, group, limit, max_found)
     else:
         result = measure_pixels(predictor, data, split, group, limit, boundary)
-    text = json.dumps({"data": str(data), "split": split, **result.to_json()}, ensure_ascii=False, indent=1)
+    scores = {"data": str(data), "split": split, **result.to_json()}
     if json_out == "-":
-        click.echo(text)
+        echo_json(scores, indent=1)
         return
-    click.echo(result.table())
+    echo(result.table())
     if target is not None:
         from imago.files.writing import atomic_write
 
         with atomic_write(target, overwrite=overwrite) as stream:
-            stream.write(text.encode("utf-8") + b"\n")
+            stream.write(to_utf8(to_json(scores, indent=1) + "\n"))
 
 
 def measure_pixels(

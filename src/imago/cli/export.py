@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from imago.cli.console import echo
+
 
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -69,11 +71,11 @@ def export_command(
         thresholds={name: value for name, value in asked.items() if value is not None},
     )
     spec = report.card.input
-    click.echo(f"{report.path}: {report.bytes / 1e6:.1f} MB, weights as {report.card.precision}")
-    click.echo(f"input: (N, {spec.channels}, h, w), h and w: {report.sizes}")
-    click.echo(
+    echo(f"{report.path}: {report.bytes / 1e6:.1f} MB, weights as {report.card.precision}")
+    echo(f"input: (N, {spec.channels}, h, w), h and w: {report.sizes}")
+    echo(
         f"compared with torch on {report.compared} {report.samples}: largest difference "
         f"{report.largest_difference:.2g}, mean {report.mean_difference:.2g} (allowed: {report.tolerance:.2g})"
     )
     if report.remark:
-        click.echo(report.remark)
+        echo(report.remark)

@@ -8,11 +8,14 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from imago import __version__
-from imago.core.errors import DataError, ImagoError
+from imago.cli.console import DEBUG_HINT, debug_option, debugging, echo, traceback_text
+from imago.core.errors import OUT_OF_MEMORY, DataError, ImagoError, describe_fault
+from imago.core.text import one_line
 
 # Where each command lives, and its line in the help. ``imago --help`` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -30,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        debug_option(self, hidden=False)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -37,7 +44,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name][0].split(":")
-        return getattr(importlib.import_module(module), attribute)
+        return debug_option(getattr(importlib.import_module(module), attribute))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -64,34 +71,44 @@ def group() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return the exit code: 0 well, 1 failed, 2 misused, 130 stopped with Ctrl-C."""
+    state: dict[str, bool] = {}
     try:
-        answer = group.main(list(arguments), prog_name="imago", standalone_mode=False)
+        answer = group.main(list(arguments), prog_name="imago", standalone_mode=False, obj=state)
         sys.stdout.flush()
         return answer if isinstance(answer, int) else 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("imago: stopped", err=True)
+        echo("imago: stopped", err=True)
         return 130
-    except DataError as error:
-        click.echo("\n  ".join([f"imago: {error}", *error.faults]), err=True)
-        return 1
-    except ImagoError as error:
-        click.echo(f"imago: {error}", err=True)
-        return 1
     except BrokenPipeError:  # the reader of our output has gone; nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except ImportError as error:
-        if error.name is None or error.name.split(".")[0] not in TRAIN_PACKAGES:
-            raise
-        click.echo(
-            f"imago: this needs the package {error.name.split('.')[0]!r}, which is not installed; "
-            'pip install "imago-seg[train]"',
-            err=True,
-        )
+    except Exception as error:  # a command line ends with one line, whatever happened
+        debug = debugging(state)
+        if debug:
+            echo(traceback_text(error), err=True)
+        line = error_line(error) or describe_fault(error) + ("" if debug else DEBUG_HINT)
+        echo(f"imago: {line}", err=True)
         return 1
+
+
+def error_line(error: Exception) -> str:
+    """What to say of an error that was foreseen; empty for others."""
+    if isinstance(error, DataError):
+        return "\n  ".join([str(error), *map(one_line, error.faults)])
+    if isinstance(error, ImagoError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.filename is not None:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return f"{name}: {error.strerror or type(error).__name__}"
+    if isinstance(error, ImportError) and (error.name or "").split(".")[0] in TRAIN_PACKAGES:
+        package = (error.name or "").split(".")[0]
+        return f'this needs the package {package!r}, which is not installed; pip install "imago-seg[train]"'
+    return ""
 
 
 # Import names of what the train extra adds: asking for a command that needs them is no bug.

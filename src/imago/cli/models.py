@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from imago.cli.console import echo, echo_json
 from imago.cli.progress import ByteMeter
 from imago.core.card import ModelCard
 from imago.core.errors import ModelError
@@ -39,7 +40,10 @@ def models_command(context: click.Context, as_json: bool) -> None:
     """List the models that are shipped, on disk, and to be had; or show or download one."""
     if context.invoked_subcommand is None:
         listed = list_models()
-        click.echo(json.dumps([_as_json(entry) for entry in listed], indent=2) if as_json else _table(listed))
+        if as_json:
+            echo_json([_as_json(entry) for entry in listed], indent=2)
+        else:
+            echo(_table(listed))
 
 
 @models_command.command("download")
@@ -58,7 +62,7 @@ def download_command(name: str, address: str | None, checkpoint: bool) -> None:
     if checkpoint and not entry.converted:
         raise ModelError(f"model {name!r} is published as .onnx, from which no training starts; leave out --checkpoint")
     if _is_there(entry) and (entry.checkpoint.is_file() or not checkpoint):
-        click.echo(f"{entry.path}: is there already", err=True)
+        echo(f"{entry.path}: is there already", err=True)
         return
     if entry.converted and importlib.util.find_spec("torch") is None:  # before anything is fetched
         raise ModelError(
@@ -68,7 +72,7 @@ def download_command(name: str, address: str | None, checkpoint: bool) -> None:
     remote = replace(entry.remote, address=address) if address else entry.remote
     with ByteMeter(name, remote.size) as meter:
         download(remote, entry.landing, meter.update)
-    click.echo(f"{entry.landing}: {remote.size / 1e6:.1f} MB, verified; licence {entry.card.licence}", err=True)
+    echo(f"{entry.landing}: {remote.size / 1e6:.1f} MB, verified; licence {entry.card.licence}", err=True)
     if entry.converted:
         from imago.export.published import convert
 
@@ -78,13 +82,13 @@ def download_command(name: str, address: str | None, checkpoint: bool) -> None:
             if report.finds == 0
             else f"answers as PyTorch does within {report.largest_difference:.1g}"
         )
-        click.echo(
+        echo(
             f"{entry.path}: {report.bytes / 1e6:.1f} MB, converted from it; {alike}. "
             f"The {entry.program} file was removed",
             err=True,
         )
         if checkpoint:
-            click.echo(f"{entry.checkpoint}: to train from, with imago train --init", err=True)
+            echo(f"{entry.checkpoint}: to train from, with imago train --init", err=True)
 
 
 def _is_there(entry: Published) -> bool:
@@ -101,7 +105,10 @@ def _is_there(entry: Published) -> bool:
 def show_command(model: str, as_json: bool) -> None:
     """Show all that a model says of itself."""
     card = _find_card(model)
-    click.echo(json.dumps(json.loads(card.to_json()), indent=2) if as_json else _sheet(card))
+    if as_json:
+        echo_json(json.loads(card.to_json()), indent=2)
+    else:
+        echo(_sheet(card))
 
 
 def list_models() -> list[Listed]:

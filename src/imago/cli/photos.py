@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from imago.cli.console import DEBUG_HINT, debugging, echo, traceback_text
 from imago.cli.progress import Meter
+from imago.core.text import one_line
 
 if TYPE_CHECKING:
     from imago.files.inputs import PlannedImage
@@ -51,21 +51,25 @@ def say_doubt(predictor: Predictor) -> None:
 
     doubt = doubt_about(predictor.choice, predictor.card)
     if doubt:
-        click.echo(f"note: {doubt}", err=True)
+        echo(f"note: {doubt}", err=True)
 
 
 def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write, max_pixels: int) -> int:
     """Run ``plan`` and tell: notes and failures as they come, a summary at the end. Returns the exit code."""
     from imago.inference.batch import run_batch
 
+    debug = debugging()
     with Meter(len(plan)) as meter:
 
         def tell(outcome: Outcome) -> None:
             meter.advance()
             for note in outcome.notes:
-                meter.say(f"{outcome.planned.image.path}: {note}")
+                meter.say(one_line(f"{outcome.planned.image.path}: {note}"))
+            if outcome.unforeseen is not None and debug:
+                meter.say(traceback_text(outcome.unforeseen))
             if outcome.failure:
-                meter.say(f"imago: {outcome.failure}")
+                hint = DEBUG_HINT if outcome.unforeseen is not None and not debug else ""
+                meter.say(f"imago: {outcome.failure}{hint}")
 
         report = run_batch(predictor, plan, write, max_pixels=max_pixels, on_outcome=tell)
         meter.say(_summary(report, plan, meter.seconds))

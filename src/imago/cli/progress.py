@@ -7,7 +7,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import click
+from imago.cli.console import echo
+from imago.core.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -56,9 +57,9 @@ class Meter(_Shown):
 
     def say(self, line: str) -> None:
         if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
         else:
-            click.echo(line, err=True)
+            echo(line, err=True)
 
 
 class ByteMeter(_Shown):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imago.cli.console import echo, echo_json
 from imago.cli.options import build, options_from
 from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process, say_doubt
 from imago.core.choice import ObjectChoice
@@ -86,7 +86,7 @@ def segment_command(**values: Any) -> int:
     for path in settings.tables.values():
         if path.exists() and not settings.overwrite:
             raise exists(path)
-    lines: dict[Path, str] = {}
+    lines: dict[Path, dict[str, Any]] = {}
     found: dict[Path, Instances] = {}
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def segment_command(**values: Any) -> int:
             with atomic_write(path, settings.overwrite) as stream:
                 prediction.writers[kind](stream)
         if settings.json:
-            lines[planned.image.path] = json.dumps(prediction.to_json(), ensure_ascii=False)
+            lines[planned.image.path] = prediction.to_json()
         if settings.tables and prediction.instances is not None:
             found[planned.image.path] = prediction.instances
         return ()
@@ -115,7 +115,7 @@ def segment_command(**values: Any) -> int:
     code = process(predictor, plan, write, int(settings.max_megapixels * MEGA))
     for planned in plan:
         if planned.image.path in lines:
-            click.echo(lines[planned.image.path])
+            echo_json(lines[planned.image.path])
     if settings.tables:
         write_tables(settings, [planned for planned in plan if planned.image.path in found], found, predictor)
     return code
@@ -133,4 +133,4 @@ def write_tables(
             write_coco(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
         else:
             write_counts(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
-        click.echo(f"{path}: {sum(len(photo.things) for photo in photos)} objects in {len(photos)} photos", err=True)
+        echo(f"{path}: {sum(len(photo.things) for photo in photos)} objects in {len(photos)} photos", err=True)

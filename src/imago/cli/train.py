@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from imago.cli.console import echo
 from imago.cli.options import build, given, options_from
 from imago.data.augmentation import Augmentation
 from imago.training.config import DataSource, TrainConfig, given_in, read_recipe
@@ -69,7 +70,7 @@ def train_command(
     except ModuleNotFoundError as error:
         raise missing(error) from error
     named = chosen | (given_in(recipe) if recipe is not None else set())
-    train(config, root, resume=resume, say=click.echo, given=named)
+    train(config, root, resume=resume, say=echo, given=named)
 
 
 def configured(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from imago.comparison.kind import AnyEvaluation, Kind
 from imago.core.card import ModelCard
 from imago.core.errors import DataError, ImagoError, ModelError
 from imago.core.labels import Labels
+from imago.core.text import to_json, to_utf8
 from imago.files.writing import atomic_write
 from imago.inference.load import card_of, load
 from imago.metrics.bootstrap import Difference, Interval
@@ -210,10 +210,10 @@ def write(comparison: Comparison, page: str, out: Path) -> tuple[Path, ...]:
     """``comparison.html``, ``.json`` and ``.csv`` in ``out``, replacing older ones."""
     texts = {
         "comparison.html": page,
-        "comparison.json": json.dumps(comparison.to_json(), ensure_ascii=False, indent=1) + "\n",
+        "comparison.json": to_json(comparison.to_json(), indent=1) + "\n",
         "comparison.csv": comparison.to_csv(),
     }
     for name, text in texts.items():
         with atomic_write(out / name, overwrite=True) as stream:
-            stream.write(text.encode("utf-8"))
+            stream.write(to_utf8(text))
     return tuple(out / name for name in texts)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from imago.comparison.contestants import Contestant
 from imago.core.errors import ImagoError
+from imago.core.text import to_utf8
 from imago.files.writing import atomic_write
 from imago.models import BUILDERS
 from imago.models.things import THING_BUILDERS
@@ -167,5 +168,5 @@ def _train(settings: str, root: str, resume: bool, folder: str) -> None:
     except (ImagoError, RuntimeError, MemoryError, ValueError) as error:
         lines = [str(error) or type(error).__name__, *getattr(error, "faults", ())]
         failure.parent.mkdir(parents=True, exist_ok=True)
-        failure.write_text("; ".join(line.splitlines()[0] for line in lines[:4]), "utf-8")
+        failure.write_bytes(to_utf8("; ".join(line.splitlines()[0] for line in lines[:4])))
         sys.exit(1)

@@ -1,4 +1,11 @@
-"""The errors that Imago raises on purpose: each message says what was expected, what came and what to do."""
+"""The errors that Imago raises on purpose: each message says what was expected, what came and what to do.
+
+All others are faults of Imago; ``describe_fault`` gives their line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 
 class ImagoError(Exception):
@@ -19,3 +26,30 @@ class DataError(ImagoError):
 
 class ModelError(ImagoError):
     """A model file, name or architecture cannot be used as asked."""
+
+
+OUT_OF_MEMORY = "not enough memory; close other programs or make the photo smaller"
+
+
+def describe_fault(error: BaseException) -> str:
+    """One line for an error that nobody foresaw: what it says, and where in the code it was raised."""
+    import os
+    import traceback  # 20 ms, for what hardly ever happens
+
+    words = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    return f"unforeseen fault: {type(error).__name__}{where}{f' ({words})' if words else ''}"
+
+
+def fault_line(error: Exception, path: Path) -> str:
+    """One line, with ``path`` in it, for whatever went wrong with that file, foreseen or not."""
+    if isinstance(error, ImagoError):
+        line = str(error)
+    elif isinstance(error, MemoryError):
+        line = OUT_OF_MEMORY
+    elif isinstance(error, OSError):
+        line = error.strerror or str(error)
+    else:
+        line = describe_fault(error)
+    return line if str(path) in line else f"{path}: {line}"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from imago.core.text import to_utf8
 from imago.files.writing import atomic_write
 
 Arrays = dict[str, np.ndarray]
@@ -27,7 +28,7 @@ def key_of(*parts: bytes | str | Mapping[str, Any]) -> str:
     for part in parts:
         if isinstance(part, Mapping):
             part = json.dumps(part, sort_keys=True)
-        data = part.encode() if isinstance(part, str) else part
+        data = to_utf8(part) if isinstance(part, str) else part
         found.update(len(data).to_bytes(8, "little"))  # so that "ab", "c" is not "a", "bc"
         found.update(data)
     return found.hexdigest()[:32]

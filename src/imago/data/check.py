@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from imago.core.errors import ImageError, ImagoError
+from imago.core.errors import ImageError, fault_line
 from imago.core.labels import IGNORE, Labels
 from imago.data.dataset import LabelReader, Sample
 from imago.data.masks import UNKNOWN, UNREADABLE, colours_in
@@ -47,8 +47,8 @@ def _check_one(sample: Sample, labels: Labels) -> tuple[list[str], np.ndarray]:
     size_hw = None
     try:
         size_hw = whole_photo(sample)
-    except ImagoError as error:
-        faults.append(str(error))
+    except Exception as error:  # whatever it is, it is this photo's
+        faults.append(fault_line(error, sample.image_path))
     try:
         if isinstance(sample.read_label, LabelReader):
             stored = sample.read_label.stored()
@@ -58,8 +58,8 @@ def _check_one(sample: Sample, labels: Labels) -> tuple[list[str], np.ndarray]:
             label = sample.read_label.classes(stored)
         else:
             label = sample.label()
-    except ImagoError as error:
-        return [*faults, str(error)], np.empty(0, np.int64)
+    except Exception as error:
+        return [*faults, fault_line(error, sample.label_path or sample.image_path)], np.empty(0, np.int64)
     if size_hw and label.shape != tuple(size_hw):
         where = f"{sample.label_path}: mask" if sample.label_path else f"{sample.image_path}: its annotation"
         faults.append(

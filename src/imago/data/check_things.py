@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from imago.core.errors import ImagoError
+from imago.core.errors import fault_line
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.data.check import whole_photo
@@ -54,12 +54,13 @@ def _check_one(sample: ThingSample, labels: Labels) -> tuple[list[str], Instance
     size_hw = None
     try:
         size_hw = whole_photo(sample)
-    except ImagoError as error:
-        faults.append(str(error))
+    except Exception as error:  # whatever it is, it is this photo's
+        faults.append(fault_line(error, sample.image_path))
     try:
         things = sample.things()
-    except ImagoError as error:
-        return [*faults, *([] if str(error) in faults else [str(error)])], None
+    except Exception as error:
+        line = fault_line(error, sample.image_path)
+        return [*faults, *([] if line in faults else [line])], None
     if size_hw and things.size_hw != tuple(size_hw):
         faults.append(
             f"{sample.image_path}: is {size_hw[0]} x {size_hw[1]} (height x width), but its objects were annotated on "

@@ -17,6 +17,7 @@ from imago.core.errors import DataError
 from imago.core.instances import CroppedMask
 from imago.core.labels import IGNORE, binary_labels
 from imago.core.polygons import fill
+from imago.core.text import unescape
 from imago.data.dataset import Dataset, Sample
 from imago.data.splits import divide
 
@@ -74,10 +75,12 @@ def annotation_files(root: Path) -> list[Path]:
 
 
 def photo_path(root: Path, annotations: Path, file_name: str) -> Path | None:
-    """Where the photo lies that ``annotations`` calls ``file_name``; None where it is missing."""
+    """Where the photo lies that ``annotations`` calls ``file_name``, as it is or as ``core.text.escape`` wrote it; None
+    where it is missing."""
     which = annotations.stem.removeprefix("instances_")
     folders = (root / which, root / "images" / which, root / "images", root)
-    return next((folder / file_name for folder in folders if (folder / file_name).is_file()), None)
+    places = [folder / name for name in (file_name, unescape(file_name)) for folder in folders]
+    return next((place for place in places if place.is_file()), None)
 
 
 def open_coco(root: Path, licences: tuple[int, ...] = (), large: float = LARGE, channels: int = 3) -> Dataset:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imago.core.text import to_utf8
+
 NAMES = ("train", "val", "test")
 
 
@@ -29,7 +31,7 @@ class Splits:
 
 def is_validation(name: str) -> bool:
     """Every tenth name or so, by its hash: the same ones on every machine and after photos are added."""
-    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 10 == 0
+    return int(hashlib.sha256(to_utf8(name)).hexdigest()[:8], 16) % 10 == 0
 
 
 def divide(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

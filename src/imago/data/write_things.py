@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.core.polygons import join, outline
 from imago.core.runs import pack
+from imago.core.text import escape, to_json, to_utf8
 from imago.files.writing import atomic_write
 
 Outlines = Literal["rle", "polygons"]
@@ -83,7 +83,7 @@ def write_coco(
     path: Path, photos: Iterable[FoundIn], labels: Labels, outlines: Outlines = "rle", overwrite: bool = False
 ) -> None:
     """``coco_json`` as a file."""
-    _write(path, json.dumps(coco_json(photos, labels, outlines), ensure_ascii=False), overwrite)
+    _write(path, to_json(coco_json(photos, labels, outlines)), overwrite)
 
 
 def yolo_text(things: Instances, polygons: bool = False, scores: bool = False) -> str:
@@ -157,11 +157,12 @@ def count_rows(photos: Iterable[FoundIn], labels: Labels) -> list[tuple[Any, ...
 
 def _count_row(photo: FoundIn, name: str, areas: np.ndarray) -> tuple[Any, ...]:
     if not areas.size:
-        return photo.file_name, name, 0, 0, "", "", "", 0.0
+        return escape(photo.file_name), name, 0, 0, "", "", "", 0.0
     height, width = photo.things.size_hw
     mean, least, largest = (f"{v:.1f}".removesuffix(".0") for v in (areas.mean(), areas.min(), areas.max()))
     total = float(areas.sum())
-    return photo.file_name, name, areas.size, round(total), mean, least, largest, round(total / (height * width), 6)
+    file_name = escape(photo.file_name)
+    return file_name, name, areas.size, round(total), mean, least, largest, round(total / (height * width), 6)
 
 
 def write_counts(path: Path, photos: Iterable[FoundIn], labels: Labels, overwrite: bool = False) -> None:
@@ -175,4 +176,4 @@ def write_counts(path: Path, photos: Iterable[FoundIn], labels: Labels, overwrit
 
 def _write(path: Path, text: str, overwrite: bool) -> None:
     with atomic_write(path, overwrite) as stream:
-        stream.write(text.encode("utf-8"))
+        stream.write(to_utf8(text))

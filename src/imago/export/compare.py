@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from imago.core.spec import InputSpec
+from imago.inference.runtime import import_onnxruntime
 
 
 @dataclass
@@ -34,6 +34,7 @@ def compare(module: nn.Module, content: bytes, spec: InputSpec, samples: Sequenc
     largest difference nor a share of pixels could tell this from a fault, which then would stay hidden.
     """
     shown, names = with_places(content)
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(shown, options, providers=["CPUExecutionProvider"])

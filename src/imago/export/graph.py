@@ -17,6 +17,7 @@ from imago.core.card import METADATA_KEY, ModelCard
 from imago.core.errors import ModelError
 from imago.core.spec import InputSpec
 from imago.export.storage import store_half, strip_traces
+from imago.inference.runtime import import_onnxruntime
 
 OPSET = 18  # what torch's exporter writes by itself; ONNX Runtime reads it from release 1.14 (2023) on
 MOST_COUNT = 4096  # images a run
@@ -49,6 +50,7 @@ def traced(
             shape[axis] = spec.multiple * count if spec.multiple > 1 else count
     image = torch.zeros(2 if free_count else 1, spec.channels, *example_hw(spec))
     inputs: dict[str, Input] = {"image": (image, shape), **(more or {})}
+    import_onnxruntime()  # before the exporter, parts of which import it when they need it
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(

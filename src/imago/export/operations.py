@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
+
+from imago.inference.runtime import import_onnxruntime
 
 
 def count_operations(model: Path, *given: np.ndarray) -> tuple[float, float]:
@@ -30,6 +31,7 @@ def count_operations(model: Path, *given: np.ndarray) -> tuple[float, float]:
     present = {value.name for value in graph.graph.output}
     for name in sorted(wanted - present - inputs):
         graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

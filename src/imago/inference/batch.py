@@ -13,7 +13,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from imago.core.errors import ImagoError
+from imago.core.errors import ImagoError, fault_line
+from imago.core.text import one_line
 from imago.files.images import MAX_PIXELS, image_size, read_image
 from imago.files.inputs import PlannedImage
 from imago.inference.prediction import Prediction
@@ -34,6 +35,7 @@ class Outcome:
     planned: PlannedImage
     notes: tuple[str, ...] = ()  # "the first frame is used" and the like
     failure: str = ""  # one line with the file's name, empty if all is written
+    unforeseen: Exception | None = None  # what raised it, where that is a fault of Imago and not of the photo
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ def run_batch(
     """Read, run and ``write`` every photo of ``plan``. ``threads``: worker threads, ``workers_for(len(plan))`` if None.
 
     ``write`` is called in the worker threads and must write by ``atomic_write``. ``on_outcome`` is called in the
-    caller's thread, as the photos get ready. Ctrl-C lets the files that are being written become whole, then goes on
-    upwards.
+    caller's thread, as the photos get ready. Whatever a photo raises is its own failure; SystemExit and Ctrl-C let the
+    files that are being written become whole, then go on upwards.
     """
     stop = threading.Event()
     waiting = list(reversed(plan))
@@ -95,8 +97,8 @@ def run_batch(
 def _megapixels(path: Path) -> float:
     try:
         height, width = image_size(path)
-    except ImagoError:
-        return 0.0  # the worker says what is wrong with it
+    except Exception:  # the worker reads the header too, and says what is wrong with it
+        return 0.0
     return height * width / 1e6
 
 
@@ -116,10 +118,7 @@ def _trip(
         if stop.is_set():
             return None
         return Outcome(planned, notes + write(prediction, planned))
-    except ImagoError as error:
-        line = str(error)
-    except MemoryError:
-        line = "not enough memory; close other programs or make the photo smaller"
-    except OSError as error:
-        line = f"{error.strerror or error}"
-    return Outcome(planned, notes, line if str(path) in line else f"{path}: {line}")
+    except Exception as error:  # whatever it is, the other photos have nothing to do with it
+        foreseen = isinstance(error, (ImagoError, MemoryError, OSError))
+        line = one_line(fault_line(error, path))  # the name may hold a line end
+        return Outcome(planned, notes, line, None if foreseen else error)

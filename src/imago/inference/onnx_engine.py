@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from imago.core.card import THING_TASKS, ModelCard
 from imago.core.errors import ModelError
+from imago.core.text import escape
 from imago.files.modelfile import read_onnx_card, sidecar
+from imago.inference.runtime import import_onnxruntime, runtime_errors
 from imago.inference.threads import free_cores
 from imago.models.catalogue import recognise
 
-RUNTIME_ERRORS = (
-    runtime_errors.Fail,
-    runtime_errors.InvalidArgument,
-    runtime_errors.InvalidGraph,
-    runtime_errors.InvalidProtobuf,
-    runtime_errors.NoModel,
-    runtime_errors.NoSuchFile,
-    runtime_errors.NotImplemented,
-    runtime_errors.RuntimeException,
-)
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -53,7 +47,7 @@ class OnnxEngine:
         self.session = open_session(source, self.name, threads or free_cores(), device, keep_memory)
         self._input, self._output = self.session.get_inputs()[0], self.session.get_outputs()[0]
         self._check()
-        self._run_options = onnxruntime.RunOptions()
+        self._run_options = import_onnxruntime().RunOptions()
         if not keep_memory and self.session.get_providers() == ["CPUExecutionProvider"]:
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._type = _TYPES[self._input.type]
@@ -64,7 +58,7 @@ class OnnxEngine:
         parts = [batch[i : i + 1] for i in range(len(batch))] if self._one_by_one else [batch]
         try:
             answers = [self._run(part.astype(self._type, copy=False)) for part in parts]
-        except RUNTIME_ERRORS as error:
+        except runtime_errors() as error:
             raise ModelError(
                 f"{self.name}: cannot run on input of shape {batch.shape} ({first_line(error)}); "
                 "does the size rule in its card fit the network?"
@@ -127,7 +121,8 @@ def card_of(source: Path | bytes, name: str) -> ModelCard:
 
 def open_session(
     source: Path | bytes, name: str, threads: int, device: str | None, keep_memory: bool
-) -> onnxruntime.InferenceSession:
+) -> InferenceSession:
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised; ONNX Runtime need not print it as well
     options.intra_op_num_threads = threads
@@ -139,12 +134,18 @@ def open_session(
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if keep_memory else levels.ORT_ENABLE_EXTENDED
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if isinstance(source, Path) and not _is_text(source):
+        source = source.read_bytes()  # ONNX Runtime takes names as UTF-8
     try:
         return onnxruntime.InferenceSession(
             str(source) if isinstance(source, Path) else source, options, providers=_providers(device)
         )
-    except RUNTIME_ERRORS as error:
+    except runtime_errors() as error:
         raise ModelError(f"{name}: ONNX Runtime cannot load it ({first_line(error)}); export it again") from error
+
+
+def _is_text(path: Path) -> bool:
+    return escape(str(path)) == str(path)
 
 
 def _providers(device: str | None) -> list[str]:
@@ -153,7 +154,7 @@ def _providers(device: str | None) -> list[str]:
         return ["CPUExecutionProvider"]
     if device.split(":")[0] != "cuda":
         raise ModelError(f"device {device!r} is not known; choose cpu or cuda (IMAGO_DEVICE)")
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if "CUDAExecutionProvider" not in import_onnxruntime().get_available_providers():
         raise ModelError(
             "device 'cuda' needs ONNX Runtime for GPUs; pip install onnxruntime-gpu, or use IMAGO_DEVICE=cpu"
         )

@@ -6,7 +6,6 @@ It lives here and not on the bottom floor because it draws and writes; see decis
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -19,6 +18,7 @@ import numpy as np
 from imago.core.errors import ImagoError
 from imago.core.instances import Instances
 from imago.core.labels import Labels, binary_labels
+from imago.core.text import to_json, to_utf8
 from imago.files.images import Photo
 from imago.files.inputs import OUTPUT_SUFFIXES
 from imago.files.png import strip_rows, write_png
@@ -257,7 +257,7 @@ class Prediction:
         return self.instances
 
     def write_json(self, stream: BinaryIO) -> None:
-        stream.write(json.dumps(self.to_json(), indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+        stream.write(to_utf8(to_json(self.to_json(), indent=2) + "\n"))
 
     @property
     def writers(self) -> dict[str, Callable[[BinaryIO], Any]]:

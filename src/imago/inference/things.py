@@ -23,8 +23,9 @@ from imago.core.spec import Fit
 from imago.data.crops import crops_of
 from imago.data.proposals import propose
 from imago.inference.objects import left_in_by, pick
-from imago.inference.onnx_engine import RUNTIME_ERRORS, card_of, first_line, open_session
+from imago.inference.onnx_engine import card_of, first_line, open_session
 from imago.inference.paste import paste
+from imago.inference.runtime import runtime_errors
 from imago.inference.threads import free_cores
 
 CROPS = 64  # at a time, so that a photo's 2,000 proposals do not lie in memory as pictures
@@ -99,7 +100,7 @@ class ObjectEngine:
                 self._outputs,
                 {name: a.astype(np.float32, copy=False) for name, a in zip(self._inputs, given, strict=True)},
             )
-        except RUNTIME_ERRORS as error:
+        except runtime_errors() as error:
             raise ModelError(
                 f"{self.name}: cannot run on input of shape {frame.shape} ({first_line(error)}); "
                 "does the size rule in its card fit the network?"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -80,6 +81,9 @@ class WeightsUnavailable(ModelError):
 def fetching(what: str) -> Iterator[None]:
     """Around whatever loads published weights. Raises WeightsUnavailable where they are neither on this machine nor to
     be fetched; ``what`` stands in its message."""
+    # The hub's client tells the server which torch (and which program) asks, unless this is on. The user's word counts.
+    told = constants.HF_HUB_DISABLE_TELEMETRY
+    constants.HF_HUB_DISABLE_TELEMETRY = told or "HF_HUB_DISABLE_TELEMETRY" not in os.environ
     # Without a network the hub's client may look into its cache alone; it asks for this switch at every request.
     before = constants.HF_HUB_OFFLINE
     # Of a classifier cut to its feature maps timm tells, on standard error, which tensors it has no use for.
@@ -99,6 +103,7 @@ def fetching(what: str) -> Iterator[None]:
     finally:
         constants.HF_HUB_OFFLINE = before
         log.setLevel(level)
+        constants.HF_HUB_DISABLE_TELEMETRY = told
 
 
 def reachable(address: str) -> bool:

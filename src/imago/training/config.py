@@ -15,6 +15,7 @@ import numpy as np
 from imago.core.errors import DataError, ModelError
 from imago.core.setting import setting
 from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
+from imago.core.text import escape
 from imago.core.views import Views
 from imago.data.augmentation import Augmentation
 from imago.models import BUILDERS, options_of
@@ -244,7 +245,7 @@ class TrainConfig:
 
     def data_lines(self, root: Path) -> tuple[str, ...]:
         """What the model card says of the data: name and remark of each folder."""
-        return tuple(f"{d.name(root)}: {d.about}" if d.about else d.name(root) for d in self.data)
+        return tuple(escape(d.name(root)) + (f": {d.about}" if d.about else "") for d in self.data)
 
     def net_options(self) -> dict[str, Any]:
         """``option`` and ``encoder`` as keyword arguments of the builder. Raises ImagoError."""

@@ -13,6 +13,7 @@ import torch
 from imago.core.card import ModelCard
 from imago.core.errors import ModelError
 from imago.core.spec import InputSpec
+from imago.core.text import escape, to_json, to_utf8
 from imago.data.dataset import Sample
 from imago.data.things import ThingSample
 from imago.evaluation.evaluate import evaluate
@@ -89,11 +90,10 @@ def score_folders(
     scores: dict[str, float] = {}
     for name, samples in folders.items():
         evaluations[name] = evaluated(samples)
-        scores |= {f"{name}/{score}": round(value, 4) for score, value in evaluations[name].scores.items()}
+        scores |= {f"{escape(name)}/{score}": round(value, 4) for score, value in evaluations[name].scores.items()}
         ending.say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
-    (ending.folder / "scores.json").write_text(
-        json.dumps({name: e.to_json() for name, e in evaluations.items()}, indent=1), "utf-8"
-    )
+    told = to_json({name: e.to_json() for name, e in evaluations.items()}, indent=1)
+    (ending.folder / "scores.json").write_bytes(to_utf8(told))
     whole = next(iter(evaluations.values())) if len(evaluations) == 1 else evaluated(named_samples(folders))
     return whole, scores
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from imago.core.errors import ImagoError
+from imago.core.text import escape
 from imago.export.run import BEST
 from imago.models import checkpoint
 from imago.training.config import TrainConfig
@@ -163,7 +164,7 @@ def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
             seen = look(run, {name: samples[:most] for name, samples in run.data.val.items()}, interrupt)
             row |= {} if seen.loss is None else {"val_loss": seen.loss}
             row["score"] = select_score(seen, config.select)
-            row |= {f"score/{name}": value for name, value in seen.by_folder.items()}
+            row |= {f"score/{escape(name)}": value for name, value in seen.by_folder.items()}
         # Every process needs the score for the early stop.
         row["score"] = run.fabric.broadcast(row.get("score", 0.0))
         better = row["score"] > progress.best

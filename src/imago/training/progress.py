@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imago.core.errors import ImagoError
+from imago.core.text import printable
 
 if TYPE_CHECKING:
     from imago.training.run import Progress
@@ -34,7 +35,7 @@ class Display:
 
     def say(self, text: str) -> None:
         if self.enabled:
-            print(("\r\x1b[K" if self.moving else "") + text, file=sys.stderr, flush=True)
+            print(("\r\x1b[K" if self.moving else "") + printable(text), file=sys.stderr, flush=True)
 
     def step(self, progress: Progress, steps: int, loss: float, share: float, seconds: float) -> None:
         self.smooth = loss if self.smooth is None else 0.95 * self.smooth + 0.05 * loss

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from imago.core.labels import Labels
+from imago.core.text import to_utf8
 from imago.draw.axes import Point
 from imago.draw.charts import heat_table, line_chart
 from imago.draw.html import bar, data_address, number_text, page, section, table
@@ -58,7 +59,7 @@ def write_report(path: Path, run: ReportData) -> None:
 
 def write_page(path: Path, text: str) -> None:
     with atomic_write(Path(path), overwrite=True) as stream:
-        stream.write(text.encode("utf-8"))
+        stream.write(to_utf8(text))
 
 
 def render(run: ReportData) -> str:

@@ -39,6 +39,9 @@ class Augmentation:
         0.0, "Share of photos whose background is replaced (cut-out models: class 0 is background)."
     )
     second: float = setting(0.0, "Share of photos that get another photo's subject pasted in.")
+    copy_paste: float = setting(
+        0.0, "Nets that find objects: share of photos that get objects of another one pasted in (needs masks)."
+    )
     border_px: float = setting(
         0.0, "Width of the band along outlines that counts --border-weight, in pixels of the frame."
     )
@@ -66,7 +69,7 @@ class Augmentation:
 
 SHARES = (
     "flip", "flip_vertical", "quarter_turns", "focus", "close_up", "stretch", "elastic", "colour", "grey", "blur",
-    "grain", "jpeg", "background", "second",
+    "grain", "jpeg", "background", "second", "copy_paste",
 )  # fmt: skip
 CLOSEST = 1 / 5  # the closest close-up's side relative to the photo's
 

@@ -22,12 +22,10 @@ from imago.training.sources import open_thing_folder
 OLD = Labels(("background", "car", "truck", "person", "tree"))
 
 
-def squares(
-    *places: tuple[int, int, int], classes: tuple[int, ...] = (), size_hw: tuple[int, int] = (40, 60)
-) -> Instances:
-    """Squares at x, y of a side."""
+def squares(*places: tuple[int, int, int], classes: tuple[int, ...] = ()) -> Instances:
+    """Squares at x, y of a side, in a photo of 40 x 60."""
     masks = [CroppedMask.of(np.ones((side, side), bool), x, y) for x, y, side in places]
-    return Instances.make(size_hw, boxes_of(masks), classes or [1] * len(masks), cropped=masks)
+    return Instances.make((40, 60), boxes_of(masks), classes or [1] * len(masks), cropped=masks)
 
 
 # Groups
@@ -50,13 +48,9 @@ def test_new_classes(group: str, table: tuple[int, ...]) -> None:
 
 def test_groups_that_do_not_fit() -> None:
     grouping = parse_grouping("vehicle=car,bus", least=1)
-    with pytest.raises(
-        DataError, match=r"x: the grouping makes 'vehicle', which classes does not list; it lists person"
-    ):
+    with pytest.raises(DataError, match="x: the grouping makes 'vehicle', which classes does not list; it lists p"):
         common_labels(grouping, ("person",), "x")
-    with pytest.raises(
-        DataError, match=r"x: the grouping names classes that the data does not have: bus. It has: car, t"
-    ):
+    with pytest.raises(DataError, match=r"x: the grouping names classes that the data does not have: bus\. It has: c"):
         class_table(grouping, OLD, common_labels(grouping, (), "x"), "x")
     with pytest.raises(DataError, match="needs groups of different names; got none"):
         parse_grouping("ignore=rest", least=1)

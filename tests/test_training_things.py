@@ -149,7 +149,7 @@ def test_folders_that_annotate_some_of_the_classes(
     known = (DataSource("cells", group="cell=object; disc="), DataSource("discs", group="cell=; disc=object"))
     monkeypatch.setattr(CellNet, "learns_partly", False)
     build(finder(tmp_path / "three", data=known, classes=("cell", "disc")), tmp_path, False, silent)
-    with pytest.raises(DataError, match="has 2 classes .* group both to the same ones .*list them all as classes"):
+    with pytest.raises(DataError, match=r"has 2 classes .* group both to the same ones .*list them all as classes"):
         build(finder(tmp_path / "four", data=data), tmp_path, False, silent)
 
 

@@ -1,6 +1,6 @@
 """Groups of classes for objects: car, truck and bus become "vehicle", and several folders come to the same classes.
 
-A grouping is written as for label maps (grouping.py): ``person = person; vehicle = car, truck, bus; background = rest``.
+A grouping is written as for label maps (grouping.py): ``person = person; vehicle = car, truck; background = rest``.
 Two names are reserved: objects of ``background`` are dropped, those of ``ignore`` become crowd regions, neither object
 nor background. So do classes that no group takes.
 

@@ -53,7 +53,7 @@ class ThingDataset:
         return self.splits[name]
 
     def keeping(self, val: Sequence[str]) -> tuple[ThingDataset, tuple[str, ...]]:
-        """The same with just the photos of these names kept for validation, and the faults: names that there are not."""
+        """The same with just these photos kept for validation, and the faults: names that there are not."""
         samples = {sample.name: sample for sample in self.split("all")}
         members = {split: tuple(sample.name for sample in found) for split, found in self.splits.items()}
         divided = Splits(members).keeping(val, self.root)

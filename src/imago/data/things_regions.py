@@ -58,7 +58,7 @@ def regions(mask: np.ndarray, how: How) -> list[tuple[CroppedMask, bool]]:
         return []
     if how == "whole":
         return [(CroppedMask.of(mask), False)]
-    count, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    _, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     found = []
     for number, area in enumerate(areas, 1):

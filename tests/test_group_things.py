@@ -12,10 +12,10 @@ from PIL import Image
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.labels import Labels
-from imago.data.paste_things import paste_things
 from imago.data.group_things import class_table, common_labels, group_things
 from imago.data.grouping import parse_grouping
 from imago.data.open_things import open_things
+from imago.data.paste_things import paste_things
 from imago.training.config import DataSource, TrainConfig
 from imago.training.sources import open_thing_folder
 

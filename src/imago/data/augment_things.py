@@ -5,7 +5,8 @@ quarters, turned a little. Then light and colour, blur, grain, JPEG, as for labe
 
 Differs from augment.py: what lies outside of the photo is the mean colour, not its mirror image, for a mirrored object
 without a box would be taught as background; small turns are for objects with masks alone, for a turned box says little
-of the object in it; no elastic pull, no other background. Objects of another photo can be pasted in: see paste_things.py.
+of the object in it; no elastic pull, no other background. Objects of another photo can be pasted in:
+see paste_things.py.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from imago.core.boxes import area, clip
 from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.spec import resize_image
 from imago.data.augmentation import CLOSEST, Augmentation
-from imago.data.paste_things import paste_things
 from imago.data.light import photograph
+from imago.data.paste_things import paste_things
 from imago.data.window import window_size
 
 LEAST_VISIBLE = 0.25  # of an object's pixels; with less it is neither object nor background

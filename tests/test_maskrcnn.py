@@ -186,6 +186,13 @@ def test_frozen_norms_stay() -> None:
     assert not any(p.requires_grad for p in norms)
 
 
+def test_a_separable_mask_head_by_hand() -> None:
+    """Widths 16 -> 16 -> 24: of each a 3 x 3 convolution a channel, and a 1 x 1 one with a bias."""
+    net: Any = narrow("light mask")
+    assert sum(p.numel() for p in net.mask_head.parameters()) == 9 * 16 + (16 * 16 + 16) + 9 * 16 + (16 * 24 + 24)
+    assert net.mask_head(torch.zeros(5, 16, 14, 14)).shape == (5, 24, 14, 14)
+
+
 @pytest.mark.parametrize("encoder", ["resnet18_half", "efficientnet_lite0", "mobilenetv3_small_050"])
 def test_frozen_stages_stay(encoder: str) -> None:
     """What makes the maps of stride 2 and 4, its norms too; the rest learns."""

@@ -190,6 +190,6 @@ def test_some_objects_are_pasted_and_crowds_never() -> None:
     ]
     assert {len(classes) for classes in seen} == {1, 2, 3}
     assert {value for classes in seen for value in classes} == {1, 2, 3}
-    same, things = paste_things(zeros, above, zeros, crowd[[3]], np.random.default_rng(0))
+    same, things = paste_things(zeros, above, zeros, crowd[np.array([3])], np.random.default_rng(0))
     assert same is zeros
     assert things is above

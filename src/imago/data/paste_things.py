@@ -30,7 +30,7 @@ def paste_things(
         return image, things
     count = int(rng.integers(1, len(able) + 1))
     pasted = others[np.sort(rng.choice(able, count, replace=False))]
-    over: np.ndarray = pasted.masks.any(axis=0)  # bool (h, w)
+    over = np.asarray(pasted.masks.any(axis=0))  # bool (h, w)
     soft: np.ndarray = cv2.GaussianBlur(over.astype(np.float32), (0, 0), SOFT_PX)
     mixed = cv2.blendLinear(np.ascontiguousarray(other), np.ascontiguousarray(image), soft, 1 - soft)
     return mixed.reshape(image.shape), joined(hidden_by(things, over), pasted)

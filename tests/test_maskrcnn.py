@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torchvision.ops import FrozenBatchNorm2d, batched_nms
 from imago.core import boxes as numpy_boxes
 from imago.core.errors import ModelError
 from imago.core.spec import InputSpec
+from imago.models.fasterrcnn import Sampled
 from imago.models.proposals import spare_crowd
 from imago.models.suppression import nms_by_class
 from imago.models.thing_base import Found, ThingNet, ThingTarget
@@ -32,12 +34,16 @@ NARROW: dict[str, dict[str, Any]] = {
     "mask": {
         "encoder": "resnet18_half", "width": 16, "fc_width": 32, "sizes": (8, 16, 32, 64, 128), "mask_widths": (16, 16)
     },
+    "light mask": {
+        "encoder": "efficientnet_lite0", "width": 16, "fc_width": 32, "sizes": (8, 16, 32, 64, 128),
+        "mask_widths": (16, 24), "separable": True,
+    },
 }  # fmt: skip
 
 
 def narrow(form: str, **options: Any) -> ThingNet:
     torch.manual_seed(0)
-    name = "maskrcnn" if form == "mask" else "fasterrcnn"
+    name = "maskrcnn" if form.endswith("mask") else "fasterrcnn"
     return build_things(name, classes=3, samples=64, proposals=50, **(NARROW[form] | options))
 
 
@@ -163,7 +169,7 @@ def test_every_parameter_learns(form: str) -> None:
         if isinstance(module, nn.BatchNorm2d):  # timm's residual branches start at zero, and learn from step two on
             nn.init.ones_(module.weight)
     terms = net.loss(torch.stack(images), list(targets))
-    assert list(terms) == ["rpn_objectness", "rpn_box", "class", "box"] + (["mask"] if form == "mask" else [])
+    assert list(terms) == ["rpn_objectness", "rpn_box", "class", "box"] + (["mask"] if form.endswith("mask") else [])
     sum(terms.values(), torch.zeros(())).backward()
     still = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert still == []
@@ -178,6 +184,46 @@ def test_frozen_norms_stay() -> None:
     assert all(torch.equal(net.state_dict()[name], tensor) for name, tensor in before.items())
     norms = [p for norm in net.features.norms() for p in norm.parameters()]  # type: ignore[union-attr, operator]
     assert not any(p.requires_grad for p in norms)
+
+
+def test_a_separable_mask_head_by_hand() -> None:
+    """Widths 16 -> 16 -> 24: of each a 3 x 3 convolution a channel, and a 1 x 1 one with a bias."""
+    net: Any = narrow("light mask")
+    assert sum(p.numel() for p in net.mask_head.parameters()) == 9 * 16 + (16 * 16 + 16) + 9 * 16 + (16 * 24 + 24)
+    assert net.mask_head(torch.zeros(5, 16, 14, 14)).shape == (5, 24, 14, 14)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18_half", "efficientnet_lite0", "mobilenetv3_small_050"])
+def test_frozen_stages_stay(encoder: str) -> None:
+    """What makes the maps of stride 2 and 4, its norms too; the rest learns."""
+    net = narrow("pyramid", encoder=encoder, frozen_stages=2).train()
+    inner: Any = net.features
+    image, target = scene(1)
+    before = {name: tensor.clone() for name, tensor in inner.encoder.state_dict().items()}
+    with torch.no_grad():
+        first, second, third, *_ = inner.encoder.eval()(image[None])
+    net.train()
+    optimiser = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.01)
+    sum(net.loss(image[None], [target]).values(), torch.zeros(())).backward()
+    optimiser.step()
+    after = inner.encoder.state_dict()
+    same = {name for name, tensor in before.items() if torch.equal(tensor, after[name])}
+    assert 0 < len(same) < len(before)
+    assert any("running_mean" in name for name in same)
+    with torch.no_grad():
+        maps = inner.encoder.eval()(image[None])
+    assert torch.equal(maps[0], first)
+    assert torch.equal(maps[1], second)
+    assert not torch.equal(maps[2], third)
+
+
+def test_more_frozen_stages_than_there_are() -> None:
+    with pytest.raises(ModelError, match="frozen_stages lies from 0 to 5; got 6"):
+        narrow("pyramid", frozen_stages=6)
+    with pytest.raises(ModelError, match="frozen_stages is for encoders with a pyramid; leave it out with VGG-16"):
+        narrow("vgg", frozen_stages=1)
+    with pytest.raises(ModelError, match=r"mask_widths are one or more channels, each 1 or more; got \[\]"):
+        narrow("mask", mask_widths=())
 
 
 @pytest.mark.parametrize("form", list(NARROW))
@@ -202,6 +248,28 @@ def test_crowds_by_hand() -> None:
     candidates = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [40, 0, 50, 10], [6, 0, 16, 10], [0, 0, 10, 10]])
     labels = torch.tensor([0, 1, 0, 0, -1])  # 1: fits an object, and stays; 3: four tenths lie in the crowd
     assert spare_crowd(labels, candidates, torch.tensor([[0.0, 0, 10, 10]])).tolist() == [-1, 1, 0, 0, -1]
+
+
+def test_classes_that_were_not_annotated_by_hand() -> None:
+    """Four regions, the classes background, 1, 2; in the second picture nobody marked class 2."""
+    net: Any = narrow("pyramid")
+    chances = torch.tensor([[0.5, 0.2, 0.3]] * 4)
+    regions = torch.tensor([[0.0, 0, 0, 9, 9], [0, 0, 0, 9, 9], [1, 0, 0, 9, 9], [1, 0, 0, 9, 9]])
+    sampled = Sampled(regions, torch.tensor([0, 2, 0, 1]), regions[:, 1:], torch.zeros(4, dtype=torch.int64))
+    whole, partly = nothing(), replace(nothing(), unannotated=(2,))
+    found = net.class_loss(chances.log(), sampled, [whole, partly])
+    by_hand = -(np.log(0.5) + np.log(0.3) + np.log(0.5 + 0.3) + np.log(0.2)) / 4
+    assert found.item() == pytest.approx(by_hand, rel=1e-5)
+    usual = net.class_loss(chances.log(), sampled, [whole, whole])
+    assert usual.item() == pytest.approx(-(2 * np.log(0.5) + np.log(0.3) + np.log(0.2)) / 4, rel=1e-5)
+
+
+def test_what_was_not_annotated_is_not_taught_as_background() -> None:
+    """A picture without a mark in which both classes may be: neither objectness nor class has anything to say."""
+    net = narrow("mask").train()
+    terms = net.loss(scene(1)[0][None], [replace(nothing(), unannotated=(1, 2))])
+    assert {name: value.item() for name, value in terms.items()} == pytest.approx(dict.fromkeys(terms, 0.0), abs=1e-6)
+    assert net.loss(scene(1)[0][None], [replace(nothing(), unannotated=(2,))])["class"] > 0.01
 
 
 def test_what_cannot_be_learnt_from() -> None:
@@ -281,7 +349,7 @@ def test_thresholds_and_nothing_found(form: str) -> None:
     net.score = 1.1
     found = found_by(net)
     assert (found.boxes.shape, found.scores.shape, found.classes.shape) == ((0, 4), (0,), (0,))
-    assert found.masks is None if form != "mask" else found.masks.shape == (0, 28, 28)  # type: ignore[union-attr]
+    assert found.masks is None if not form.endswith("mask") else found.masks.shape == (0, 28, 28)  # type: ignore[union-attr]
 
 
 @settings(deadline=None, max_examples=50)

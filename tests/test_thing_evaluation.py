@@ -28,6 +28,7 @@ class Drawn:
     """An image whose first pixel says which one it is."""
 
     number: int
+    unannotated: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -222,6 +223,22 @@ def test_the_page(middle: ThingEvaluation) -> None:
         assert any(words in word for word in read.words), words
     assert "nan" not in text
     assert "<b>disc" not in text
+
+
+def test_finds_of_classes_that_nobody_marked_count_nowhere() -> None:
+    """As if the model had not found them: neither right nor wrong."""
+    partly = [Drawn(number, unannotated=(2,)) for number in range(3)]
+    answer = evaluate_things(middling, partly, LABELS, resamples=5)
+
+    def first_alone(image: np.ndarray) -> Instances:
+        found = middling(image)
+        return found[found.classes != 2]
+
+    expected = evaluate_things(first_alone, SAMPLES[:3], LABELS, resamples=5)
+    assert answer.summary["mask_ap"].mean == expected.summary["mask_ap"].mean
+    assert np.array_equal(answer.matrix, expected.matrix)
+    assert answer.mistakes == expected.mistakes
+    assert not np.array_equal(answer.matrix, evaluate_things(middling, SAMPLES[:3], LABELS, resamples=5).matrix)
 
 
 def test_the_page_of_a_blind_model_and_one_class() -> None:

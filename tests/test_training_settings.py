@@ -71,7 +71,8 @@ def test_settings_survive_the_file(tmp_path: Path) -> None:
         ('[[data]]\npath = "x"\naugment = { flip = 7 }', "flip lies from 0 to 1; got 7"),
         ('[[data]]\npath = "x"\nweight = 0', "weight must be above 0"),
         ('[[data]]\npath = "x"\nval = ["a", "b", "a"]', "x: val names a photo twice; got a, b, a"),
-        ('[[data]]\npath = "x"\nval = ["a"]\nlicences = [4]', "COCO's, which has splits of its own; leave out val"),
+        ('[[data]]\npath = "x"\nregions = "all"', "x: regions is whole or parts; got 'all'"),
+        ('[[data]]\npath = "x"\nregions = "parts"', "x: regions reads label maps by their group"),
         ("size =", "not a TOML file"),
     ],
 )

@@ -99,6 +99,10 @@ def test_what_a_run_writes(cells: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ({"specks": 0.1}, "--specks does not go with"),
         ({"augment": Augmentation(elastic=0.5)}, "--elastic is for label maps; cellnet learns objects"),
         (
+            {"model": "unet", "augment": Augmentation(copy_paste=0.5)},
+            "--copy-paste is for nets that find objects; unet labels pixels: leave it at 0, and see --second",
+        ),
+        (
             {"data": (DataSource("cells", augment={"second": 0.3}),)},
             "--second is for label maps; cellnet learns objects",
         ),
@@ -118,11 +122,48 @@ def test_settings_that_say_nothing_are_refused(
 def test_data_that_does_not_fit_is_refused(cells: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 fault in the data") as caught:
         build(finder(tmp_path / "one", data=(DataSource("cells", group="a=b"),)), tmp_path, False, silent)
-    assert "group and val are for label maps" in caught.value.faults[0]
+    assert "the grouping names classes that the data does not have: b. It has: object" in caught.value.faults[0]
     (cells / "masks" / "cells01.png").write_bytes(b"broken")
     with pytest.raises(DataError) as caught:
         build(finder(tmp_path / "two"), tmp_path, False, silent)
     assert "cells01.png" in " ".join(caught.value.faults)
+
+
+def test_folders_that_annotate_some_of_the_classes(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folders, each of one class; only a net that minds what was not annotated may learn from them."""
+    write_cells(tmp_path / "discs", 8)
+    data = (DataSource("cells", group="cell=object", val=("cells00",)), DataSource("discs", group="disc=object"))
+    with pytest.raises(DataError, match=r"cellnet learns from folders in which every class was annotated; .*cells, "):
+        build(finder(tmp_path / "one", data=data, classes=("cell", "disc")), tmp_path, False, silent)
+    monkeypatch.setattr(CellNet, "learns_partly", True)
+    run = build(finder(tmp_path / "two", data=data, classes=("cell", "disc")), tmp_path, False, silent)
+    assert run.data.labels.names == ("background", "cell", "disc")
+    assert [sample.name for sample in run.data.val["cells"]] == ["cells00"]
+    assert {sample.unannotated for sample in run.data.val["cells"]} == {(2,)}
+    batch = next(iter(run.loader))
+    for target in batch.targets:
+        assert set(target.classes.tolist()) <= {1, 2} - set(target.unannotated)
+        assert len(target.unannotated) == 1
+    known = (DataSource("cells", group="cell=object; disc="), DataSource("discs", group="cell=; disc=object"))
+    monkeypatch.setattr(CellNet, "learns_partly", False)
+    build(finder(tmp_path / "three", data=known, classes=("cell", "disc")), tmp_path, False, silent)
+    with pytest.raises(DataError, match=r"has 2 classes .* group both to the same ones .*list them all as classes"):
+        build(finder(tmp_path / "four", data=data), tmp_path, False, silent)
+
+
+def test_copy_paste_needs_masks(cells: Path, tmp_path: Path) -> None:
+    run = build(finder(tmp_path / "run", augment=Augmentation(copy_paste=1.0)), tmp_path, False, silent)
+    plain = build(finder(tmp_path / "plain"), tmp_path, False, silent)
+    counts = [sum(len(t.boxes) for batch in r.loader for t in batch.targets) for r in (run, plain)]
+    assert counts[0] > counts[1]
+    fast = finder(
+        tmp_path / "fast", model="fastrcnn", encoder="vgg16", option=("width=2", "fc_width=8"), multiple=16,
+        augment=Augmentation(copy_paste=0.5),
+    )  # fmt: skip
+    with pytest.raises(ImagoError, match="--copy-paste pastes objects by their masks, and proposals are those of the"):
+        build(fast, tmp_path, False, silent)
 
 
 def test_masks_are_demanded_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

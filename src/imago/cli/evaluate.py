@@ -130,15 +130,18 @@ def measure_objects(
     predictor: Predictor, data: Path, split: str, group: str, limit: int | None, max_found: int = MAX_FOUND
 ) -> ThingEvaluation:
     from imago.cli.progress import Meter
-    from imago.core.errors import DataError, ImagoError
+    from imago.core.errors import DataError
+    from imago.data.group_things import common_labels, group_things
+    from imago.data.grouping import parse_grouping
     from imago.data.open_things import open_things
     from imago.evaluation.things import evaluate_things
     from imago.inference.objects import class_values
 
     card, labels = predictor.card, predictor.card.object_labels
-    if group:
-        raise ImagoError(f"--group is for label maps; the model {card.name!r} finds objects, which keep their classes")
     dataset = open_things(data, card.input.channels)
+    if group:
+        grouping = parse_grouping(group, least=1)
+        dataset = group_things(dataset, grouping, common_labels(grouping, labels.names[1:], data))
     predict: Predict = predictor.objects
     if set(dataset.labels.names) <= set(labels.names):  # a model of COCO's classes knows more than most data have
         predict = finding_only(predict, class_values(labels, dataset.labels.names[1:]))

@@ -16,7 +16,6 @@ from imago.core.card import ModelCard
 from imago.core.errors import DataError, ImagoError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
-from imago.data.open_things import open_things
 from imago.data.things import ThingDataset, ThingSample
 from imago.draw.axes import Point
 from imago.draw.objects import draw_objects, shrunk
@@ -50,17 +49,18 @@ class Objects:
         return "AP of boxes" if self.by_boxes else "AP"
 
     def open_data(self, config: TrainConfig, root: Path, split: str, limit: int | None) -> Opened:
+        from imago.training.sources import open_thing_folder
+
         entries = [entry for entry in config.data if entry.validate]
         if not entries:
             raise DataError("no folder validates; leave validate = true on one")
         found: list[ThingSample] = []
         datasets: list[ThingDataset] = []
         for entry in entries:
-            if entry.group or entry.val:
-                raise DataError(
-                    f"{entry.path}: group and val are for label maps; objects keep their own classes and splits"
-                )
-            dataset = open_things(root / entry.path, config.channels, entry.licences)
+            dataset, faults = open_thing_folder(entry, root, config)
+            if faults:
+                count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+                raise DataError(f"{root / entry.path}: {count} in the data set", faults)
             datasets.append(dataset)
             first = datasets[0]
             if dataset.labels.names != first.labels.names:

@@ -91,11 +91,16 @@ def settings_of(contestant: Contestant, config: TrainConfig, contestants: Sequen
 
 def foreign_to(architecture: str) -> tuple[set[str], set[str]]:
     """Names of settings, and of what photos are augmented by, that say nothing to it."""
-    from imago.training.foreign import AUGMENTATION_OF_LABEL_MAPS, OF_LABEL_MAPS, OF_OBJECTS
+    from imago.training.foreign import (
+        AUGMENTATION_OF_LABEL_MAPS,
+        AUGMENTATION_OF_OBJECTS,
+        OF_LABEL_MAPS,
+        OF_OBJECTS,
+    )
     from imago.training.rcnn import FOREIGN, FOREIGN_AUGMENTATION
 
     if architecture not in THING_BUILDERS:
-        return set(OF_OBJECTS), set()
+        return set(OF_OBJECTS), set(AUGMENTATION_OF_OBJECTS)
     if architecture != "rcnn":
         return set(OF_LABEL_MAPS), set(AUGMENTATION_OF_LABEL_MAPS)
     return {*OF_LABEL_MAPS, *FOREIGN}, {*AUGMENTATION_OF_LABEL_MAPS, *FOREIGN_AUGMENTATION}

@@ -5,7 +5,8 @@ quarters, turned a little. Then light and colour, blur, grain, JPEG, as for labe
 
 Differs from augment.py: what lies outside of the photo is the mean colour, not its mirror image, for a mirrored object
 without a box would be taught as background; small turns are for objects with masks alone, for a turned box says little
-of the object in it; no elastic pull, no other background, no second subject.
+of the object in it; no elastic pull, no other background. Objects of another photo can be pasted in:
+see paste_things.py.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from imago.core.instances import CroppedMask, Instances, boxes_of
 from imago.core.spec import resize_image
 from imago.data.augmentation import CLOSEST, Augmentation
 from imago.data.light import photograph
+from imago.data.paste_things import paste_things
 from imago.data.window import window_size
 
 LEAST_VISIBLE = 0.25  # of an object's pixels; with less it is neither object nor background
@@ -43,16 +45,22 @@ def augment_things(
     rng: np.random.Generator,
     fill: tuple[int, ...],
     own_scale: bool = False,
+    lent: tuple[np.ndarray, Instances] | None = None,
 ) -> Picture:
     """A picture of the frame's size.
 
     ``image`` is uint8 (H, W, C); ``fill``: the colour outside of the photo, C values. ``own_scale``: windows show the
     photo's own pixels (rule "pad"). Objects of which less than ``LEAST_VISIBLE`` is seen are crowd in the answer.
+    ``lent``: another photo and its objects, some of which are pasted in.
     """
     matrix = draw_matrix(things, frame_hw, how, rng, own_scale)
-    picture = warp_image(image, matrix, frame_hw, fill)
-    shown = np.ascontiguousarray(photograph(picture, how, rng))
-    return Picture(shown, warp_things(things, matrix, frame_hw), matrix)
+    picture, moved = warp_image(image, matrix, frame_hw, fill), warp_things(things, matrix, frame_hw)
+    if lent is not None:
+        other = draw_matrix(lent[1], frame_hw, how, rng, own_scale)
+        picture, moved = paste_things(
+            picture, moved, warp_image(lent[0], other, frame_hw, fill), warp_things(lent[1], other, frame_hw), rng
+        )
+    return Picture(np.ascontiguousarray(photograph(picture, how, rng)), moved, matrix)
 
 
 def draw_matrix(

@@ -70,8 +70,10 @@ def object_crop(segmentation: Any, size_hw: tuple[int, int]) -> CroppedMask:
 
 
 def annotation_files(root: Path) -> list[Path]:
-    """``instances_*.json`` of a data set, in ``annotations/`` or beside the folders of photos."""
-    return sorted((root / "annotations").glob("instances_*.json")) or sorted(root.glob("instances_*.json"))
+    """``instances_*.json`` of a data set, in ``annotations/`` or beside the folders of photos; ``instances.json`` of
+    one whose splits are lists of names."""
+    parted = sorted((root / "annotations").glob("instances_*.json")) or sorted(root.glob("instances_*.json"))
+    return parted or sorted(root.glob("instances.json"))
 
 
 def photo_path(root: Path, annotations: Path, file_name: str) -> Path | None:

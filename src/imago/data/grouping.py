@@ -57,20 +57,21 @@ class Grouping:
         return table
 
 
-def parse_grouping(text: str) -> Grouping:
-    """``text`` is the path of a TOML file, or groups in one line: ``background=null; person=rest``."""
+def parse_grouping(text: str, least: int = 2) -> Grouping:
+    """``text`` is the path of a TOML file, or groups in one line: ``background=null; person=rest``. ``least``: groups
+    that there must be; one is enough for objects."""
     if text.endswith(".toml"):
-        return _read_grouping(Path(text))
+        return _read_grouping(Path(text), least)
     groups = []
     for part in filter(None, (p.strip() for p in text.split(";"))):
         name, equals, members = part.partition("=")
         if not equals:
             raise DataError(f"grouping {part!r} has no '='; write it like: background=null; person=hair,skin,rest")
         groups.append((name.strip(), tuple(m.strip() for m in members.split(",") if m.strip())))
-    return _checked(groups, f"grouping {text!r}")
+    return _checked(groups, f"grouping {text!r}", least)
 
 
-def _read_grouping(path: Path) -> Grouping:
+def _read_grouping(path: Path, least: int) -> Grouping:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -80,13 +81,14 @@ def _read_grouping(path: Path) -> Grouping:
     groups = values.get("groups")
     if not isinstance(groups, dict) or not all(isinstance(m, list) for m in groups.values()):
         raise DataError(f'{path}: expected a table [groups] with lines such as person = ["hair", "skin"]')
-    return _checked([(name, tuple(str(m) for m in members)) for name, members in groups.items()], str(path))
+    return _checked([(name, tuple(str(m) for m in members)) for name, members in groups.items()], str(path), least)
 
 
-def _checked(groups: list[tuple[str, tuple[str, ...]]], source: str) -> Grouping:
+def _checked(groups: list[tuple[str, tuple[str, ...]]], source: str, least: int) -> Grouping:
     kept = [name for name, _ in groups if name != IGNORED]
-    if len(kept) < 2 or len(set(kept)) != len(kept):
-        raise DataError(f"{source}: needs two or more groups of different names; got {', '.join(kept) or 'none'}")
+    if len(kept) < least or len(set(kept)) != len(kept):
+        count = "two or more groups" if least == 2 else "groups"
+        raise DataError(f"{source}: needs {count} of different names; got {', '.join(kept) or 'none'}")
     members = [m for _, ms in groups for m in ms]
     twice = sorted({m for m in members if members.count(m) > 1})
     if twice:

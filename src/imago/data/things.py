@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
+from imago.data.splits import Splits
 from imago.files.images import read_image
 
 
@@ -22,6 +24,7 @@ class ThingSample:
     image_path: Path
     read_things: Callable[[], Instances] = field(repr=False)
     channels: int = 3
+    unannotated: tuple[int, ...] = ()  # classes that nobody marked here, though they may be in the photo
 
     def image(self) -> np.ndarray:
         """uint8 (H, W, C), upright."""
@@ -48,6 +51,25 @@ class ThingDataset:
         if name not in self.splits:
             raise DataError(f"{self.root}: there is no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
+
+    def keeping(self, val: Sequence[str]) -> tuple[ThingDataset, tuple[str, ...]]:
+        """The same with just these photos kept for validation, and the faults: names that there are not."""
+        samples = {sample.name: sample for sample in self.split("all")}
+        members = {split: tuple(sample.name for sample in found) for split, found in self.splits.items()}
+        divided = Splits(members).keeping(val, self.root)
+        splits = {split: tuple(samples[name] for name in names) for split, names in divided.members.items()}
+        return replace(self, splits=splits, notes=(*self.notes, *divided.notes)), divided.faults
+
+    def named(self, pattern: str) -> ThingDataset:
+        """The photos whose names fit ``pattern``, as of files (``[A-Z]*``; capitals count). Raises DataError."""
+        splits = {
+            split: tuple(sample for sample in samples if fnmatchcase(sample.name, pattern))
+            for split, samples in self.splits.items()
+        }
+        count = sum(map(len, splits.values()))
+        if not count:
+            raise DataError(f"{self.root}: no photo is named like {pattern!r}; leave out only, or mend it")
+        return replace(self, splits=splits, notes=(*self.notes, f"{count} photos are named like {pattern!r}"))
 
     def with_classes_of(self, labels: Labels) -> ThingDataset:
         """The same with classes that are values of ``labels``, found by their names. Raises DataError for a name that

@@ -1,7 +1,8 @@
 """COCO's annotations as objects: boxes, classes, polygons or run lengths, crowd regions.
 
 ``annotations/instances_train2017.json`` with photos in ``train2017/``, ``images/train2017/`` or ``images/``; or
-``instances_train.json`` beside ``train/``. Category ids may have gaps (COCO's own have): in their order they become
+``instances_train.json`` beside ``train/``; or one ``instances.json`` with ``images/`` and, where the photos are parted,
+``train.txt`` and ``val.txt`` (a name a line). Category ids may have gaps (COCO's own have): in their order they become
 the classes 1 .. K. Where no annotation has an outline the data set has boxes alone.
 
 https://cocodataset.org/#format-data (Lin et al. 2014, arXiv:1405.0312).
@@ -22,7 +23,7 @@ from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances
 from imago.core.labels import Labels
 from imago.data.coco import annotation_files, object_crop, photo_path
-from imago.data.splits import NAMES, divide
+from imago.data.splits import NAMES, divide, find_splits
 from imago.data.thing_checks import box_fault, thing_labels
 from imago.data.things import ThingDataset, ThingSample
 
@@ -100,7 +101,13 @@ def survey_coco(
                 if home.setdefault(sample.image_path, split) != split:
                     faults.append(f"{path}: photo {sample.image_path.name} stands in {home[sample.image_path]!r} too")
     notes: tuple[str, ...] = ()
-    if "val" not in splits and splits.get("train"):
+    if list(splits) == ["train"] and (root / "train.txt").is_file():
+        by_name = {sample.name: sample for sample in splits["train"]}
+        divided = find_splits(root, list(by_name), set(by_name))
+        splits = {split: tuple(by_name[n] for n in members) for split, members in divided.members.items()}
+        notes = divided.notes
+        faults += divided.faults
+    elif "val" not in splits and splits.get("train"):
         by_name = {sample.name: sample for sample in splits["train"]}
         train, val = divide(list(by_name))
         splits |= {"train": tuple(by_name[n] for n in train), "val": tuple(by_name[n] for n in val)}

@@ -45,6 +45,9 @@ class Sample(Protocol):
 
     def things(self) -> Instances: ...  # in pixels of the image
 
+    @property
+    def unannotated(self) -> tuple[int, ...]: ...  # classes that nobody marked: what is found of them counts nowhere
+
 
 def evaluate_things(
     predict: Callable[[np.ndarray], Instances],
@@ -71,12 +74,13 @@ def evaluate_things(
     if not 0 <= least_score <= 1:
         raise ValueError(f"least_score must lie between 0 and 1; got {least_score}")
 
-    def read(sample: Sample) -> tuple[str, np.ndarray, Instances]:
-        return sample.name, sample.image(), sample.things()
+    def read(sample: Sample) -> tuple[str, np.ndarray, Instances, tuple[int, ...]]:
+        return sample.name, sample.image(), sample.things(), sample.unannotated
 
     tally = _Tally(labels, least_score, most)
-    for done, (name, image, truth) in enumerate(read_ahead(samples, read), 1):
-        tally.add(name, predict(image), truth)
+    for done, (name, image, truth, unannotated) in enumerate(read_ahead(samples, read), 1):
+        found = predict(image)
+        tally.add(name, found[~np.isin(found.classes, unannotated)] if unannotated else found, truth)
         if progress is not None:
             progress(done)
     if not tally.names:

@@ -6,6 +6,7 @@ in torchvision's form, whose published weights load: one anchor size a map, RoIA
 
 ``forward`` gives the proposals float32 (P, 5) (number of the image, x1 y1 x2 y2), class logits (P, classes), moves
 (P, 4 * classes), then the maps. ``loss`` has the terms rpn_objectness, rpn_box, class and box.
+Pictures in which some classes were not annotated (``ThingTarget.unannotated``): see ``class_loss`` and proposals.py.
 Differs from the paper: both stages are trained at once (the paper's four steps in turn; its authors' later code does
 so too); background has moves too, which nobody looks at (torchvision's form); and see imago.models.proposals.
 """
@@ -48,6 +49,8 @@ class FasterRCNN(ThingNet):
     ``samples``: regions an image and training step, a quarter of them objects where there are so many.
     """
 
+    learns_partly = True
+
     def __init__(
         self, classes: int, in_channels: int, features: Pyramid | VGGMap, rpn: ProposalNetwork, box_head: nn.Module,
         fc_width: int, samples: int = 512,
@@ -87,7 +90,7 @@ class FasterRCNN(ThingNet):
             regions = self.rpn.propose(scores, moves, anchors, frame_hw, self.rpn.training_budget)
             sampled = self.sample(regions, targets)
         logits, box_moves = self.judge(maps, sampled.regions)
-        terms |= self.box_loss(logits, box_moves, sampled)
+        terms |= {"class": self.class_loss(logits, sampled, targets), "box": self.box_loss(box_moves, sampled)}
         return terms | self.mask_loss(maps, sampled, targets)
 
     def check_targets(self, images: Tensor, targets: list[ThingTarget]) -> None:
@@ -125,16 +128,27 @@ class FasterRCNN(ThingNet):
             torch.cat([p.boxes for p in parts]), torch.cat([p.objects for p in parts]),
         )  # fmt: skip
 
-    def box_loss(self, logits: Tensor, moves: Tensor, sampled: Sampled) -> dict[str, Tensor]:
-        """``class`` and ``box``; the latter over objects, each with the moves of its own class."""
+    def class_loss(self, logits: Tensor, sampled: Sampled, targets: list[ThingTarget]) -> Tensor:
+        """Cross-entropy. What fits no object of a picture is background, or of a class that was not annotated there:
+        the chances of both are added up, so that nothing is taught of one against the other."""
         count = max(1, len(logits))
+        if not any(target.unannotated for target in targets):
+            return F.cross_entropy(logits, sampled.classes, reduction="sum") / count
+        possible = torch.zeros(len(targets), self.classes, dtype=torch.bool, device=logits.device)
+        possible[:, 0] = True
+        for number, target in enumerate(targets):
+            possible[number, list(target.unannotated)] = True
+        chances = logits.log_softmax(dim=1)
+        none = chances.masked_fill(~possible[sampled.regions[:, 0].long()], -torch.inf).logsumexp(dim=1)
+        own = chances.gather(1, sampled.classes[:, None])[:, 0]
+        return -torch.where(sampled.classes > 0, own, none).sum() / count
+
+    def box_loss(self, moves: Tensor, sampled: Sampled) -> Tensor:
+        """Over objects, each with the moves of its own class."""
         found = torch.where(sampled.classes > 0)[0]
         own = moves.unflatten(1, (-1, 4))[found, sampled.classes[found]]
         wanted = self.coder.encode_single(sampled.boxes[found], sampled.regions[found, 1:])
-        return {
-            "class": F.cross_entropy(logits, sampled.classes, reduction="sum") / count,
-            "box": F.smooth_l1_loss(own, wanted, beta=BETA, reduction="sum") / count,
-        }
+        return F.smooth_l1_loss(own, wanted, beta=BETA, reduction="sum") / max(1, len(sampled.classes))
 
     def mask_loss(self, maps: list[Tensor], sampled: Sampled, targets: list[ThingTarget]) -> dict[str, Tensor]:
         """Mask R-CNN's term; none here."""

@@ -5,6 +5,7 @@ ones that do not overlap are the proposals. Head, anchors, matching and sampling
 Differs from the paper, as torchvision does: anchors that reach out of the image take part in the training, all
 proposals that are larger than a thousandth of a pixel count (the paper: 16 pixels), and smooth L1 ends at 1/9.
 Crowd regions: an anchor that lies in one by half or more and fits no object is neither object nor background.
+Where some classes were not annotated, what fits no object may be one: such pictures have objects and no background.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ class ProposalNetwork(nn.Module):
         for target in targets:
             boxes, crowd = split_crowd(target)
             label, match = match_boxes(self.matcher, boxes, anchor)
-            labels.append(spare_crowd(label.clamp(max=1), anchor, crowd))
+            label = spare_crowd(label.clamp(max=1), anchor, crowd)
+            labels.append(torch.where(label == 0, -1, label) if target.unannotated else label)
             wanted.append(self.coder.encode_single(boxes[match], anchor) if len(boxes) else torch.zeros_like(anchor))
         objects, others = self.sampler(labels)
         is_object = torch.cat(objects) > 0

@@ -28,11 +28,18 @@ class Pyramid(nn.Module):
     """The encoder's maps of stride 4, 8, 16, 32 joined from coarse to fine, and the last once more at half its size.
 
     ``frozen_norms``: the encoder's batch norms keep the mean and spread that they came with, and their weights (what
-    published nets do: the pictures of a batch are too few to measure them). Sides of images: multiples of 32.
+    published nets do: the pictures of a batch are too few to measure them). ``frozen_stages``: so many of the encoder's
+    maps, counted from the finest, keep all that makes them (torchvision freezes stem and first stage: 2); their part of
+    the backward pass, the dearest at full size, falls away. Both are for encoders that come with published weights.
+    Sides of images: multiples of 32.
     """
 
-    def __init__(self, encoder: Encoder, channels: int = 256, frozen_norms: bool = False) -> None:
+    def __init__(
+        self, encoder: Encoder, channels: int = 256, frozen_norms: bool = False, frozen_stages: int = 0
+    ) -> None:
         super().__init__()
+        if not 0 <= frozen_stages <= len(encoder.strides):
+            raise ValueError(f"frozen_stages lies from 0 to {len(encoder.strides)}; got {frozen_stages}")
         strides = [stride for stride in encoder.strides if stride >= 4]
         if strides != [4, 8, 16, 32]:
             raise ValueError(
@@ -50,15 +57,18 @@ class Pyramid(nn.Module):
         if frozen_norms:
             for parameter in (p for norm in self.norms() for p in norm.parameters()):
                 parameter.requires_grad_(False)
+        frozen = makers(encoder, frozen_stages) if frozen_stages else set()
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        self.still = [norm for norm in self.norms() if frozen_norms or norm.weight in frozen]
 
-    def norms(self) -> list[nn.Module]:
+    def norms(self) -> list[nn.BatchNorm2d]:
         return [module for module in self.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
 
     def train(self, mode: bool = True) -> Pyramid:
         super().train(mode)
-        if self.frozen_norms:
-            for norm in self.norms():
-                norm.eval()
+        for norm in self.still:
+            norm.eval()
         return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -83,6 +93,22 @@ class Pyramid(nn.Module):
         levels = torch.floor(CANONICAL_LEVEL + torch.log2(sides / CANONICAL_SIDE) + 1e-6)
         finest = CANONICAL_LEVEL - 2  # stride 4 is level 2
         return (levels.clamp(finest, finest + len(self.strides) - 1) - finest).to(torch.int64)
+
+
+def makers(encoder: Encoder, maps: int) -> set[nn.Parameter]:
+    """The parameters that the first ``maps`` of an encoder's maps depend on. The gradient tells: names and the order of
+    modules differ from network to network."""
+    parameters = [p for p in encoder.parameters() if p.requires_grad]
+    first = next(encoder.parameters())
+    channels = first.shape[1]  # of the image: the first layer is a convolution of one group
+    training = [module for module in encoder.modules() if module.training]
+    encoder.eval()
+    with torch.enable_grad():
+        found = encoder(first.new_ones(1, channels, 64, 64))[:maps]
+        wanted = torch.autograd.grad(sum(m.sum() for m in found), parameters, allow_unused=True)
+    for module in training:
+        module.training = True
+    return {parameter for parameter, gradient in zip(parameters, wanted, strict=True) if gradient is not None}
 
 
 class VGGMap(nn.Module):

@@ -32,6 +32,7 @@ class ThingTarget:
     classes: Tensor  # int64 (K,), 1 and more
     masks: Tensor | None = None  # uint8 (K, H, W), 0 or 1
     crowd: Tensor | None = None  # bool (K,): regions that are neither object nor background
+    unannotated: tuple[int, ...] = ()  # classes that nobody marked in this picture, though they may be there
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class ThingNet(nn.Module):
     least: int = 1  # and at least this, pixels
     has_masks: bool = False
     wants_proposals: bool = False  # of selective search
+    learns_partly: bool = False  # whether ``loss`` minds a target's ``unannotated`` classes
     crop: int = 0  # side in pixels of the crops that it looks at, one for each proposal; 0: it looks at whole images
 
     def __init__(self, classes: int, in_channels: int) -> None:

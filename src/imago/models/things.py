@@ -86,24 +86,27 @@ def _fasterrcnn(
     proposals: int = 0,
     samples: int = 0,
     frozen_norms: bool = False,
+    frozen_stages: int = 0,
 ) -> ThingNet:
     """``encoder`` vgg16 or vgg16_bn: the paper's net, ``width`` 64 is VGG's; else a pyramid of ``width`` 256 channels
     over it. 0 and empty: the published form's own. ``sizes``: of the anchors, pixels; one a map of the pyramid.
-    ``proposals``: that go on in use, ``samples``: regions an image and training step; fewer are faster."""
+    ``proposals``: that go on in use, ``samples``: regions an image and training step; fewer are faster.
+    ``frozen_norms``, ``frozen_stages``: what a pretrained encoder keeps as it came, see pyramid.py."""
     from imago.models import fasterrcnn as forms
     from imago.models.encoders import build_encoder
     from imago.models.pyramid import Pyramid
 
     if encoder in ("vgg16", "vgg16_bn"):
-        if frozen_norms:
-            raise ValueError("frozen_norms is for encoders with a pyramid; leave it out with VGG-16")
+        if frozen_norms or frozen_stages:
+            name = "frozen_norms" if frozen_norms else "frozen_stages"
+            raise ValueError(f"{name} is for encoders with a pyramid; leave it out with VGG-16")
         _check_published(pretrained, in_channels, width or 64, fc_width or 4096)
         net = forms.on_vgg(
             classes, in_channels, width or 64, encoder == "vgg16_bn", fc_width or 4096, sizes or (128, 256, 512),
             proposals or 300, samples or 128, pretrained,
         )  # fmt: skip
     else:
-        features = Pyramid(build_encoder(encoder, in_channels, pretrained), width or 256, frozen_norms)
+        features = Pyramid(build_encoder(encoder, in_channels, pretrained), width or 256, frozen_norms, frozen_stages)
         net = forms.on_pyramid(
             classes, in_channels, features, fc_width or 1024, sizes or (32, 64, 128, 256, 512), proposals or 1000,
             samples or 512,
@@ -122,15 +125,19 @@ def _maskrcnn(
     proposals: int = 1000,
     samples: int = 512,
     mask_widths: Sequence[int] = (256, 256, 256, 256),
+    separable: bool = False,
     frozen_norms: bool = False,
+    frozen_stages: int = 0,
 ) -> ThingNet:
-    """``width``: of the pyramid; ``fc_width``: of the box head; ``sizes``: of the anchors, pixels, one a map."""
+    """``width``: channels of the pyramid; ``fc_width``: of the box head; ``sizes``: of the anchors, pixels, one a map;
+    ``separable``: the mask head of an eighth of the multiplications; the frozen things as for fasterrcnn."""
     from imago.models.encoders import build_encoder
     from imago.models.maskrcnn import MaskRCNN
     from imago.models.pyramid import Pyramid
 
-    features = Pyramid(build_encoder(encoder, in_channels, pretrained), width, frozen_norms)
-    return MaskRCNN(classes, in_channels, features, fc_width, sizes, proposals, samples, tuple(mask_widths))
+    features = Pyramid(build_encoder(encoder, in_channels, pretrained), width, frozen_norms, frozen_stages)
+    widths = tuple(mask_widths)
+    return MaskRCNN(classes, in_channels, features, fc_width, sizes, proposals, samples, widths, separable)
 
 
 def _yolov1(

@@ -34,6 +34,9 @@ class DataSource:
     weight: float = 1.0  # share of the training pictures, relative to the other folders
     licences: tuple[int, ...] = ()  # COCO only: take photos of these licence ids; empty: all
     val: tuple[str, ...] = ()  # names of its validation photos, in place of the folder's own split
+    only: str = ""  # nets that find objects: photos whose names fit, such as "glass*"; empty: all
+    regions: Literal["", "whole", "parts"] = ""  # nets that find objects, label maps: each class of a photo is one
+    # object, or each connected part; needs a group that names the background
     validate: bool = True  # use its validation photos
     lend: bool = True  # other pictures may take backgrounds and second subjects from it; false where the subject is not
     # all of what a cut-out should show (bags alone: the one who carries them would be a background)
@@ -46,8 +49,10 @@ class DataSource:
             raise ValueError(f"{self.path}: weight must be above 0; got {self.weight}")
         if len(set(self.val)) < len(self.val):
             raise ValueError(f"{self.path}: val names a photo twice; got {', '.join(self.val)}")
-        if self.val and self.licences:
-            raise ValueError(f"{self.path}: licences are COCO's, which has splits of its own; leave out val")
+        if self.regions not in ("", "whole", "parts"):
+            raise ValueError(f"{self.path}: regions is whole or parts; got {self.regions!r}")
+        if self.regions and (not self.group or self.licences):
+            raise ValueError(f"{self.path}: regions reads label maps by their group, and they have no licences")
 
         if self.empty and (self.group or self.licences):
             raise ValueError(f"{self.path}: empty means photos without masks; leave out group and licences")
@@ -62,6 +67,8 @@ class TrainConfig:
     """Everything that decides what a training does."""
 
     data: tuple[DataSource, ...] = field(default=(), metadata={"cli": False})
+    classes: tuple[str, ...] = field(default=(), metadata={"cli": False})  # nets that find objects: what all folders
+    # are grouped to, in order; each may annotate some of them (imago.data.group_things). Empty: the first folder's
     out: str = setting("runs/run", "Folder of the run.", short="-o")
     model: str = setting(
         "u2netp",

@@ -16,3 +16,4 @@ AUGMENTATION_OF_LABEL_MAPS = ("elastic", "background", "second", "shadow", "coll
 
 # To nets that label pixels.
 OF_OBJECTS = {"multiscale": "let --start-size grow the frames"}
+AUGMENTATION_OF_OBJECTS = ("copy_paste",)

@@ -16,9 +16,11 @@ from imago.data.check_things import check_things
 from imago.data.coco import open_coco
 from imago.data.dataset import Dataset, Sample, survey
 from imago.data.empty import survey_empty
+from imago.data.group_things import common_labels, group_things
 from imago.data.grouping import parse_grouping
 from imago.data.open_things import survey_things
 from imago.data.things import ThingDataset, ThingSample
+from imago.data.things_regions import region_things
 from imago.training.config import DataSource, TrainConfig
 from imago.training.pictures import AnySample, Source
 
@@ -50,7 +52,7 @@ def open_sources(config: TrainConfig, root: Path, checking: Checking | None = No
 
 def open_thing_sources(config: TrainConfig, root: Path, checking: Checking | None = None) -> RunData[ThingSample]:
     """The same for photos and their objects, whatever there is of boxes and masks."""
-    return _gather(config, root, checking, _open_things, _look_at_things)
+    return _gather(config, root, checking, open_thing_folder, _look_at_things)
 
 
 def _gather(
@@ -93,6 +95,7 @@ def _gather(
             raise DataError(
                 f"{entry.path} has {len(dataset.labels)} classes ({', '.join(dataset.labels.names)}) but "
                 f"{config.data[0].path} has {len(labels)} ({', '.join(labels.names)}); group both to the same ones"
+                + (" (objects: list them all as classes)" if isinstance(dataset, ThingDataset) else "")
             )
         if not dataset.splits["train"]:
             raise DataError(f"{entry.path}: no photo to train on; put names into train.txt")
@@ -117,18 +120,36 @@ def _gather(
 def _open(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, tuple[str, ...]]:
     path = root / entry.path
     if config.objects:
-        _refuse_for_objects(entry, path)
+        if entry.group or entry.val or entry.only or entry.regions or config.classes:
+            raise DataError(f"{path}: group, val, only, regions and classes do not go with --objects; leave them out")
         things, faults = survey_things(path, config.channels, entry.licences, masks=True)
         return border_dataset(things), faults
+    if entry.only or entry.regions or config.classes:
+        raise DataError(f"{path}: only, regions and classes are for nets that find objects; leave them out")
+    if entry.licences and entry.val:
+        raise DataError(f"{path}: licences are COCO's, which has splits of its own; leave out val")
     if entry.licences:
         return open_coco(path, entry.licences, channels=config.channels), ()
     return survey(path, parse_grouping(entry.group) if entry.group else None, config.channels, entry.val)
 
 
-def _open_things(entry: DataSource, root: Path, config: TrainConfig) -> tuple[ThingDataset, tuple[str, ...]]:
+def open_thing_folder(entry: DataSource, root: Path, config: TrainConfig) -> tuple[ThingDataset, tuple[str, ...]]:
+    """One folder of photos and their objects, in its groups, and its faults."""
     path = root / entry.path
-    _refuse_for_objects(entry, path)
-    return survey_things(path, config.channels, entry.licences)
+    grouping = parse_grouping(entry.group, least=1) if entry.group else None
+    labels = common_labels(grouping, config.classes, path) if grouping else None
+    faults: tuple[str, ...]
+    if grouping and labels and entry.regions:
+        maps, faults = survey(path, grouping, config.channels, entry.val)
+        dataset = region_things(maps, grouping, labels, entry.regions)
+    else:
+        dataset, faults = survey_things(path, config.channels, entry.licences)
+        if entry.val:
+            dataset, unknown = dataset.keeping(entry.val)
+            faults += unknown
+        if grouping and labels:
+            dataset = group_things(dataset, grouping, labels)
+    return dataset.named(entry.only) if entry.only else dataset, faults
 
 
 def _augmentation_of(entry: DataSource, config: TrainConfig) -> Augmentation:
@@ -145,11 +166,6 @@ def _refuse_empty(entry: DataSource, root: Path, config: TrainConfig, label_maps
         )
     if all(other.empty for other in config.data):
         raise DataError(f"{path}: photos without a subject teach nothing alone; add a folder with images/ and masks/")
-
-
-def _refuse_for_objects(entry: DataSource, path: Path) -> None:
-    if entry.group or entry.val:
-        raise DataError(f"{path}: group and val are for label maps; objects keep their own classes and splits")
 
 
 def _look_at_things(datasets: Sequence[ThingDataset], checking: Checking) -> list[str]:

@@ -46,19 +46,31 @@ class ThingPictures(Dataset[ThingPicture]):
         self.spec = spec
         self.masks = masks
         self.fill = tuple(round(255 * mean) for mean in spec.mean)  # what InputSpec pads with
+        self.lenders = [index for index, source in enumerate(cache.sources) if source.lend]
 
     def __getitem__(self, key: Key) -> ThingPicture:
         image, (things, proposals) = self.cache.get(key.source, key.sample)
         how = self.cache.sources[key.source].augment
         own_scale = self.spec.rule == "pad"
         rng = np.random.default_rng(key.seed)
-        picture = augment_things(image, things, key.frame_hw, how, rng, self.fill, own_scale)
+        # Nothing is drawn where nothing is asked for: older recipes see the pictures that they saw.
+        lent = self._lent(rng) if how.copy_paste and self.lenders and rng.random() < how.copy_paste else None
+        picture = augment_things(image, things, key.frame_hw, how, rng, self.fill, own_scale, lent)
         moved = None
         if proposals is not None:
             moved = torch.from_numpy(warp_boxes(proposals, picture.matrix, key.frame_hw))
         return ThingPicture(
-            torch.from_numpy(self.spec.normalise(picture.image)), target_of(picture.things, self.masks), moved
+            torch.from_numpy(self.spec.normalise(picture.image)),
+            target_of(picture.things, self.masks, self.cache.sources[key.source].samples[key.sample].unannotated),
+            moved,
         )
+
+    def _lent(self, rng: np.random.Generator) -> tuple[np.ndarray, Instances]:
+        """Another photo and its objects, by the weights of the folders."""
+        weights = np.array([self.cache.sources[index].weight for index in self.lenders])
+        source = self.lenders[int(rng.choice(len(self.lenders), p=weights / weights.sum()))]
+        image, (things, _) = self.cache.get(source, int(rng.integers(len(self.cache.sources[source].samples))))
+        return image, things
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ class ReadThings:
         return (things, proposals), size + (0 if proposals is None else proposals.nbytes)
 
 
-def target_of(things: Instances, masks: bool) -> ThingTarget:
+def target_of(things: Instances, masks: bool, unannotated: tuple[int, ...] = ()) -> ThingTarget:
     """VOC's "difficult" objects count as crowd: what scores pass over is not taught as background either."""
     crowd = np.zeros(len(things), bool) if things.crowd is None else things.crowd
     if things.difficult is not None:
@@ -86,6 +98,7 @@ def target_of(things: Instances, masks: bool) -> ThingTarget:
         torch.from_numpy(things.classes.astype(np.int64)),
         torch.from_numpy(things.masks.astype(np.uint8)) if masks else None,
         torch.from_numpy(crowd),
+        unannotated,
     )
 
 
@@ -104,4 +117,5 @@ def moved_to(target: ThingTarget, device: Any) -> ThingTarget:
         target.classes.to(device),
         None if masks is None else masks.to(device),
         None if crowd is None else crowd.to(device),
+        target.unannotated,
     )

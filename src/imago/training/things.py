@@ -67,6 +67,16 @@ class Things:
                 f"{config.model} learns masks, and there are boxes alone in {', '.join(without)}; outline the objects, "
                 "or choose a net that finds boxes"
             )
+        partly = [str(d.root) for d in data.datasets if any(sample.unannotated for sample in d.split("all"))]
+        if partly and not net.learns_partly:
+            raise DataError(
+                f"{config.model} learns from folders in which every class was annotated; the group of "
+                f"{', '.join(partly)} leaves some out. Name them (without members where there are none), or choose "
+                "fasterrcnn or maskrcnn"
+            )
+        if config.augments("copy_paste") and (without or net.wants_proposals):
+            why = "proposals are those of the photo alone" if net.wants_proposals else f"{without[0]} has boxes alone"
+            raise ImagoError(f"--copy-paste pastes objects by their masks, and {why}; leave it at 0")
         spec = input_of(config, net)
         try:
             net.check(torch.zeros(1, config.channels, *spec.size_hw))

@@ -20,7 +20,6 @@ SAMPLE = "samples/astronaut.jpg"
 IN_WHEEL = ("imago/py.typed", "imago/models/weights/subject.onnx", "/licenses/LICENSE")
 
 nox.options.sessions = ["lint", "test"]
-nox.options.reuse_existing_virtualenvs = True
 
 
 def run_here(session: nox.Session, *arguments: str) -> None:
@@ -69,6 +68,7 @@ def build(session: nox.Session) -> None:
         session.error(
             f"{wheel.name}: {', '.join(missing)} should be in it and is not; see [tool.hatch] in pyproject.toml"
         )
-    session.install("--force-reinstall", str(wheel))
+    session.install(str(wheel))
     out = Path(session.create_tmp()) / "cutouts"
-    session.run("imago", "cutout", SAMPLE, "--out", str(out), "--overwrite")
+    # Without PYTHONPATH, by which the sources could stand in for what the wheel lacks.
+    session.run("imago", "cutout", SAMPLE, "--out", str(out), "--overwrite", env={"PYTHONPATH": None})

@@ -99,12 +99,8 @@ def test_what_a_run_writes(cells: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ({"specks": 0.1}, "--specks does not go with"),
         ({"augment": Augmentation(elastic=0.5)}, "--elastic is for label maps; cellnet learns objects"),
         (
-            {"model": "unet", "augment": Augmentation(copy_paste=0.5)},
-            "--copy-paste is for nets that find objects; unet labels pixels: leave it at 0, and see --second",
-        ),
-        (
-            {"data": (DataSource("cells", augment={"second": 0.3}),)},
-            "--second is for label maps; cellnet learns objects",
+            {"data": (DataSource("cells", augment={"shadow": 0.3}),)},
+            "--shadow is for label maps; cellnet learns objects",
         ),
         ({"model": "unet", "multiscale": True}, "--multiscale is for nets that find objects; unet labels pixels"),
         ({"size": 60, "rule": "squash"}, r"cellnet at --size 60, --rule squash: images are 60 x 60"),
@@ -154,15 +150,15 @@ def test_folders_that_annotate_some_of_the_classes(
 
 
 def test_copy_paste_needs_masks(cells: Path, tmp_path: Path) -> None:
-    run = build(finder(tmp_path / "run", augment=Augmentation(copy_paste=1.0)), tmp_path, False, silent)
+    run = build(finder(tmp_path / "run", augment=Augmentation(second=1.0)), tmp_path, False, silent)
     plain = build(finder(tmp_path / "plain"), tmp_path, False, silent)
     counts = [sum(len(t.boxes) for batch in r.loader for t in batch.targets) for r in (run, plain)]
     assert counts[0] > counts[1]
     fast = finder(
         tmp_path / "fast", model="fastrcnn", encoder="vgg16", option=("width=2", "fc_width=8"), multiple=16,
-        augment=Augmentation(copy_paste=0.5),
+        augment=Augmentation(second=0.5),
     )  # fmt: skip
-    with pytest.raises(ImagoError, match="--copy-paste pastes objects by their masks, and proposals are those of the"):
+    with pytest.raises(ImagoError, match="--second pastes objects by their masks, and proposals are those of the"):
         build(fast, tmp_path, False, silent)
 
 

@@ -27,9 +27,6 @@ class Augmentation:
     )
     stretch: float = setting(0.15, "Largest change of aspect, as a share.")
     rotate_deg: float = setting(10.0, "Largest turn to either side, in degrees.")
-    copy_paste: float = setting(
-        0.0, "Nets that find objects: share of photos that get objects of another one pasted in (needs masks)."
-    )
     elastic: float = setting(0.0, "Share of photos pulled about as if they were elastic: tissue, cells.")
     elastic_px: float = setting(10.0, "How far, as a standard deviation in pixels of a frame of 512 x 512.")
     elastic_grid: int = setting(3, "Points a side of the grid that is pulled; more make smaller waves.")
@@ -43,7 +40,9 @@ class Augmentation:
     background: float = setting(
         0.0, "Share of photos whose background is replaced (cut-out models: class 0 is background)."
     )
-    second: float = setting(0.0, "Share of photos that get another photo's subject pasted in.")
+    second: float = setting(
+        0.0, "Share of photos that get another photo's subject, or some of its objects by their masks, pasted in."
+    )
     pasted_max: int = setting(
         1,
         "Most subjects that --second pastes in; above 1 they are small and large, and half take on the scene's light.",
@@ -85,7 +84,6 @@ class Augmentation:
 
 
 SHARES = (
-    "copy_paste",
     "flip", "flip_vertical", "quarter_turns", "focus", "close_up", "stretch", "elastic", "colour", "grey", "blur",
     "grain", "jpeg", "background", "second", "shadow", "collage", "empty", "low_light", "motion_blur",
 )  # fmt: skip

@@ -12,8 +12,7 @@ OF_LABEL_MAPS = {
     "scales": "it looks at a photo once",
     "mirror": "the finds of a photo and of its mirror image are not averaged",
 }
-AUGMENTATION_OF_LABEL_MAPS = ("elastic", "background", "second", "shadow", "collage", "empty", "border_px", "touching")
+AUGMENTATION_OF_LABEL_MAPS = ("elastic", "background", "shadow", "collage", "empty", "border_px", "touching")
 
 # To nets that label pixels.
 OF_OBJECTS = {"multiscale": "let --start-size grow the frames"}
-AUGMENTATION_OF_OBJECTS = ("copy_paste",)

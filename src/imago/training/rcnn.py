@@ -62,7 +62,7 @@ FOREIGN = {
     "batch": "a step is 32 crops of things and 96 of background, of all photos; set --option stages.positives=32 and "
     "stages.negatives=96",
 }
-FOREIGN_AUGMENTATION = ("zoom_min", "zoom_max", "focus", "close_up", "stretch", "rotate_deg", "copy_paste")
+FOREIGN_AUGMENTATION = ("zoom_min", "zoom_max", "focus", "close_up", "stretch", "rotate_deg", "second")
 
 
 class Rcnn(Things):

@@ -21,7 +21,7 @@ from imago.training.config import TrainConfig
 from imago.training.device import channels_last_is_faster
 from imago.training.finish import finish
 from imago.training.finish_things import finish_separated
-from imago.training.foreign import AUGMENTATION_OF_OBJECTS, OF_OBJECTS
+from imago.training.foreign import OF_OBJECTS
 from imago.training.kind import Counted, Ending, Stage, Validation
 from imago.training.net_options import refuse_parts
 from imago.training.pictures import PhotoCache, Pictures, Plan, Share, class_shares, plan_photos, read_label
@@ -41,12 +41,6 @@ class Semantic:
                 raise ImagoError(
                     f"--{name.replace('_', '-')} is for nets that find objects; {config.model} labels pixels: leave it "
                     f"out, and {instead}"
-                )
-        for name in AUGMENTATION_OF_OBJECTS:
-            if config.augments(name):
-                raise ImagoError(
-                    f"--{name.replace('_', '-')} is for nets that find objects; {config.model} labels pixels: leave it "
-                    "at 0, and see --second"
                 )
         if not config.objects and config.augments("touching"):
             raise ImagoError("--touching weighs what lies between two objects; it goes with --objects")

@@ -54,7 +54,7 @@ class ThingPictures(Dataset[ThingPicture]):
         own_scale = self.spec.rule == "pad"
         rng = np.random.default_rng(key.seed)
         # Nothing is drawn where nothing is asked for: older recipes see the pictures that they saw.
-        lent = self._lent(rng) if how.copy_paste and self.lenders and rng.random() < how.copy_paste else None
+        lent = self._lent(rng) if how.second and self.lenders and rng.random() < how.second else None
         picture = augment_things(image, things, key.frame_hw, how, rng, self.fill, own_scale, lent)
         moved = None
         if proposals is not None:

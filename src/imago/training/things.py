@@ -74,9 +74,9 @@ class Things:
                 f"{', '.join(partly)} leaves some out. Name them (without members where there are none), or choose "
                 "fasterrcnn or maskrcnn"
             )
-        if config.augments("copy_paste") and (without or net.wants_proposals):
+        if config.augments("second") and (without or net.wants_proposals):
             why = "proposals are those of the photo alone" if net.wants_proposals else f"{without[0]} has boxes alone"
-            raise ImagoError(f"--copy-paste pastes objects by their masks, and {why}; leave it at 0")
+            raise ImagoError(f"--second pastes objects by their masks, and {why}; leave it at 0")
         spec = input_of(config, net)
         try:
             net.check(torch.zeros(1, config.channels, *spec.size_hw))

@@ -35,8 +35,8 @@ PUBLISHED = {
 }
 HALF, FULL = 208, 416  # sides of squares with the pixels of 180 x 240 and 360 x 480
 ENET, ENET_AGAIN = "enet-full", "enet-full-again"
-SETTINGS = ["--batch", "8", "--lr", "2e-3", "--ema", "0.99", "--validate-every", "1000", "--seed", "1"]
-AGAIN = ["--batch", "4", "--lr", "1e-3", "--ema", "0.995", "--validate-every", "10", "--seed", "2"]
+SETTINGS = ["--batch-size", "8", "--lr", "2e-3", "--ema", "0.99", "--validate-every", "1000", "--seed", "1"]
+AGAIN = ["--batch-size", "4", "--lr", "1e-3", "--ema", "0.995", "--validate-every", "10", "--seed", "2"]
 AUGMENT = ["--zoom-min", "0.6", "--rotate-deg", "5", "--focus", "0"]
 
 
@@ -58,7 +58,7 @@ def main() -> None:
         first = enet_at_full_size(options, ENET, options.enet_minutes, ["--start-size", str(HALF), *SETTINGS])
         models.append(str(first))
         if options.enet_again:
-            begun = ["--init", str(first / "best.safetensors"), "--start-size", "304", *AGAIN]
+            begun = ["--weights", str(first / "best.safetensors"), "--start-size", "304", *AGAIN]
             models.append(str(enet_at_full_size(options, ENET_AGAIN, options.enet_again, begun)))
     size = FULL if options.full else HALF
     call(

@@ -25,7 +25,7 @@ from material import data_root
 from report import machine, say, table
 
 import imago
-from imago.data.open_things import open_things
+from imago.data.open_detection import open_detection
 
 PHOTOS, KEPT = 20, 2  # to learn from; to validate on, as imago train wants
 LEAST_SHARE, MOST_OBJECTS = 0.01, 8  # of the photo, of each object; in a photo
@@ -41,7 +41,7 @@ class Net(NamedTuple):
     size: int
 
 
-HEADS = ("width=64", "fc_width=256", "samples=64", "proposals=300")
+HEADS = ("width=64", "fc_width=256", "batch_size_per_image=64", "proposals=300")
 NETS = (
     Net("R-CNN", 2014, "rcnn:resnet18_half", ("crop=96",), 0),
     Net("Fast R-CNN", 2015, "fastrcnn:resnet18_half", ("fc_width=256",), 256),
@@ -53,9 +53,20 @@ NETS = (
 )
 LEARNING = (
     "--lr", "1e-3", "--ema", "0.99", "--validate-every", "1000", "--seed", "1", "--flip", "0",
-    "--colour", "0",
+    "--color", "0",
 )  # fmt: skip
-WINDOWS = ("--batch", "4", "--zoom-min", "1", "--zoom-max", "1", "--focus", "0", "--rotate-deg", "0")  # but of crops
+WINDOWS = (
+    "--batch-size",
+    "4",
+    "--zoom-min",
+    "1",
+    "--zoom-max",
+    "1",
+    "--focus",
+    "0",
+    "--rotate-deg",
+    "0",
+)  # but of crops
 
 
 def main() -> None:
@@ -139,7 +150,7 @@ def train(net: Net, folder: Path, data: Path, minutes: float) -> None:
         return
     options = [word for option in net.options for word in ("--option", option)]
     windows = ["--size", str(net.size), *WINDOWS] if net.size else []
-    rule = ["--rule", "squash", "--multiple", "64"] if net.model.startswith("yolov1") else []
+    rule = ["--rule", "resize", "--multiple", "64"] if net.model.startswith("yolov1") else []
     call(
         "train", str(data), "--model", net.model, *options, *windows, *rule, "--minutes", f"{minutes:g}",
         "--out", str(folder), *LEARNING,
@@ -170,7 +181,7 @@ def weights(folder: Path) -> int:
 def seconds_an_image(model: Path, data: Path) -> float:
     """The median over the photos, after one that does not count."""
     predictor = imago.load(model)
-    images = [sample.image() for sample in open_things(data).split("train")]
+    images = [sample.image() for sample in open_detection(data).split("train")]
     predictor.objects(images[0])
     times = []
     for image in images:

@@ -58,17 +58,17 @@ def make_model(path: Path, sample: Path) -> Path:
     from PIL import Image
 
     from imago import models
-    from imago.core.card import ModelCard
+    from imago.core.input_spec import InputSpec
     from imago.core.labels import binary_labels
-    from imago.core.spec import InputSpec
-    from imago.export.onnx import export_onnx
+    from imago.core.model_card import ModelCard
+    from imago.export.semantic import export_onnx
 
     torch.manual_seed(0)
     net = models.build("u2netp")
     card = ModelCard(
         name="random", architecture="u2netp", options={"classes": 1, "in_channels": 3}, task="binary",
-        labels=binary_labels(), input=InputSpec(rule="squash", size_hw=(320, 320), scale="max"), stretch=True,
-        licence="none", note="random weights, to measure speed",
+        labels=binary_labels(), input=InputSpec(rule="resize", size_hw=(320, 320), scale="max"), minmax_normalize=True,
+        license="none", note="random weights, to measure speed",
     )  # fmt: skip
     with Image.open(sample) as opened:
         image = np.asarray(opened.convert("RGB"))

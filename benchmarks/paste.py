@@ -119,8 +119,6 @@ def read(folder: Path) -> list[np.ndarray]:
 
 
 def photo_alone(folder: Path) -> tuple[float, float]:
-    import imago.inference.objects
-    import imago.inference.paste  # noqa: F401  (its memory is not the masks')
 
     assert read(folder)
     return 0.0, 0.0
@@ -128,18 +126,18 @@ def photo_alone(folder: Path) -> tuple[float, float]:
 
 def pasted(folder: Path, use: bool = False) -> tuple[float, float]:
     from imago.core.instances import Instances
-    from imago.inference.objects import painted_classes
-    from imago.inference.paste import paste
+    from imago.inference.instances.paste_masks import paste
+    from imago.inference.instances.postprocess import to_class_map
 
     photo, masks, boxes = read(folder)
     start, start_cpu = time.perf_counter(), time.process_time()
     cropped = [paste(mask, box, photo.shape[:2]) for mask, box in zip(masks, boxes, strict=True)]
     classes, scores = np.arange(len(boxes)) % CLASSES + 1, np.linspace(1, 0.5, len(boxes))
-    things = Instances.make(photo.shape[:2], boxes, classes, scores, cropped)
+    instances = Instances.make(photo.shape[:2], boxes, classes, scores, cropped)
     if use:
         for mask in cropped:
-            mask.runs(things.size_hw)
-        print(things.areas.sum(), painted_classes(things, CLASSES + 1).max(), things.painted().max())
+            mask.to_rle(instances.size_hw)
+        print(instances.areas.sum(), to_class_map(instances, CLASSES + 1).max(), instances.to_label_image().max())
     return time.perf_counter() - start, time.process_time() - start_cpu
 
 

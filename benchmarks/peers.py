@@ -75,15 +75,17 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=PAIRS, default=list(PAIRS), help="which nets (default: all)")
     parser.add_argument("--what", nargs="+", choices=("file", "step"), default=["file", "step"], help="default: both")
     parser.add_argument("--size", type=int, default=320, help="side of the images, a multiple of 32 (default 320)")
-    parser.add_argument("--batch", type=int, default=4, help="images a training step, 2 or more (default 4)")
+    parser.add_argument("--batch-size", type=int, default=4, help="images a training step, 2 or more (default 4)")
     parser.add_argument("--turns", type=int, default=15, help="turns of the files that count (default 15)")
     parser.add_argument("--steps", type=int, default=8, help="training steps of each that count (default 8)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
     parser.add_argument("--device", default="cpu", help="of the training steps: cpu or cuda (default cpu)")
     parser.add_argument("--free-sides", action="store_true", help="their file takes any batch and size, as ours does")
     options = parser.parse_args()
-    if options.size % 32 or options.batch < 2:
-        parser.error("--size must be a multiple of 32, and --batch 2 or more: batch norm of one value has no spread")
+    if options.size % 32 or options.batch_size < 2:
+        parser.error(
+            "--size must be a multiple of 32, and --batch-size 2 or more: batch norm of one value has no spread"
+        )
     print(machine(), end="\n\n")
     rows = [["net", "peer", "what", "imago ms", "peer ms", "ratio", "at most", "reached"]]
     for name in options.rows:
@@ -95,7 +97,7 @@ def main() -> None:
                 title = f"file at {options.size}, {options.threads} threads"
                 mine, other = files(pair, ours, theirs, options, name)
             else:
-                title = f"step of {options.batch} at {options.size}, {options.device}"
+                title = f"step of {options.batch_size} at {options.size}, {options.device}"
                 mine, other = steps(ours, theirs, options, name)
             ratio = mine / other
             rows.append(
@@ -180,10 +182,10 @@ def files(
 
 def export_ours(pair: Pair, net: SegmentationNet, side: int, folder: Path) -> Path:
     """As ``imago export`` does, from a checkpoint."""
-    from imago.core.card import ModelCard
+    from imago.core.input_spec import InputSpec
     from imago.core.labels import Labels
-    from imago.core.spec import InputSpec
-    from imago.export.run import export_run
+    from imago.core.model_card import ModelCard
+    from imago.export.export import export_run
     from imago.models import checkpoint
 
     labels = Labels(tuple(f"class {index}" for index in range(CLASSES)))
@@ -241,9 +243,9 @@ def steps(ours: SegmentationNet, theirs: nn.Module, options: argparse.Namespace,
     torch.set_num_threads(options.threads)
     generator = torch.Generator().manual_seed(0)
     size_hw = (options.size, options.size)
-    images = torch.randn(options.batch, 3, *size_hw, generator=generator).to(options.device)
+    images = torch.randn(options.batch_size, 3, *size_hw, generator=generator).to(options.device)
     images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(CLASSES, (options.batch, *size_hw), generator=generator).to(options.device)
+    labels = torch.randint(CLASSES, (options.batch_size, *size_hw), generator=generator).to(options.device)
     ours.criterion = losses.build("ce", classes=CLASSES)
 
     def our_loss() -> Tensor:
@@ -264,12 +266,12 @@ def stepper(net: nn.Module, loss_of: Callable[[], Tensor], device: str) -> Calla
     import torch
 
     net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimiser = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> None:
         loss_of().backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         if device == "cuda":
             torch.cuda.synchronize()  # a GPU works on after the call has returned
 

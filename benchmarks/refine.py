@@ -26,10 +26,10 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="only the first so many photos")
     options = parser.parse_args()
     print(machine(), end="\n\n")
-    from imago.core.views import Views
+    from imago.core.tta import TTA
     from imago.data.dataset import open_dataset
     from imago.data.grouping import parse_grouping
-    from imago.evaluation.evaluate import evaluate
+    from imago.evaluation.semantic import evaluate
     from imago.inference.crf import DenseCRF
     from imago.inference.load import load
     from imago.metrics.bootstrap import paired_difference
@@ -39,17 +39,17 @@ def main() -> None:
     samples = open_dataset(options.data, group, channels=model.card.input.channels).split(options.split)
     samples = samples[: options.limit]
     ways = {
-        "plain": (Views(), None),
-        "mirror image": (Views(flip=True), None),
-        f"sizes {', '.join(map(str, SCALES))}": (Views(scales=SCALES), None),
-        "mirror image and sizes": (Views(flip=True, scales=SCALES), None),
-        "dense CRF": (Views(), DenseCRF()),
+        "plain": (TTA(), None),
+        "mirror image": (TTA(flip=True), None),
+        f"sizes {', '.join(map(str, SCALES))}": (TTA(scales=SCALES), None),
+        "mirror image and sizes": (TTA(flip=True, scales=SCALES), None),
+        "dense CRF": (TTA(), DenseCRF()),
     }
     rows = [["look", "score", "more than plain", "boundary F", "s a photo"]]
     plain = None
     for name, (views, crf) in ways.items():
         say(name)
-        model.views, model.crf = views, crf
+        model.tta, model.crf = views, crf
         start = time.perf_counter()
         found = evaluate(model, samples)
         seconds = (time.perf_counter() - start) / len(samples)

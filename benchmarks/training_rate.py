@@ -35,7 +35,7 @@ def main() -> None:
         description="Step rate of imago train by that of a bare PyTorch loop (at least 0.95)."
     )
     parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS), help="which nets (default: both)")
-    parser.add_argument("--batch", type=int, default=8, help="photos a step (default 8)")
+    parser.add_argument("--batch-size", type=int, default=8, help="photos a step (default 8)")
     parser.add_argument("--steps", type=int, default=20, help="steps a turn that count (default 20)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each (default 3)")
     parser.add_argument(
@@ -58,7 +58,7 @@ def main() -> None:
             device = f"{run.fabric.device}, {run.fabric.strategy.precision.precision}"
             rows.append(
                 [
-                    f"{net} at {run.config.size}", device, str(options.batch), f"{ours:.3f}", f"{bare:.3f}",
+                    f"{net} at {run.config.size}", device, str(options.batch_size), f"{ours:.3f}", f"{bare:.3f}",
                     f"{ours / bare:.3f}", f"{LIMIT}", verdict(ours / bare >= LIMIT),
                 ]
             )  # fmt: skip
@@ -89,7 +89,7 @@ def build_run(options: argparse.Namespace, net: str, data: Path, out: Path) -> R
 
     settings = NETS[net] | ({"size": options.size} if options.size else {})
     config = TrainConfig(
-        data=(DataSource(str(data), group=options.group),), out=str(out), batch=options.batch, epochs=1_000,
+        data=(DataSource(str(data), group=options.group),), out=str(out), batch_size=options.batch_size, epochs=1_000,
         workers=options.workers, device=options.device, precision=options.precision, shapes=False, **settings,
     )  # fmt: skip
     return build(config, data.parent, resume=False, say=say)
@@ -122,7 +122,7 @@ def imago_turn(run: Run, steps: int) -> float:
     moments: list[float] = []
     run.display = Stopwatch(True)
     ready = run.loader.num_workers * (run.loader.prefetch_factor or 0)  # batches that the workers may have waiting
-    run.plan.steps = ready + 1 + steps
+    run.sampler.steps = ready + 1 + steps
     with Interrupt() as interrupt:
         run_steps(run, Clock(run), interrupt)
     run.progress.epoch += 1
@@ -136,7 +136,7 @@ def bare_loop(run: Run) -> Callable[[int], float]:
 
     from imago.models.base import Target
     from imago.training.device import channels_last_is_faster
-    from imago.training.optim import build_optimiser
+    from imago.training.optim import build_optimizer
     from imago.training.train import build_criterion, build_net
 
     device = run.fabric.device
@@ -148,7 +148,7 @@ def bare_loop(run: Run) -> Callable[[int], float]:
     if channels_last_is_faster(device.type):
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         images = images.contiguous(memory_format=torch.channels_last)
-    optimiser = build_optimiser(net, run.config)
+    optimizer = build_optimizer(net, run.config)
     precision = str(run.fabric.strategy.precision.precision)
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
@@ -161,9 +161,9 @@ def bare_loop(run: Run) -> Callable[[int], float]:
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                 loss = sum(net.loss(images, target).values())
             scaler.scale(loss).backward()
-            scaler.step(optimiser)
+            scaler.step(optimizer)
             scaler.update()
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
         wait_for_device(run)
         return time.perf_counter() - start
 

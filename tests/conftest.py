@@ -18,7 +18,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_NAMES = ("background", "disc", "box")
-TINY_COLOURS = ((0, 0, 0), (220, 60, 60), (60, 110, 230))
+TINY_COLORS = ((0, 0, 0), (220, 60, 60), (60, 110, 230))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,7 +56,7 @@ def draw_scene(seed: int, size_hw: tuple[int, int] = (48, 64)) -> tuple[np.ndarr
     labels[(y >= top) & (y < top + side) & (x >= left) & (x < left + side)] = 2
     for value in (1, 2):
         inside = labels == value
-        image[inside] = 0.2 * image[inside] + 0.8 * np.array(TINY_COLOURS[value])
+        image[inside] = 0.2 * image[inside] + 0.8 * np.array(TINY_COLORS[value])
     return image.clip(0, 255).astype(np.uint8), labels
 
 
@@ -69,7 +69,7 @@ def write_tiny_dataset(folder: Path, count: int = 12, size_hw: tuple[int, int] =
         image, labels = draw_scene(index, size_hw)
         Image.fromarray(image).save(folder / "images" / f"{name}.jpg", quality=95)
         mask = Image.fromarray(labels)
-        mask.putpalette([value for colour in TINY_COLOURS for value in colour])  # grey becomes palette
+        mask.putpalette([value for color in TINY_COLORS for value in color])  # grey becomes palette
         mask.save(folder / "masks" / f"{name}.png")
     (folder / "classes.txt").write_text("\n".join(TINY_NAMES) + "\n")
     kept = count * 3 // 4

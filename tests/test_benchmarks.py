@@ -163,5 +163,5 @@ def test_every_origin_opens(quality, data_root: Path) -> None:
     for origin in present:
         dataset = quality.open_origin(data_root, origin)
         assert len(dataset.labels) == 2
-        sample = dataset.split("all" if origin.licences else "val")[0]
+        sample = dataset.split("all" if origin.licenses else "val")[0]
         assert set(np.unique(sample.label())) <= {0, 1, 255}

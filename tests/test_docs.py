@@ -18,15 +18,15 @@ import click
 import pytest
 from cells import write_cells
 from click.testing import CliRunner
-from conftest import ROOT, TINY_COLOURS, TINY_NAMES, draw_scene, write_tiny_dataset
+from conftest import ROOT, TINY_COLORS, TINY_NAMES, draw_scene, write_tiny_dataset
 from PIL import Image
 from tiny_onnx import write_tiny
 
-from imago.core.card import ModelCard
+from imago.core.input_spec import InputSpec
 from imago.core.labels import Labels
-from imago.core.spec import InputSpec
+from imago.core.model_card import ModelCard
 
-LABELS = Labels(TINY_NAMES, TINY_COLOURS)  # those of ``shapes``
+LABELS = Labels(TINY_NAMES, TINY_COLORS)  # those of ``shapes``
 DOCUMENTS = [
     path.relative_to(ROOT).as_posix()
     for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

@@ -37,14 +37,14 @@ WALLED = (
     "imago.losses",
     "imago.training",
     "imago.export",
-    "imago.inference.torch_engine",
-    "imago.inference.things_torch",
+    "imago.inference.engines.torch",
+    "imago.inference.engines.torch_detection",
 )
 BASE_IN_MODELS = (
     "imago.models",
-    "imago.models.catalogue",
-    "imago.models.published",
-    "imago.models.published_things",
+    "imago.models.catalog",
+    "imago.models.published.entries",
+    "imago.models.published.detection_entries",
     "imago.models.shipped",
 )
 IMPORT_NAMES = {
@@ -56,7 +56,7 @@ IMPORT_NAMES = {
 HEAVY = ("cv2", "onnxruntime", "rich", "PIL", "numpy", "torch")
 
 # Where one photo, or one command line, ends with a line whatever it raised (``core.errors.fault_line``).
-LAST_RESORT = ("imago.inference.batch", "imago.cli.main", "imago.data.check", "imago.data.check_things")
+LAST_RESORT = ("imago.inference.batch", "imago.cli.main", "imago.data.check", "imago.data.check_detection")
 
 House = dict[str, str]  # module name -> source text
 
@@ -176,7 +176,7 @@ def heavy_doors(house: House) -> Iterator[str]:
                 yield f"{module}:{found.line} imports {found.name} at once; a door imports it inside its function"
 
 
-def things_that_happen_on_import(house: House) -> Iterator[str]:
+def effects_of_import(house: House) -> Iterator[str]:
     def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         for statement in body:
             yield statement
@@ -238,7 +238,7 @@ RULES = (
     torch_before_the_wall,
     torch_dragged_in,
     heavy_doors,
-    things_that_happen_on_import,
+    effects_of_import,
     silent_rescues,
     drawers,
     onnxruntime_elsewhere,
@@ -259,8 +259,8 @@ def test_the_house_keeps_the_rule(rule: Callable[[House], Iterator[str]]) -> Non
         (imports_that_go_up, {"imago.data.a": "def f():\n    import imago.draw.b", "imago.draw.b": ""}),
         (imports_that_go_up, {"imago.export.a": "from imago.training import b", "imago.training.b": ""}),
         (torch_before_the_wall, {"imago.files.a": "import torch"}),
-        (torch_before_the_wall, {"imago.inference.onnx_engine": "def f():\n    from torch import nn"}),
-        (torch_before_the_wall, {"imago.models.catalogue": "import safetensors.torch"}),
+        (torch_before_the_wall, {"imago.inference.engines.onnx": "def f():\n    from torch import nn"}),
+        (torch_before_the_wall, {"imago.models.catalog": "import safetensors.torch"}),
         (torch_before_the_wall, {"imago.models": "import timm"}),
         (torch_before_the_wall, {"imago.data.a": "import pandas"}),
         (torch_before_the_wall, {"imago.training.a": "import sklearn"}),
@@ -278,9 +278,9 @@ def test_the_house_keeps_the_rule(rule: Callable[[House], Iterator[str]]) -> Non
         ),
         (heavy_doors, {"imago.cli.a": "import cv2"}),
         (heavy_doors, {"imago.cli.a": "from rich.table import Table"}),
-        (things_that_happen_on_import, {"imago.files.a": "import cv2\ncv2.setNumThreads(1)"}),
-        (things_that_happen_on_import, {"imago.files.a": "if True:\n    print('hello')"}),
-        (things_that_happen_on_import, {"imago.files.a": "import os\nos.environ['A'] = '1'"}),
+        (effects_of_import, {"imago.files.a": "import cv2\ncv2.setNumThreads(1)"}),
+        (effects_of_import, {"imago.files.a": "if True:\n    print('hello')"}),
+        (effects_of_import, {"imago.files.a": "import os\nos.environ['A'] = '1'"}),
         (silent_rescues, {"imago.files.a": "try:\n    f()\nexcept Exception:\n    pass"}),
         (silent_rescues, {"imago.files.a": "try:\n    f()\nexcept:\n    x = 1"}),
         (drawers, {"imago.files.utils": ""}),
@@ -299,14 +299,14 @@ def test_the_rule_finds_what_breaks_it(rule: Callable[[House], Iterator[str]], h
     [
         (imports_that_go_up, {"imago.cli.a": "from imago.core.b import c", "imago.core.b": ""}),
         (imports_that_go_up, {"imago.training.a": "from imago.export.b import c", "imago.export.b": ""}),
-        (torch_before_the_wall, {"imago.inference.torch_engine": "import torch", "imago.losses": "import torch"}),
+        (torch_before_the_wall, {"imago.inference.engines.torch": "import torch", "imago.losses": "import torch"}),
         (torch_before_the_wall, {"imago.models": "if TYPE_CHECKING:\n    from torch import Tensor"}),
         (
             torch_dragged_in,
             {"imago.inference.load": "def f():\n    import imago.models.b", "imago.models.b": "import torch"},
         ),
         (heavy_doors, {"imago.cli.a": "import click\ndef f():\n    import cv2"}),
-        (things_that_happen_on_import, {"imago.files.a": '"""Says."""\nX = frozenset("ab")'}),
+        (effects_of_import, {"imago.files.a": '"""Says."""\nX = frozenset("ab")'}),
         (silent_rescues, {"imago.files.a": "try:\n    f()\nexcept BaseException:\n    g()\n    raise"}),
         (silent_rescues, {"imago.inference.batch": "try:\n    f()\nexcept Exception as e:\n    g(e)"}),
         (onnxruntime_elsewhere, {"imago.inference.runtime": "def f():\n    import onnxruntime"}),
@@ -319,7 +319,7 @@ def test_the_rule_lets_pass_what_keeps_it(rule: Callable[[House], Iterator[str]]
 
 
 @pytest.mark.parametrize("module", ["imago", "imago.cli.main"])
-def test_importing_brings_nothing_heavy(module: str) -> None:
+def test_importing_brings_nodetection_heavy(module: str) -> None:
     heavy = (*HEAVY, "platformdirs", *sorted(packages("train")))
     program = f"import sys, {module}; print(*[name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from imago.core.card import ModelCard
     from imago.core.errors import DataError, ImageError, ImagoError, ModelError
+    from imago.core.input_spec import InputSpec
     from imago.core.labels import Labels
-    from imago.core.spec import InputSpec
+    from imago.core.model_card import ModelCard
     from imago.inference.load import load
     from imago.inference.prediction import Prediction
     from imago.inference.predictor import Predictor
@@ -22,8 +22,8 @@ _HOMES = {
     "Predictor": "imago.inference.predictor",
     "Prediction": "imago.inference.prediction",
     "Labels": "imago.core.labels",
-    "InputSpec": "imago.core.spec",
-    "ModelCard": "imago.core.card",
+    "InputSpec": "imago.core.input_spec",
+    "ModelCard": "imago.core.model_card",
     "ImagoError": "imago.core.errors",
     "ImageError": "imago.core.errors",
     "DataError": "imago.core.errors",

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.console import echo
-from imago.cli.options import MAX_FOUND, given, max_found_option, options_from
-from imago.cli.train import configured, data_options
-from imago.data.augmentation import Augmentation
+from imago.cli.options import MAX_FOUND, add_options, find_given, max_found_option
+from imago.cli.train import add_data_options, build_config
+from imago.data.augment.settings import Augmentation
 from imago.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from imago.comparison.contestants import Contestant
+    from imago.comparison.candidates import Candidate
 
-# Fields that a comparison sets for each of its contestants; a preset would give each a training of its own.
+# Fields that a comparison sets for each of its candidates; a preset would give each a training of its own.
 OWN = ("model", "encoder", "out", "name", "preset")
 
 
@@ -30,13 +30,13 @@ OWN = ("model", "encoder", "out", "name", "preset")
     metavar="A,B,...",
     help="Architectures to train (with :ENCODER), run folders, model files, names of models.",
 )
-@data_options
+@add_data_options
 @click.option("--split", default="val", show_default=True, help="Photos to compare on: val, test, train, or all.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos of each folder.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True)
 @max_found_option
-@options_from(TrainConfig, without=OWN)
-@options_from(Augmentation)
+@add_options(TrainConfig, without=OWN)
+@add_options(Augmentation)
 @click.pass_context
 def compare_command(
     context: click.Context,
@@ -60,54 +60,54 @@ def compare_command(
     Writes OUT/comparison.html, .json and .csv. Called again with the same settings it goes on where it stopped; a model
     that fails is reported, and the others go on.
     """
-    config = configured(data, recipe, group, given(context) - {"out"}, values)
+    config = build_config(data, recipe, group, find_given(context) - {"out"}, values)
     root = root or Path()
+    from imago.comparison.candidates import parse_candidates
     from imago.comparison.compare import compare, write
-    from imago.comparison.contestants import parse_contestants
-    from imago.comparison.kind import kind_of
     from imago.comparison.page import render
+    from imago.comparison.task import choose_task
     from imago.core.errors import ImagoError
 
-    contestants = parse_contestants(models)
-    kind = kind_of(contestants, config.objects)
+    candidates = parse_candidates(models)
+    kind = choose_task(candidates, config.objects)
     if max_found != MAX_FOUND:
         kind = kind.counting(max_found)
     samples, labels = kind.open_data(config, root, split, limit)  # before any training: what is amiss is told now
     failed: list[str] = []
-    ready: list[Contestant] = []
-    if any(contestant.file is None for contestant in contestants):
-        from imago.comparison.training import check_options, settle
+    ready: list[Candidate] = []
+    if any(candidate.file is None for candidate in candidates):
+        from imago.comparison.training import check_options, resolve_config
 
-        check_options(config, contestants)
+        check_options(config, candidates)
         if importlib.util.find_spec("torch") is None:
             raise ImagoError('training needs torch, which is not installed; run: pip install "imago-seg[train]"')
-        settle(config, root, out)
-    for contestant in contestants:
-        if contestant.file is not None:
-            ready.append(contestant)
+        resolve_config(config, root, out)
+    for candidate in candidates:
+        if candidate.file is not None:
+            ready.append(candidate)
             continue
-        from imago.comparison.training import settings_of, train_contestant
+        from imago.comparison.training import build_settings, train_candidate
 
         try:
-            own = settings_of(contestant, config, contestants)
-            ready.append(replace(contestant, file=train_contestant(contestant, own, root, out, echo)))
+            own = build_settings(candidate, config, candidates)
+            ready.append(replace(candidate, file=train_candidate(candidate, own, root, out, echo)))
         except ImagoError as error:
             failed.append(str(error))
             echo(f"imago: {error}", err=True)
     result = compare(kind, ready, samples, labels, echo, failed=failed)
     title = f"{len(result.entries)} models on {len(samples)} images"
-    notes = (budget(config),) if any(entry.contestant.architecture for entry in result.entries) else ()
+    notes = (budget(config),) if any(entry.candidate.architecture for entry in result.entries) else ()
     for path in write(result, render(result, title, notes), out):
         echo(path)
     return 1 if result.failed else 0
 
 
 def budget(config: TrainConfig) -> str:
-    """What every trained contestant was given, in a line."""
+    """What every trained candidate was given, in a line."""
     count, unit = (config.minutes, "minute") if config.minutes else (config.most_epochs, "epoch")
     length = f"{count:g} {unit}{'s' if count != 1 else ''}"
     plain = {f.name: f.default for f in fields(TrainConfig)}
-    names = ("size", "batch", "loss", "lr", "schedule", "class_weights", "pretrained", "seed")
+    names = ("size", "batch_size", "loss", "lr", "schedule", "class_weights", "pretrained", "seed")
     told = [f"{name} {getattr(config, name)}" for name in names if getattr(config, name) != plain[name]]
     return f"trained for {length} each, with one seed, split and augmentation" + (
         f"; {', '.join(told)}" if told else ""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.console import echo
-from imago.cli.options import build, options_from
-from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process, say_doubt
-from imago.core.choice import ObjectChoice
-from imago.core.setting import setting
+from imago.cli.options import add_options, build_settings
+from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_predictor, plan_photos, process, say_doubt
+from imago.core.detection_options import DetectionOptions
+from imago.core.settings import setting
 from imago.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class CutoutSettings:
     paths: tuple[str, ...] = setting(argument=True, metavar="PATH...")
     model: str = setting(DEFAULT_MODEL, "A name (see imago models) or a model file.")
     out: Path | None = setting(None, "Folder to write to.  [default: beside each photo]", short="-o", metavar="DIR")
-    each: bool = setting(
+    instances: bool = setting(
         False, "Every object that the model finds by itself, trimmed: STEM.001-CLASS.cutout.png, the surest first."
     )
     crop: bool = setting(False, "Trim to the subject, with a margin.")
@@ -46,10 +46,10 @@ class CutoutSettings:
 
     def __post_init__(self) -> None:
         check_megapixels(self.max_megapixels)
-        if PIPE in self.paths and self.each:
-            raise ValueError("'-' writes one picture; --each writes one an object, so give it files")
-        if self.each and (self.matting or self.crop):
-            raise ValueError("--each trims every object by itself; leave out --crop and --matting")
+        if PIPE in self.paths and self.instances:
+            raise ValueError("'-' writes one picture; --instances writes one an object, so give it files")
+        if self.instances and (self.matting or self.crop):
+            raise ValueError("--instances trims every object by itself; leave out --crop and --matting")
         if PIPE in self.paths and (len(self.paths) > 1 or self.out is not None):
             raise ValueError(
                 "'-' reads one photo and writes it to standard output; it goes with no other path or --out"
@@ -61,32 +61,34 @@ class CutoutSettings:
 
 
 @click.command("cutout")
-@options_from(CutoutSettings)
-@options_from(ObjectChoice)
+@add_options(CutoutSettings)
+@add_options(DetectionOptions)
 def cutout_command(**values: Any) -> int:
     """Cut the subject out of each photo and write STEM.cutout.png.
 
     PATH is a photo, a folder (its sub-folders are kept), or - to read one photo from standard input and write the PNG
     to standard output.
     """
-    settings = build(CutoutSettings, values)
-    from imago.inference.cutout import check_background
+    settings = build_settings(CutoutSettings, values)
+    from imago.inference.cutout.compose import check_background
 
     check_background(settings.background)
-    if settings.each:
-        return cut_each(settings, build(ObjectChoice, values))
+    if settings.instances:
+        return cut_instances(settings, build_settings(DetectionOptions, values))
     return cut_pipe(settings) if settings.paths == (PIPE,) else cut_files(settings)
 
 
-def cut_each(settings: CutoutSettings, choice: ObjectChoice) -> int:
+def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
     """Returns the exit code. Of a photo that has objects of an earlier run beside it nothing is written."""
     from imago.core.errors import ImagoError
     from imago.files.writing import atomic_write, exists
 
     plan = plan_photos(settings.paths, settings.out, ("cutout",), overwrite=True)  # that file itself is not written
-    predictor = load_for(settings.model, len(plan))
+    predictor = load_predictor(settings.model, len(plan))
     if not predictor.finds_objects:
-        raise ImagoError(f"model {settings.model!r} finds no single objects, which --each asks for; use one that does")
+        raise ImagoError(
+            f"model {settings.model!r} finds no single objects, which --instances asks for; use one that does"
+        )
     predictor.choice = choice
     say_doubt(predictor)
 
@@ -99,15 +101,15 @@ def cut_each(settings: CutoutSettings, choice: ObjectChoice) -> int:
         for path in earlier:
             path.unlink()  # asked for: else objects of two runs would stand side by side
         count = 0
-        for count, (name, image) in enumerate(prediction.each(settings.background), 1):
-            with atomic_write(whole.with_name(f"{stem}.{count:03}-{safe(name)}.cutout.png"), True) as stream:
+        for count, (name, image) in enumerate(prediction.instance_cutouts(settings.background), 1):
+            with atomic_write(whole.with_name(f"{stem}.{count:03}-{sanitize_name(name)}.cutout.png"), True) as stream:
                 image.save(stream, "PNG", icc_profile=image.info.get("icc_profile"))
         return () if count else ("nothing was found",)
 
     return process(predictor, plan, write, settings.max_pixels)
 
 
-def safe(name: str) -> str:
+def sanitize_name(name: str) -> str:
     """A class's name in a file's."""
     return re.sub(r"[^\w-]+", "_", name)
 
@@ -125,7 +127,7 @@ def cut_files(settings: CutoutSettings) -> int:
                 stream, settings.background, settings.crop, settings.matting, threads=threads
             )
 
-    return process(load_for(settings.model, len(plan)), plan, write, settings.max_pixels)
+    return process(load_predictor(settings.model, len(plan)), plan, write, settings.max_pixels)
 
 
 def cut_pipe(settings: CutoutSettings) -> int:
@@ -136,7 +138,7 @@ def cut_pipe(settings: CutoutSettings) -> int:
         raise click.UsageError("'-' reads the photo from a pipe, as in: imago cutout - < photo.jpg > cutout.png")
     if sys.stdout.isatty():
         raise click.UsageError("'-' writes a PNG to standard output; send it to a file, as in: > cutout.png")
-    predictor = load_for(settings.model, 1)
+    predictor = load_predictor(settings.model, 1)
     photo = read_image(
         sys.stdin.buffer.read(),
         channels=predictor.card.input.channels,

@@ -22,13 +22,13 @@ def check_command(data: Path, as_json: bool) -> None:
     """Read every photo and object in DATA: how many there are of each class, and all faults (exit code 1)."""
     from imago.cli.progress import Meter
     from imago.core.errors import DataError
-    from imago.data.check_things import check_things
-    from imago.data.open_things import survey_things
+    from imago.data.check_detection import check_detection
+    from imago.data.open_detection import survey_detection
 
-    dataset, faults = survey_things(data)
+    dataset, faults = survey_detection(data)
     samples = dataset.split("all")
     with Meter(len(samples)) as meter:
-        checked = check_things(samples, dataset.labels, lambda done, total: meter.advance())
+        checked = check_detection(samples, dataset.labels, lambda done, total: meter.advance())
     faults = tuple(dict.fromkeys((*faults, *checked.faults)))
     splits = {split: len(members) for split, members in dataset.splits.items()}
     counts = dict(zip(dataset.labels.names[1:], checked.objects[1:].tolist(), strict=True))
@@ -69,11 +69,11 @@ def anchors_command(data: Path, count: int, size_hw: tuple[int, int], split: str
     k-means with the distance 1 - IoU (YOLO v2). Photos are fitted into the input with their aspect kept.
     """
     from imago.core.errors import DataError
-    from imago.data.anchors import box_sizes, find_anchors
-    from imago.data.open_things import open_things
+    from imago.data.anchors import collect_box_sizes, find_anchors
+    from imago.data.open_detection import open_detection
 
-    samples = open_things(data, masks=False).split(split)  # drawing COCO's polygons would take an hour
-    sizes = box_sizes(samples, size_hw)
+    samples = open_detection(data, masks=False).split(split)  # drawing COCO's polygons would take an hour
+    sizes = collect_box_sizes(samples, size_hw)
     if not len(sizes):
         raise DataError(f"{data}: the {len(samples)} photos of {split!r} have no object")
     anchors, iou = find_anchors(sizes, count, seed)

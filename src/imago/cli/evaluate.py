@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.console import echo, echo_json
-from imago.cli.options import MAX_FOUND, build, max_found_option, options_from
+from imago.cli.options import MAX_FOUND, add_options, build_settings, max_found_option
 from imago.cli.photos import say_doubt
-from imago.core.choice import ObjectChoice
+from imago.core.detection_options import DetectionOptions
 from imago.core.text import to_json, to_utf8
-from imago.core.views import Views
+from imago.core.tta import TTA
 
 if TYPE_CHECKING:
     import numpy as np
 
     from imago.core.instances import Instances
-    from imago.evaluation.result import Evaluation
-    from imago.evaluation.thing_result import ThingEvaluation
+    from imago.evaluation.detection_results import DetectionEvaluation
+    from imago.evaluation.results import Evaluation
     from imago.inference.predictor import Predictor
 
     Predict = Callable[[np.ndarray], Instances]  # uint8 (H, W, C) -> its objects
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 @click.option("--boundary/--no-boundary", default=True, help="Also the boundary F-score.  [default: on]")
 @max_found_option
 @click.option("--crf", is_flag=True, help="Refine each answer with a dense CRF first.")
-@options_from(ObjectChoice, without=("score", "classes", "max_objects"))
-@options_from(Views)
+@add_options(DetectionOptions, without=("score_thresh", "classes", "detections_per_img"))
+@add_options(TTA)
 @click.option("--overwrite", is_flag=True, help="Replace the JSON file if it is there already.")
 def evaluate_command(
     model: str,
@@ -62,7 +62,7 @@ def evaluate_command(
     Each photo is scored at its full resolution. Intervals are 95 % bootstrap intervals over photos. A model that finds
     objects is measured by average precision, of masks and of boxes, on objects in any of the formats that train takes.
     """
-    views, choice = build(Views, values), build(ObjectChoice, values)
+    views, choice = build_settings(TTA, values), build_settings(DetectionOptions, values)
     from imago.core.errors import ImagoError
     from imago.files.writing import exists
     from imago.inference.load import load
@@ -71,21 +71,21 @@ def evaluate_command(
     if target is not None and target.exists() and not overwrite:
         raise exists(target)  # before the work, not after it
     predictor = load(model)
-    predictor.views, predictor.choice = views, choice
-    if choice != ObjectChoice() and not predictor.finds_objects:
+    predictor.tta, predictor.choice = views, choice
+    if choice != DetectionOptions() and not predictor.finds_objects:
         raise ImagoError(
-            f"model {model!r} finds no single objects, for which --iou, --nms and --class-agnostic are; leave them out"
+            f"model {model!r} finds no single objects, for which --nms-thresh, --nms and --class-agnostic are; leave them out"
         )
     say_doubt(predictor)
     if crf:
         from imago.inference.crf import DenseCRF
 
         predictor.crf = DenseCRF()
-    result: Evaluation | ThingEvaluation
+    result: Evaluation | DetectionEvaluation
     if predictor.finds_objects:
-        result = measure_objects(predictor, data, split, group, limit, max_found)
+        result = measure_detection(predictor, data, split, group, limit, max_found)
     else:
-        result = measure_pixels(predictor, data, split, group, limit, boundary)
+        result = measure_semantic(predictor, data, split, group, limit, boundary)
     scores = {"data": str(data), "split": split, **result.to_json()}
     if json_out == "-":
         echo_json(scores, indent=1)
@@ -98,76 +98,76 @@ def evaluate_command(
             stream.write(to_utf8(to_json(scores, indent=1) + "\n"))
 
 
-def measure_pixels(
+def measure_semantic(
     predictor: Predictor, data: Path, split: str, group: str, limit: int | None, boundary: bool
 ) -> Evaluation:
     from imago.cli.progress import Meter
     from imago.core.errors import DataError
     from imago.data.dataset import open_dataset
     from imago.data.grouping import parse_grouping
-    from imago.evaluation.evaluate import evaluate
+    from imago.evaluation.semantic import evaluate
 
     card = predictor.card
     dataset = open_dataset(data, parse_grouping(group) if group else None, channels=card.input.channels)
     if len(dataset.labels) != len(card.labels):
         raise DataError(
-            f"{data}: has {len(dataset.labels)} classes ({_few(dataset.labels.names)}), but the model {card.name!r} "
-            f"has {len(card.labels)} ({_few(card.labels.names)}); bring them together with --group"
+            f"{data}: has {len(dataset.labels)} classes ({_shorten(dataset.labels.names)}), but the model {card.name!r} "
+            f"has {len(card.labels)} ({_shorten(card.labels.names)}); bring them together with --group"
         )
     samples = dataset.split(split)[:limit]
     with Meter(len(samples)) as meter:
         if dataset.labels.names != card.labels.names:
             meter.say(
-                f"note: the classes are matched by their order: {_few(dataset.labels.names)} in the data, "
-                f"{_few(card.labels.names)} in the model"
+                f"note: the classes are matched by their order: {_shorten(dataset.labels.names)} in the data, "
+                f"{_shorten(card.labels.names)} in the model"
             )
         for note in dataset.notes:
             meter.say(f"note: {note}")
         return evaluate(predictor, samples, boundary=boundary, progress=lambda done: meter.advance())
 
 
-def measure_objects(
+def measure_detection(
     predictor: Predictor, data: Path, split: str, group: str, limit: int | None, max_found: int = MAX_FOUND
-) -> ThingEvaluation:
+) -> DetectionEvaluation:
     from imago.cli.progress import Meter
     from imago.core.errors import DataError
-    from imago.data.group_things import common_labels, group_things
+    from imago.data.detection_grouping import common_labels, group_instances
     from imago.data.grouping import parse_grouping
-    from imago.data.open_things import open_things
-    from imago.evaluation.things import evaluate_things
-    from imago.inference.objects import class_values
+    from imago.data.open_detection import open_detection
+    from imago.evaluation.detection import evaluate_detection
+    from imago.inference.instances.postprocess import class_values
 
     card, labels = predictor.card, predictor.card.object_labels
-    dataset = open_things(data, card.input.channels)
+    dataset = open_detection(data, card.input.channels)
     if group:
         grouping = parse_grouping(group, least=1)
-        dataset = group_things(dataset, grouping, common_labels(grouping, labels.names[1:], data))
+        dataset = group_instances(dataset, grouping, common_labels(grouping, labels.names[1:], data))
     predict: Predict = predictor.objects
     if set(dataset.labels.names) <= set(labels.names):  # a model of COCO's classes knows more than most data have
-        predict = finding_only(predict, class_values(labels, dataset.labels.names[1:]))
-        dataset = dataset.with_classes_of(labels)
+        predict = keep_classes(predict, class_values(labels, dataset.labels.names[1:]))
+        dataset = dataset.align_classes(labels)
     if len(dataset.labels) != len(labels):
         raise DataError(
-            f"{data}: has {len(dataset.labels) - 1} classes of objects ({_few(dataset.labels.names[1:])}), but the "
-            f"model {card.name!r} finds {len(labels) - 1} ({_few(labels.names[1:])}); both must have the same in one "
+            f"{data}: has {len(dataset.labels) - 1} classes of objects ({_shorten(dataset.labels.names[1:])}), but the "
+            f"model {card.name!r} finds {len(labels) - 1} ({_shorten(labels.names[1:])}); both must have the same in one "
             "order, or the model all names of the data's"
         )
     samples = dataset.split(split)[:limit]
     with Meter(len(samples)) as meter:
         if dataset.labels.names != labels.names:
             meter.say(
-                f"note: the classes are matched by their order: {_few(dataset.labels.names[1:])} in the data, "
-                f"{_few(labels.names[1:])} in the model"
+                f"note: the classes are matched by their order: {_shorten(dataset.labels.names[1:])} in the data, "
+                f"{_shorten(labels.names[1:])} in the model"
             )
         for note in dataset.notes:
             meter.say(f"note: {note}")
-        return evaluate_things(
+        return evaluate_detection(
             predict, samples, labels, model=card.name, most=max_found,
             progress=lambda done: meter.advance(),
         )  # fmt: skip
 
 
-def finding_only(predict: Predict, classes: list[int]) -> Predict:
+def keep_classes(predict: Predict, classes: list[int]) -> Predict:
     """``predict`` without objects of other classes, which the data do not mark: they are no mistakes."""
     import numpy as np
 
@@ -178,6 +178,6 @@ def finding_only(predict: Predict, classes: list[int]) -> Predict:
     return predict_some
 
 
-def _few(names: tuple[str, ...], limit: int = 6) -> str:
+def _shorten(names: tuple[str, ...], limit: int = 6) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

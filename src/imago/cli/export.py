@@ -20,21 +20,23 @@ from imago.cli.console import echo
 )
 @click.option("--samples", type=click.Path(path_type=Path), help="Image or folder of images to compare with torch on.")
 @click.option(
-    "--score",
+    "--score-thresh",
     type=click.FloatRange(0, 1),
     help="Objects: the least score that the file gives.  [default: the net's own]",
 )
 @click.option(
-    "--iou",
+    "--nms-thresh",
     type=click.FloatRange(0, 1),
     help="Objects: overlap past which the file leaves out the weaker of two of a class; 1: it leaves in all, for --nms "
-    "soft or another --iou at use.  [default: the net's own]",
+    "soft or another --nms-thresh at use.  [default: the net's own]",
 )
 @click.option(
-    "--max-objects", type=click.IntRange(min=1), help="Objects: so many an image at most.  [default: the net's own]"
+    "--detections-per-img",
+    type=click.IntRange(min=1),
+    help="Objects: so many an image at most.  [default: the net's own]",
 )
 @click.option("--name", default="", help="Name of the model, in its card.")
-@click.option("--licence", default="", help="Licence of the weights, in the card.")
+@click.option("--license", default="", help="Licence of the weights, in the card.")
 @click.option("--note", default="", help="A remark, in the card.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it is there already.")
 def export_command(
@@ -47,7 +49,7 @@ def export_command(
     iou: float | None,
     max_objects: int | None,
     name: str,
-    licence: str,
+    license: str,
     note: str,
     overwrite: bool,
 ) -> None:
@@ -55,9 +57,9 @@ def export_command(
 
     The file is compared with torch on real photos and written only if it answers alike.
     """
-    from imago.export.run import export_run
+    from imago.export.export import export_run
 
-    asked = {"score": score, "iou": iou, "most": max_objects}
+    asked = {"score_thresh": score, "nms_thresh": iou, "detections_per_img": max_objects}
     report = export_run(
         run,
         out,
@@ -66,7 +68,7 @@ def export_command(
         samples=samples,
         overwrite=overwrite,
         name=name,
-        licence=licence,
+        license=license,
         note=note,
         thresholds={name: value for name, value in asked.items() if value is not None},
     )

@@ -12,18 +12,18 @@ import click
 
 from imago.cli.console import echo, echo_json
 from imago.cli.progress import ByteMeter
-from imago.core.card import ModelCard
 from imago.core.errors import ModelError
+from imago.core.model_card import ModelCard
 from imago.files.download import download, models_folder
-from imago.files.modelfile import read_onnx_card, read_safetensors_card
-from imago.models.catalogue import CATALOGUE, card_at, recognise
+from imago.files.model_file import read_onnx_card, read_safetensors_card
+from imago.models.catalog import CATALOG, read_published_card, recognise
 from imago.models.find import find_model, models_on_disk
-from imago.models.published import Published
+from imago.models.published.entries import Published
 from imago.models.shipped import shipped_models
 
 
 @dataclass(frozen=True)
-class Listed:
+class ModelRow:
     """One line of the list."""
 
     name: str
@@ -41,24 +41,24 @@ def models_command(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand is None:
         listed = list_models()
         if as_json:
-            echo_json([_as_json(entry) for entry in listed], indent=2)
+            echo_json([_to_json(entry) for entry in listed], indent=2)
         else:
-            echo(_table(listed))
+            echo(_format_table(listed))
 
 
 @models_command.command("download")
 @click.argument("name")
 @click.option("--from", "address", metavar="URL", help="Another address of the same file; it is verified all the same.")
-@click.option("--checkpoint", is_flag=True, help="Keep a .safetensors too, to train from (imago train --init).")
+@click.option("--checkpoint", is_flag=True, help="Keep a .safetensors too, to train from (imago train --weights).")
 def download_command(name: str, address: str | None, checkpoint: bool) -> None:
     """Fetch the published model NAME into the cache (IMAGO_HOME sets another place).
 
     Weights that are published for PyTorch or darknet are converted to .onnx, once; only this needs PyTorch.
     """
-    if name not in CATALOGUE:
+    if name not in CATALOG:
         where = "comes with Imago" if name in shipped_models() else "is not to be downloaded"
-        raise ModelError(f"model {name!r} {where}; to be had are {', '.join(CATALOGUE)}")
-    entry = CATALOGUE[name]
+        raise ModelError(f"model {name!r} {where}; to be had are {', '.join(CATALOG)}")
+    entry = CATALOG[name]
     if checkpoint and not entry.converted:
         raise ModelError(f"model {name!r} is published as .onnx, from which no training starts; leave out --checkpoint")
     if _is_there(entry) and (entry.checkpoint.is_file() or not checkpoint):
@@ -72,7 +72,7 @@ def download_command(name: str, address: str | None, checkpoint: bool) -> None:
     remote = replace(entry.remote, address=address) if address else entry.remote
     with ByteMeter(name, remote.size) as meter:
         download(remote, entry.landing, meter.update)
-    echo(f"{entry.landing}: {remote.size / 1e6:.1f} MB, verified; licence {entry.card.licence}", err=True)
+    echo(f"{entry.landing}: {remote.size / 1e6:.1f} MB, verified; licence {entry.card.license}", err=True)
     if entry.converted:
         from imago.export.published import convert
 
@@ -88,7 +88,7 @@ def download_command(name: str, address: str | None, checkpoint: bool) -> None:
             err=True,
         )
         if checkpoint:
-            echo(f"{entry.checkpoint}: to train from, with imago train --init", err=True)
+            echo(f"{entry.checkpoint}: to train from, with imago train --weights", err=True)
 
 
 def _is_there(entry: Published) -> bool:
@@ -96,7 +96,7 @@ def _is_there(entry: Published) -> bool:
         return False
     if not entry.converted:
         return entry.path.stat().st_size == entry.remote.size
-    return _card_at(entry.path) is not None  # our own export is there whole or not at all
+    return _read_card(entry.path) is not None  # our own export is there whole or not at all
 
 
 @models_command.command("show")
@@ -108,34 +108,35 @@ def show_command(model: str, as_json: bool) -> None:
     if as_json:
         echo_json(json.loads(card.to_json()), indent=2)
     else:
-        echo(_sheet(card))
+        echo(_format_card(card))
 
 
-def list_models() -> list[Listed]:
+def list_models() -> list[ModelRow]:
     """Shipped, then on disk, then what could be downloaded."""
     listed = [
-        Listed(name, "shipped", path.stat().st_size, _card_at(path), path) for name, path in shipped_models().items()
+        ModelRow(name, "shipped", path.stat().st_size, _read_card(path), path)
+        for name, path in shipped_models().items()
     ]
     on_disk = models_on_disk()
     for name, path in on_disk.items():
-        listed.append(Listed(name, "on disk", path.stat().st_size, _card_at(path), path))
-    for name, entry in CATALOGUE.items():
+        listed.append(ModelRow(name, "on disk", path.stat().st_size, _read_card(path), path))
+    for name, entry in CATALOG.items():
         if name not in on_disk:
-            listed.append(Listed(name, "to download", entry.remote.size, entry.card))
+            listed.append(ModelRow(name, "to download", entry.remote.size, entry.card))
     return listed
 
 
-def _card_at(path: Path) -> ModelCard | None:
-    """The card of a file, None for a foreign or damaged one: a list shows what there is."""
+def _read_card(path: Path) -> ModelCard | None:
+    """The card of a file, None for a damaged one or one from elsewhere: a list shows what there is."""
     try:
-        return card_at(path) or read_onnx_card(path)
+        return read_published_card(path) or read_onnx_card(path)
     except ModelError:
         return None
 
 
 def _find_card(model: str) -> ModelCard:
-    if model in CATALOGUE and model not in shipped_models():
-        return CATALOGUE[model].card
+    if model in CATALOG and model not in shipped_models():
+        return CATALOG[model].card
     path = find_model(model)
     if path.suffix.lower() == ".safetensors":
         return read_safetensors_card(path)
@@ -145,16 +146,16 @@ def _find_card(model: str) -> ModelCard:
     return card
 
 
-def _as_json(entry: Listed) -> dict[str, Any]:
+def _to_json(entry: ModelRow) -> dict[str, Any]:
     known: dict[str, Any] = {"name": entry.name, "where": entry.where, "bytes": entry.size}
     known["path"] = str(entry.path) if entry.path else None
     if entry.card is not None:
         card = entry.card
-        known |= {"task": card.task, "classes": list(card.labels.names), "scores": card.scores, "licence": card.licence}
+        known |= {"task": card.task, "classes": list(card.labels.names), "scores": card.scores, "license": card.license}
     return known
 
 
-def _table(listed: list[Listed]) -> str:
+def _format_table(listed: list[ModelRow]) -> str:
     rows = [("NAME", "WHERE", "TASK", "CLASSES", "SIZE", "LICENCE", "SCORES")]
     for entry in listed:
         card = entry.card
@@ -163,13 +164,13 @@ def _table(listed: list[Listed]) -> str:
             rows.append((entry.name, entry.where, "?", "?", size, "?", "no model card"))
             continue
         scores = ", ".join(f"{name} {value:.3f}" for name, value in sorted(card.scores.items())[:4])
-        rows.append((entry.name, entry.where, card.task, str(len(card.labels)), size, card.licence, scores or "-"))
+        rows.append((entry.name, entry.where, card.task, str(len(card.labels)), size, card.license, scores or "-"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, f"\nDownloaded models lie in {models_folder()}"])
 
 
-def _sheet(card: ModelCard) -> str:
+def _format_card(card: ModelCard) -> str:
     spec = card.input
     size = "own size" if spec.rule == "pad" else f"{spec.size_hw[0]} x {spec.size_hw[1]}"
     facts = [
@@ -178,10 +179,10 @@ def _sheet(card: ModelCard) -> str:
         ("task", card.task),
         ("classes", ", ".join(card.labels.names)),
         ("input", f"{spec.channels} channels, rule {spec.rule}, {size}, multiples of {spec.multiple}"),
-        ("output", card.output + (", spread to 0..1" if card.stretch else "") + f", weights {card.precision}"),
+        ("output", card.output + (", spread to 0..1" if card.minmax_normalize else "") + f", weights {card.precision}"),
         ("scores", ", ".join(f"{name} {value:.4g}" for name, value in sorted(card.scores.items()))),
         ("data", "; ".join(card.data)),
-        ("licence", card.licence),
+        ("license", card.license),
         ("recipe", card.recipe),
         ("note", card.note),
     ]

@@ -31,7 +31,7 @@ from click.core import ParameterSource
 Settings = TypeVar("Settings")
 Command = Callable[..., Any]
 
-MAX_FOUND = 100  # as imago.metrics.thing_matching.MOST, which would take NumPy to import
+MAX_FOUND = 100  # as imago.metrics.detection_matching.MOST, which would take NumPy to import
 
 max_found_option = click.option(
     "--max-found",
@@ -73,7 +73,7 @@ class SizeHW(click.ParamType):
         return int(parts[0]), int(parts[-1])
 
 
-def options_from(settings: type, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+def add_options(settings: type, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
     """A decorator that gives a click command one option a field of the dataclass ``settings``, in their order.
 
     The command is called with the fields' names as keywords; ``build`` makes the object. ``without``: fields that this
@@ -90,7 +90,7 @@ def options_from(settings: type, without: tuple[str, ...] = ()) -> Callable[[Com
     return decorate
 
 
-def build(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
+def build_settings(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     """The dataclass from what click gathered. A ValueError of its own check becomes a usage error (exit code 2)."""
     fields = {field.name for field in dataclasses.fields(settings)}  # type: ignore[arg-type]
     chosen = {}
@@ -106,7 +106,7 @@ def build(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
         raise click.UsageError(str(error)) from error
 
 
-def given(context: click.Context) -> set[str]:
+def find_given(context: click.Context) -> set[str]:
     """Names of the fields that the user set himself, on the command line; the rest are defaults."""
     return {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
 

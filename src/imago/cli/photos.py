@@ -32,7 +32,7 @@ def plan_photos(paths: Sequence[str], out: Path | None, kinds: Sequence[str], ov
     return plan_outputs(photos, out, [OUTPUT_SUFFIXES[kind] for kind in kinds], overwrite)
 
 
-def load_for(model: str, photos: int) -> Predictor:
+def load_predictor(model: str, photos: int) -> Predictor:
     """The model, set up for one photo (as many threads as cores are free) or for many (one thread a photo)."""
     import cv2
 
@@ -47,9 +47,9 @@ def load_for(model: str, photos: int) -> Predictor:
 
 def say_doubt(predictor: Predictor) -> None:
     """A note where what is asked of overlaps comes too late for this model."""
-    from imago.inference.objects import doubt_about
+    from imago.inference.instances.postprocess import explain_doubt
 
-    doubt = doubt_about(predictor.choice, predictor.card)
+    doubt = explain_doubt(predictor.choice, predictor.card)
     if doubt:
         echo(f"note: {doubt}", err=True)
 
@@ -72,11 +72,11 @@ def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write, ma
                 meter.say(f"imago: {outcome.failure}{hint}")
 
         report = run_batch(predictor, plan, write, max_pixels=max_pixels, on_outcome=tell)
-        meter.say(_summary(report, plan, meter.seconds))
+        meter.say(_summarize(report, plan, meter.seconds))
     return 1 if report.failed else 0
 
 
-def _summary(report: Report, plan: Sequence[PlannedImage], seconds: float) -> str:
+def _summarize(report: Report, plan: Sequence[PlannedImage], seconds: float) -> str:
     if len(plan) == 1 and report.done and plan[0].outputs:
         return f"{', '.join(str(path) for path in plan[0].outputs)}: written in {seconds:.1f} s"
     rate = f", {report.done / seconds:.1f} images/s" if report.done > 1 else ""

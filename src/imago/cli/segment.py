@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.console import echo, echo_json
-from imago.cli.options import build, options_from
-from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_for, plan_photos, process, say_doubt
-from imago.core.choice import ObjectChoice
-from imago.core.setting import setting
-from imago.core.views import Views
+from imago.cli.options import add_options, build_settings
+from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_predictor, plan_photos, process, say_doubt
+from imago.core.detection_options import DetectionOptions
+from imago.core.settings import setting
+from imago.core.tta import TTA
 from imago.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from imago.inference.prediction import Prediction
     from imago.inference.predictor import Predictor
 
-KINDS = ("mask", "overlay", "cutout", "json", "objects", "yolo")
-FOR_OBJECTS = ("objects", "yolo", "coco", "counts")
+FORMATS = ("mask", "overlay", "cutout", "json", "objects", "yolo")
+DETECTION_FORMATS = ("objects", "yolo", "coco", "counts")
 TABLES = {"coco": "objects.coco.json", "counts": "counts.csv"}  # one file for all photos, in --out
-USUAL = ("mask", "overlay")
+DEFAULT = ("mask", "overlay")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class SegmentSettings:
     out: Path | None = setting(None, "Folder to write to.  [default: beside each photo]", short="-o", metavar="DIR")
     save: tuple[str, ...] = setting(
         (),
-        f"What to write.  [default: {','.join(USUAL)}; nothing with --json]",
-        choices=(*KINDS, *TABLES),
+        f"What to write.  [default: {','.join(DEFAULT)}; nothing with --json]",
+        choices=(*FORMATS, *TABLES),
         commas=True,
     )
     json: bool = setting(False, "Areas as JSON on standard output, one line a photo.")
@@ -51,11 +51,11 @@ class SegmentSettings:
         check_megapixels(self.max_megapixels)
 
     @property
-    def kinds(self) -> tuple[str, ...]:
+    def formats(self) -> tuple[str, ...]:
         """What is written for each photo, each once."""
         if not self.save:
-            return () if self.json else USUAL
-        return tuple(kind for kind in dict.fromkeys(self.save) if kind in KINDS)
+            return () if self.json else DEFAULT
+        return tuple(kind for kind in dict.fromkeys(self.save) if kind in FORMATS)
 
     @property
     def tables(self) -> dict[str, Path]:
@@ -66,9 +66,9 @@ class SegmentSettings:
 
 
 @click.command("segment")
-@options_from(SegmentSettings)
-@options_from(ObjectChoice)
-@options_from(Views)
+@add_options(SegmentSettings)
+@add_options(DetectionOptions)
+@add_options(TTA)
 def segment_command(**values: Any) -> int:
     """Label every pixel of each photo: STEM.mask.png (values are classes, with the model's palette), STEM.overlay.jpg
     (with a legend), STEM.json (areas).
@@ -78,11 +78,15 @@ def segment_command(**values: Any) -> int:
 
     PATH is a photo or a folder (its sub-folders are kept).
     """
-    settings, views, choice = build(SegmentSettings, values), build(Views, values), build(ObjectChoice, values)
+    settings, views, choice = (
+        build_settings(SegmentSettings, values),
+        build_settings(TTA, values),
+        build_settings(DetectionOptions, values),
+    )
     from imago.core.errors import ImagoError
     from imago.files.writing import atomic_write, exists
 
-    plan = plan_photos(settings.paths, settings.out, settings.kinds, settings.overwrite)
+    plan = plan_photos(settings.paths, settings.out, settings.formats, settings.overwrite)
     for path in settings.tables.values():
         if path.exists() and not settings.overwrite:
             raise exists(path)
@@ -90,7 +94,7 @@ def segment_command(**values: Any) -> int:
     found: dict[Path, Instances] = {}
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
-        for kind, path in zip(settings.kinds, planned.outputs, strict=True):
+        for kind, path in zip(settings.formats, planned.outputs, strict=True):
             with atomic_write(path, settings.overwrite) as stream:
                 prediction.writers[kind](stream)
         if settings.json:
@@ -99,10 +103,10 @@ def segment_command(**values: Any) -> int:
             found[planned.image.path] = prediction.instances
         return ()
 
-    predictor = load_for(settings.model, len(plan))
-    predictor.views, predictor.choice = views, choice
+    predictor = load_predictor(settings.model, len(plan))
+    predictor.tta, predictor.choice = views, choice
     say_doubt(predictor)
-    asked = [kind for kind in (*settings.kinds, *settings.tables) if kind in FOR_OBJECTS]
+    asked = [kind for kind in (*settings.formats, *settings.tables) if kind in DETECTION_FORMATS]
     if asked and not predictor.finds_objects:
         raise ImagoError(
             f"model {settings.model!r} finds no single objects, which --save {','.join(asked)} asks for; "
@@ -125,12 +129,12 @@ def write_tables(
     settings: SegmentSettings, plan: Sequence[PlannedImage], found: Mapping[Path, Instances], predictor: Predictor
 ) -> None:
     """One file each for all photos that could be read, in their order."""
-    from imago.data.write_things import FoundIn, write_coco, write_counts
+    from imago.data.formats.write_detection import ImageDetections, write_coco, write_counts
 
-    photos = [FoundIn(planned.image.relative.as_posix(), found[planned.image.path]) for planned in plan]
+    photos = [ImageDetections(planned.image.relative.as_posix(), found[planned.image.path]) for planned in plan]
     for kind, path in settings.tables.items():
         if kind == "coco":
             write_coco(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
         else:
             write_counts(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
-        echo(f"{path}: {sum(len(photo.things) for photo in photos)} objects in {len(photos)} photos", err=True)
+        echo(f"{path}: {sum(len(photo.instances) for photo in photos)} objects in {len(photos)} photos", err=True)

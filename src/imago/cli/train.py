@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from imago.cli.console import echo
-from imago.cli.options import build, given, options_from
-from imago.data.augmentation import Augmentation
-from imago.training.config import DataSource, TrainConfig, given_in, read_recipe
+from imago.cli.options import add_options, build_settings, find_given
+from imago.data.augment.settings import Augmentation
+from imago.training.config import DataSource, TrainConfig, read_given, read_recipe
 
 
-def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def add_data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """DATA and how to look at it, for the commands that train on it."""
     for option in (
         click.option(
@@ -37,10 +37,10 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("train")
-@data_options
+@add_data_options
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, with its own settings.")
-@options_from(TrainConfig)
-@options_from(Augmentation)
+@add_options(TrainConfig)
+@add_options(Augmentation)
 @click.pass_context
 def train_command(
     context: click.Context,
@@ -56,30 +56,30 @@ def train_command(
 
     Ends with RUN/report.html and RUN/model.onnx. A run that was killed goes on with --resume.
     """
-    chosen = given(context)
+    chosen = find_given(context)
     if resume:
         settings = {name for name in chosen if name not in ("resume", "out")}
         if settings or data:
             raise click.UsageError("--resume goes on with the run's own settings; give --out only")
-        config, root = stored_run(Path(values["out"]))
+        config, root = read_run(Path(values["out"]))
     else:
-        config = configured(data, recipe, group, chosen, values)
+        config = build_config(data, recipe, group, chosen, values)
         root = root or Path()
     try:
         from imago.training.train import train
     except ModuleNotFoundError as error:
-        raise missing(error) from error
-    named = chosen | (given_in(recipe) if recipe is not None else set())
+        raise explain_missing(error) from error
+    named = chosen | (read_given(recipe) if recipe is not None else set())
     train(config, root, resume=resume, say=echo, given=named)
 
 
-def configured(
+def build_config(
     data: tuple[str, ...], recipe: Path | None, group: str, chosen: set[str], values: dict[str, Any]
 ) -> TrainConfig:
     """The recipe, with what was said on the command line over it."""
     if recipe is None:
-        config = build(TrainConfig, values)
-        config = replace(config, augment=build(Augmentation, values))
+        config = build_settings(TrainConfig, values)
+        config = replace(config, augment=build_settings(Augmentation, values))
     else:
         config = read_recipe(recipe)
         settings = {f.name for f in fields(TrainConfig)} & chosen
@@ -101,25 +101,27 @@ def configured(
     return config
 
 
-def stored_run(folder: Path) -> tuple[TrainConfig, Path]:
+def read_run(folder: Path) -> tuple[TrainConfig, Path]:
     """The settings and the data root of a run that was begun."""
     import json
 
     from imago.core.errors import ImagoError
+    from imago.core.upgrade import upgrade_settings
 
     path = folder / "config.json"
     try:
-        stored = json.loads(path.read_text("utf-8"))
+        stored = upgrade_settings(json.loads(path.read_text("utf-8")))
         root = Path(stored.pop("root"))
     except FileNotFoundError as error:
         raise ImagoError(f"{folder}: there is no run to resume (no config.json); start it without --resume") from error
     except (OSError, ValueError, KeyError) as error:
         raise ImagoError(f"{path}: damaged ({error}); start anew in another --out") from error
     stored.pop("imago", None)
+    stored.pop("version", None)
     return replace(TrainConfig.from_values(stored, str(path)), out=str(folder)), root
 
 
-def missing(error: ModuleNotFoundError) -> Exception:
+def explain_missing(error: ModuleNotFoundError) -> Exception:
     from imago.core.errors import ImagoError
 
     return ImagoError(f'training needs {error.name}, which is not installed; run: pip install "imago-seg[train]"')

@@ -1,4 +1,4 @@
-"""All contestants on the same images: measured, tested against the best, and put on one page."""
+"""All candidates on the same images: measured, tested against the best, and put on one page."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from imago.comparison.contestants import Contestant
+from imago.comparison.candidates import Candidate
 from imago.comparison.cost import Cost, measure_cost
-from imago.comparison.kind import AnyEvaluation, Kind
-from imago.core.card import ModelCard
+from imago.comparison.task import AnyEvaluation, ComparisonTask
 from imago.core.errors import DataError, ImagoError, ModelError
 from imago.core.labels import Labels
+from imago.core.model_card import ModelCard
 from imago.core.text import to_json, to_utf8
 from imago.files.writing import atomic_write
-from imago.inference.load import card_of, load
+from imago.inference.load import load, read_card
 from imago.metrics.bootstrap import Difference, Interval
 
 PICTURES = 8  # validation images shown through every net
@@ -31,9 +31,9 @@ UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Entry:
-    """One contestant that could be measured."""
+    """One candidate that could be measured."""
 
-    contestant: Contestant
+    candidate: Candidate
     evaluation: AnyEvaluation
     cost: Cost
     card: ModelCard
@@ -42,7 +42,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        return self.contestant.name
+        return self.candidate.name
 
     @property
     def score(self) -> float:
@@ -57,7 +57,7 @@ class Entry:
 class Comparison:
     """What came of it, the best first."""
 
-    kind: Kind
+    task: ComparisonTask
     labels: Labels
     entries: tuple[Entry, ...]
     failed: tuple[str, ...] = ()  # one line each
@@ -71,12 +71,12 @@ class Comparison:
     @property
     def scores(self) -> tuple[str, ...]:
         """The scores that at least one entry has."""
-        return tuple(name for name in self.kind.score_names if any(name in e.evaluation.summary for e in self.entries))
+        return tuple(name for name in self.task.score_names if any(name in e.evaluation.summary for e in self.entries))
 
     @property
     def classes(self) -> tuple[tuple[str, tuple[int, int, int]], ...]:
         """Name and colour of what ``by_class`` of the evaluations speaks of: of objects the background is left out."""
-        every = tuple(zip(self.labels.names, self.labels.colours, strict=True))
+        every = tuple(zip(self.labels.names, self.labels.colors, strict=True))
         return every[len(every) - len(self.entries[0].evaluation.by_class()) :]
 
     @property
@@ -89,7 +89,7 @@ class Comparison:
                 best = entry.score
         return tuple(names)
 
-    def shown(self, count: int = PICTURES) -> tuple[Any, ...]:
+    def select_shown(self, count: int = PICTURES) -> tuple[Any, ...]:
         """Half of them the images that the entries differ most on, half the hardest for the best entry."""
         table = np.array([[entry.per_image[s.name] for s in self.samples] for entry in self.entries])
         spread = np.nan_to_num(table.max(axis=0) - table.min(axis=0))
@@ -106,9 +106,9 @@ class Comparison:
             "entries": [
                 {
                     "name": entry.name,
-                    "model": str(entry.contestant.file or ""),
+                    "model": str(entry.candidate.file or ""),
                     "cost": entry.cost.to_json(),
-                    "to_best": None if entry.to_best is None else _plain(entry.to_best),
+                    "to_best": None if entry.to_best is None else _to_plain(entry.to_best),
                     "history": list(entry.history),
                     "evaluation": entry.evaluation.to_json(),
                 }
@@ -122,7 +122,7 @@ class Comparison:
         writer = csv.writer(stream, lineterminator="\n")
         bounds = [name for score in self.scores for name in (score, f"{score}_low", f"{score}_high")]
         costs = ["bytes", "weights", "multiply_adds", "median_ms", "p95_ms", "peak_mb"]
-        of_class = self.kind.of_class.split()[0].lower()
+        of_class = self.task.of_class.split()[0].lower()
         classes = [f"{of_class}/{name}" for name, _ in self.classes]
         writer.writerow(["name", *bounds, "behind_best", "p", *costs, *classes])
         for entry in self.entries:
@@ -137,8 +137,8 @@ class Comparison:
 
 
 def compare(
-    kind: Kind,
-    contestants: Sequence[Contestant],
+    task: ComparisonTask,
+    candidates: Sequence[Candidate],
     samples: Sequence[Any],
     labels: Labels,
     say: Callable[[str], None],
@@ -146,62 +146,62 @@ def compare(
     failed: Sequence[str] = (),
     progress: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> Comparison:
-    """Measures every contestant (all have files) on ``samples``. One that cannot be measured is reported; raises
+    """Measures every candidate (all have files) on ``samples``. One that cannot be measured is reported; raises
     ImagoError where none can."""
     if not samples:
         raise DataError("there are no images to compare on; choose another --split or folder")
-    kind = kind.fair_to(_cards(contestants))
+    task = task.fair_to(_read_cards(candidates))
     entries, problems = [], list(failed)
-    for contestant in contestants:
+    for candidate in candidates:
         try:
-            entries.append(_measured(kind, contestant, samples, labels, progress))
-            say(f"{contestant.name}: {entries[-1].score:.4f}, {entries[-1].cost.median_ms:.1f} ms")
+            entries.append(_measure(task, candidate, samples, labels, progress))
+            say(f"{candidate.name}: {entries[-1].score:.4f}, {entries[-1].cost.median_ms:.1f} ms")
         except ImagoError as error:
-            problems.append(f"{contestant.name}: {error}")
+            problems.append(f"{candidate.name}: {error}")
             say(problems[-1])
     if not entries:
         raise ImagoError("no model could be measured: " + "; ".join(problems))
     entries.sort(key=lambda entry: -entry.score if math.isfinite(entry.score) else 1.0)
     best = entries[0].evaluation
-    others = [replace(entry, to_best=kind.difference(best, entry.evaluation)) for entry in entries[1:]]
-    return Comparison(kind, labels, (entries[0], *others), tuple(problems), tuple(samples))
+    others = [replace(entry, to_best=task.difference(best, entry.evaluation)) for entry in entries[1:]]
+    return Comparison(task, labels, (entries[0], *others), tuple(problems), tuple(samples))
 
 
-def _cards(contestants: Sequence[Contestant]) -> list[ModelCard]:
+def _read_cards(candidates: Sequence[Candidate]) -> list[ModelCard]:
     """Without those that cannot be read: measuring them says why."""
     found = []
-    for contestant in contestants:
-        assert contestant.file is not None
+    for candidate in candidates:
+        assert candidate.file is not None
         with suppress(ModelError):
-            found.append(card_of(contestant.file))
+            found.append(read_card(candidate.file))
     return found
 
 
-def _measured(
-    kind: Kind,
-    contestant: Contestant,
+def _measure(
+    task: ComparisonTask,
+    candidate: Candidate,
     samples: Sequence[Any],
     labels: Labels,
     progress: Callable[[str, int, int], None],
 ) -> Entry:
-    assert contestant.file is not None
-    predictor = load(contestant.file)
-    evaluation = kind.measure(predictor, samples, labels, lambda done: progress(contestant.name, done, len(samples)))
+    assert candidate.file is not None
+    predictor = load(candidate.file)
+    evaluation = task.measure(predictor, samples, labels, lambda done: progress(candidate.name, done, len(samples)))
     timed = [samples[index] for index in np.unique(np.linspace(0, len(samples) - 1, TIMED).astype(int))]
     photos = [sample.image() for sample in timed]
-    run, given = kind.run(predictor, photos), kind.inputs(predictor, photos[0])
-    cost = measure_cost(contestant.file, run, given, timed[0].image_path)
-    return Entry(contestant, evaluation, cost, predictor.card, _history(contestant.file.parent / "metrics.csv"))
+    run, given = task.run(predictor, photos), task.inputs(predictor, photos[0])
+    cost = measure_cost(candidate.file, run, given, timed[0].image_path)
+    return Entry(candidate, evaluation, cost, predictor.card, _read_history(candidate.file.parent / "metrics.csv"))
 
 
-def _history(path: Path) -> tuple[dict[str, Any], ...]:
+def _read_history(path: Path) -> tuple[dict[str, Any], ...]:
     if not path.is_file():
         return ()
     with path.open(encoding="utf-8", newline="") as stream:
         return tuple({name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream))
 
 
-def _plain(difference: Difference) -> dict[str, float | None]:
+def _to_plain(difference: Difference) -> dict[str, float | None]:
     values = {"mean": difference.mean, "low": difference.low, "high": difference.high, "p": difference.p}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 

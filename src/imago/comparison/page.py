@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from imago.comparison.compare import UNKNOWN, Comparison
-from imago.draw.charts import LINE_COLOURS, line_chart
-from imago.draw.html import bar, data_address, number_text, page, section, table
+from imago.draw.charts import LINE_COLORS, line_chart
+from imago.draw.html import bar, data_address, format_number, page, section, table
 from imago.draw.scatter import scatter_chart
 from imago.inference.load import load
 
@@ -22,7 +22,7 @@ THUMBNAIL_PX = 260
 def render(comparison: Comparison, title: str, notes: tuple[str, ...] = ()) -> str:
     """The page. Every text from outside is escaped."""
     evaluations = [entry.evaluation for entry in comparison.entries]
-    lines = [*notes, *comparison.kind.notes(evaluations), *(f"failed: {line}" for line in comparison.failed)]
+    lines = [*notes, *comparison.task.notes(evaluations), *(f"failed: {line}" for line in comparison.failed)]
     return page(
         title,
         [
@@ -32,7 +32,7 @@ def render(comparison: Comparison, title: str, notes: tuple[str, ...] = ()) -> s
             section("Accuracy over time", _front(comparison), len(comparison.entries) > 1),
             section("What they cost", _costs(comparison)),
             section("All scores", _scores(comparison)),
-            section(f"Classes: {comparison.kind.of_class}", _classes(comparison)),
+            section(f"Classes: {comparison.task.of_class}", _classes(comparison)),
             section("Training", *_curves(comparison)),
             section("The same images through every model", _pictures(comparison)),
             section("Images", _images(comparison)),
@@ -41,8 +41,8 @@ def render(comparison: Comparison, title: str, notes: tuple[str, ...] = ()) -> s
 
 
 def _ranking(comparison: Comparison) -> str:
-    names = {name: words.split(" (")[0] for name, words in comparison.kind.score_names.items()}
-    beside = comparison.kind.beside([entry.evaluation for entry in comparison.entries])
+    names = {name: words.split(" (")[0] for name, words in comparison.task.score_names.items()}
+    beside = comparison.task.beside([entry.evaluation for entry in comparison.entries])
     rows = []
     for entry in comparison.entries:
         value, behind = entry.evaluation.summary[comparison.main], entry.to_best
@@ -50,14 +50,14 @@ def _ranking(comparison: Comparison) -> str:
             ("–", "–", "the best")
             if behind is None
             else (
-                f"{behind.mean:.4f} [{number_text(behind.low)}, {number_text(behind.high)}]",
+                f"{behind.mean:.4f} [{format_number(behind.low)}, {format_number(behind.high)}]",
                 f"{behind.p:.4f}" if math.isfinite(behind.p) else "–",
                 "really worse" if behind.real else "may be chance",
             )
         )
-        interval = f"{number_text(value.low)} to {number_text(value.high)}"
+        interval = f"{format_number(value.low)} to {format_number(value.high)}"
         others = [entry.evaluation.summary.get(name, UNKNOWN).mean for name in beside]
-        rows.append((entry.name, number_text(value.mean), interval, *gap[:2], *map(number_text, others), gap[2]))
+        rows.append((entry.name, format_number(value.mean), interval, *gap[:2], *map(format_number, others), gap[2]))
     head = ("model", names[comparison.main], "95 % interval", "behind the best", "p", *(names[n] for n in beside), "")
     return table(head, rows) + (
         "<p>Intervals are bootstrap intervals over the images. The difference to the best is drawn in pairs, the same "
@@ -67,7 +67,7 @@ def _ranking(comparison: Comparison) -> str:
 
 def _front(comparison: Comparison) -> str:
     points = {entry.name: (entry.cost.median_ms, entry.score) for entry in comparison.entries}
-    score = comparison.kind.score_names[comparison.main]
+    score = comparison.task.score_names[comparison.main]
     chart = scatter_chart(points, "Accuracy over latency", "median time, ms", score, front=comparison.front)
     told = "<p>The dashed line joins those that no other one beats in both.</p>"
     return f'<div class="one">{chart}</div>{told}'
@@ -77,8 +77,8 @@ def _costs(comparison: Comparison) -> str:
     rows = [
         (
             entry.name,
-            _scaled(entry.cost.weights),
-            _scaled(entry.cost.multiply_adds),
+            _scale_down(entry.cost.weights),
+            _scale_down(entry.cost.multiply_adds),
             f"{entry.cost.bytes / 1e6:.1f} MB",
             f"{entry.cost.frame_hw[0]} x {entry.cost.frame_hw[1]}",
             f"{entry.cost.median_ms:.1f}",
@@ -89,7 +89,7 @@ def _costs(comparison: Comparison) -> str:
         for entry in comparison.entries
     ]
     head = ("model", "weights", "multiply-adds", "file", "sees", "median ms", "p95 ms", "peak memory", "trained min")
-    return table(head, rows) + f"<p>{escape(comparison.kind.timed)}</p>"
+    return table(head, rows) + f"<p>{escape(comparison.task.timed)}</p>"
 
 
 def _scores(comparison: Comparison) -> str:
@@ -99,24 +99,24 @@ def _scores(comparison: Comparison) -> str:
         values = [entry.evaluation.summary.get(name, UNKNOWN) for entry in comparison.entries]
         if any(math.isfinite(value.mean) for value in values):
             texts = (f"{value}" if math.isfinite(value.mean) else "–" for value in values)
-            rows.append((comparison.kind.score_names[name], *texts))
+            rows.append((comparison.task.score_names[name], *texts))
     return table(("score", *(entry.name for entry in comparison.entries)), rows)
 
 
 def _classes(comparison: Comparison) -> str:
     rows = []
     by_class = zip(*(entry.evaluation.by_class() for entry in comparison.entries), strict=True)
-    for (name, colour), values in zip(comparison.classes, by_class, strict=True):
+    for (name, color), values in zip(comparison.classes, by_class, strict=True):
         if not any(math.isfinite(value.mean) for value in values):
             continue  # the images have none of it
         _, best = extremes([value.mean for value in values])
         cells = []
         for value in values:
-            text = number_text(value.mean)
-            hint = f"{number_text(value.low)} to {number_text(value.high)}"
+            text = format_number(value.mean)
+            hint = f"{format_number(value.low)} to {format_number(value.high)}"
             shown = f"<b>{text}</b>" if value.mean == best else text
             cells.append(f'<td title="{hint}">{shown}{bar(value.mean)}</td>')
-        square = f'<i style="background:rgb{colour}"></i>'
+        square = f'<i style="background:rgb{color}"></i>'
         rows.append(f'<tr><th scope="row">{square}{escape(name)}</th>{"".join(cells)}</tr>')
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in ("class", *(e.name for e in comparison.entries)))
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
@@ -125,36 +125,38 @@ def _classes(comparison: Comparison) -> str:
 def _curves(comparison: Comparison) -> tuple[str, bool]:
     """And whether there are any: ready models may come without their history."""
     trained = [entry for entry in comparison.entries if entry.history]
-    found = {entry.name: comparison.kind.curves(entry.card, entry.history) for entry in trained}
+    found = {entry.name: comparison.task.curves(entry.card, entry.history) for entry in trained}
     charts = []
     for title in dict.fromkeys(title for curves in found.values() for title in curves):
         lines = {name: curves.get(title, []) for name, curves in found.items()}  # all of them: each keeps its colour
         if any(lines.values()):
             charts.append(f"<div>{line_chart(lines, title, 'minutes', keys=False)}</div>")
     keys = "".join(
-        f'<span><i style="background:{LINE_COLOURS[index % len(LINE_COLOURS)]}"></i>{escape(name)}</span>'
+        f'<span><i style="background:{LINE_COLORS[index % len(LINE_COLORS)]}"></i>{escape(name)}</span>'
         for index, name in enumerate(found)
     )
     return f'<div class="keys">{keys}</div><div class="charts">{"".join(charts)}</div>', bool(charts)
 
 
 def _pictures(comparison: Comparison) -> str:
-    shown = comparison.shown()
-    predictors = [(entry, load(entry.contestant.file)) for entry in comparison.entries if entry.contestant.file]
+    shown = comparison.select_shown()
+    predictors = [(entry, load(entry.candidate.file)) for entry in comparison.entries if entry.candidate.file]
     figures = []
     for sample in shown:
-        image, truth = sample.image(), comparison.kind.truth(sample)
+        image, truth = sample.image(), comparison.task.load_truth(sample)
         scores = [entry.per_image[sample.name] for entry in comparison.entries]
         worst, best = extremes(scores)
         cells = [_cell(image, None, comparison, "photo"), _cell(image, truth, comparison, "truth")]
         for (entry, predictor), score in zip(predictors, scores, strict=True):
             mark = " ▲" if score == best else " ▼" if score == worst else ""
-            caption = f"{entry.name} {number_text(score)}{mark}"
-            cells.append(_cell(image, comparison.kind.answer(predictor, image, comparison.labels), comparison, caption))
+            caption = f"{entry.name} {format_number(score)}{mark}"
+            cells.append(
+                _cell(image, comparison.task.predict(predictor, image, comparison.labels), comparison, caption)
+            )
         figures.append(
             f'<figure><div class="row">{"".join(cells)}</div><figcaption>{escape(sample.name)}</figcaption></figure>'
         )
-    told = f"<p>The numbers: {escape(comparison.kind.of_image)}. ▲ the best, ▼ the worst.</p>"
+    told = f"<p>The numbers: {escape(comparison.task.of_image)}. ▲ the best, ▼ the worst.</p>"
     return f'{told}<div class="rows">{"".join(figures)}</div>'
 
 
@@ -167,7 +169,7 @@ def _cell(image: np.ndarray, answer: Any, comparison: Comparison, caption: str) 
     if small.ndim == 2:
         small = cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
     if answer is not None:
-        small = comparison.kind.drawn(small, answer, comparison.labels)
+        small = comparison.task.draw(small, answer, comparison.labels)
     return (
         f'<div><img src="{data_address(small)}" alt="{escape(caption)}" width="{size_wh[0]}" height="{size_wh[1]}">'
         f"<small>{escape(caption)}</small></div>"
@@ -204,7 +206,7 @@ def extremes(scores: Sequence[float]) -> tuple[float, float]:
     return (min(known), max(known)) if known and min(known) < max(known) else (math.nan, math.nan)
 
 
-def _scaled(value: float) -> str:
+def _scale_down(value: float) -> str:
     """With the letter of thousands, millions or thousand millions."""
     if not math.isfinite(value):
         return "–"

@@ -1,4 +1,4 @@
-"""Trains the contestants that are no models yet, one after the other, each in a process of its own.
+"""Trains the candidates that are no models yet, one after the other, each in a process of its own.
 
 What fails (a net that the memory cannot hold, say) takes nobody along; what was stopped goes on where it was.
 """
@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imago.comparison.contestants import Contestant
+from imago.comparison.candidates import Candidate
 from imago.core.errors import ImagoError
 from imago.core.text import to_utf8
 from imago.files.writing import atomic_write
 from imago.models import BUILDERS
-from imago.models.things import THING_BUILDERS
+from imago.models.detection.builders import DETECTION_BUILDERS
 
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
@@ -28,7 +28,7 @@ SETTINGS = "compare.json"
 FAILURE = "failure.txt"
 
 
-def settle(config: TrainConfig, root: Path, out: Path) -> None:
+def resolve_config(config: TrainConfig, root: Path, out: Path) -> None:
     """Writes the common settings, or holds them against those that the folder was begun with."""
     values = {name: value for name, value in json.loads(config.to_json()).items() if name not in ("model", "encoder")}
     now: dict[str, Any] = {"root": str(root.resolve()), "settings": {**values, "out": "", "name": ""}}
@@ -49,28 +49,28 @@ def settle(config: TrainConfig, root: Path, out: Path) -> None:
         stream.write(json.dumps(now, indent=1).encode("utf-8"))
 
 
-def check_options(config: TrainConfig, contestants: Sequence[Contestant]) -> None:
+def check_options(config: TrainConfig, candidates: Sequence[Candidate]) -> None:
     """Raises ImagoError for options of a net that takes no part: they would be passed over."""
-    there = {name for contestant in contestants for name in names_of(contestant)}
+    there = {name for candidate in candidates for name in option_names(candidate)}
     for text in config.option:
         net = text.partition("=")[0].partition(".")[0]
-        if net in {*BUILDERS, *THING_BUILDERS} - there and "." in text.partition("=")[0]:
+        if net in {*BUILDERS, *DETECTION_BUILDERS} - there and "." in text.partition("=")[0]:
             nets = ", ".join(sorted(there))
             raise ImagoError(f"--option {text}: there is no {net} among --models; name one of {nets}")
 
 
-def settings_of(contestant: Contestant, config: TrainConfig, contestants: Sequence[Contestant]) -> TrainConfig:
-    """What ``contestant`` is trained with: the common settings, and of ``--option NET.NAME=VALUE`` its own.
+def build_settings(candidate: Candidate, config: TrainConfig, candidates: Sequence[Candidate]) -> TrainConfig:
+    """What ``candidate`` is trained with: the common settings, and of ``--option NET.NAME=VALUE`` its own.
 
-    It goes without settings that say nothing to its kind of net, if they say something to another one that is trained;
+    It goes without settings that do not apply to its kind of net, if they say something to another one that is trained;
     where they say nothing to any they are refused. Raises ImagoError for settings that its net cannot have.
     """
     usual = type(config)()
-    trained = [other for other in contestants if other.file is None]
-    each = zip(*(foreign_to(other.architecture) for other in trained), strict=True)
+    trained = [other for other in candidates if other.file is None]
+    each = zip(*(find_inapplicable(other.architecture) for other in trained), strict=True)
     settings, augmentation = (
         own - first.intersection(*others)
-        for own, (first, *others) in zip(foreign_to(contestant.architecture), each, strict=True)
+        for own, (first, *others) in zip(find_inapplicable(candidate.architecture), each, strict=True)
     )
     try:
         return replace(
@@ -81,61 +81,60 @@ def settings_of(contestant: Contestant, config: TrainConfig, contestants: Sequen
                 replace(source, augment={name: v for name, v in source.augment.items() if name not in augmentation})
                 for source in config.data
             ),
-            model=contestant.architecture,
-            encoder=contestant.encoder,
-            option=own_options(config.option, contestant, trained),
+            model=candidate.architecture,
+            encoder=candidate.encoder,
+            option=select_own_options(config.option, candidate, trained),
         )
     except ValueError as error:
-        raise ImagoError(f"{contestant.name}: {error}") from error
+        raise ImagoError(f"{candidate.name}: {error}") from error
 
 
-def foreign_to(architecture: str) -> tuple[set[str], set[str]]:
+def find_inapplicable(architecture: str) -> tuple[set[str], set[str]]:
     """Names of settings, and of what photos are augmented by, that say nothing to it."""
-    from imago.training.foreign import (
-        AUGMENTATION_OF_LABEL_MAPS,
-        AUGMENTATION_OF_OBJECTS,
-        OF_LABEL_MAPS,
-        OF_OBJECTS,
+    from imago.training.tasks.inapplicable import (
+        DETECTION_ONLY,
+        SEMANTIC_ONLY,
+        SEMANTIC_ONLY_AUGMENTATION,
     )
-    from imago.training.rcnn import FOREIGN, FOREIGN_AUGMENTATION
+    from imago.training.tasks.rcnn import INAPPLICABLE, INAPPLICABLE_AUGMENTATION
 
-    if architecture not in THING_BUILDERS:
-        return set(OF_OBJECTS), set(AUGMENTATION_OF_OBJECTS)
+    if architecture not in DETECTION_BUILDERS:
+        return set(DETECTION_ONLY), set()
     if architecture != "rcnn":
-        return set(OF_LABEL_MAPS), set(AUGMENTATION_OF_LABEL_MAPS)
-    return {*OF_LABEL_MAPS, *FOREIGN}, {*AUGMENTATION_OF_LABEL_MAPS, *FOREIGN_AUGMENTATION}
+        return set(SEMANTIC_ONLY), set(SEMANTIC_ONLY_AUGMENTATION)
+    return {*SEMANTIC_ONLY, *INAPPLICABLE}, {*SEMANTIC_ONLY_AUGMENTATION, *INAPPLICABLE_AUGMENTATION}
 
 
-def own_options(option: Sequence[str], contestant: Contestant, trained: Sequence[Contestant]) -> tuple[str, ...]:
+def select_own_options(option: Sequence[str], candidate: Candidate, trained: Sequence[Candidate]) -> tuple[str, ...]:
     """Without those of the others; its own name before an option falls away (unet.width=8, but proposals.count=500)."""
-    others = {name for other in trained for name in names_of(other)} - set(names_of(contestant))
+    others = {name for other in trained for name in option_names(other)} - set(option_names(candidate))
     found = []
     for text in option:
         if any(text.startswith(f"{name}.") for name in others):
             continue
-        own = next((name for name in names_of(contestant) if text.startswith(f"{name}.")), None)
+        own = next((name for name in option_names(candidate) if text.startswith(f"{name}.")), None)
         found.append(text if own is None else text[len(own) + 1 :])
     return tuple(found)
 
 
-def names_of(contestant: Contestant) -> tuple[str, ...]:
+def option_names(candidate: Candidate) -> tuple[str, ...]:
     """What it is called by: with its encoder, and the net alone."""
-    return tuple(name for name in (contestant.name, contestant.architecture) if name)
+    return tuple(name for name in (candidate.name, candidate.architecture) if name)
 
 
-def train_contestant(
-    contestant: Contestant, config: TrainConfig, root: Path, out: Path, say: Callable[[str], None]
+def train_candidate(
+    candidate: Candidate, config: TrainConfig, root: Path, out: Path, say: Callable[[str], None]
 ) -> Path:
-    """The model file of ``contestant``, trained with ``config`` in ``out/NAME`` unless it is there. Raises ImagoError
+    """The model file of ``candidate``, trained with ``config`` in ``out/NAME`` unless it is there. Raises ImagoError
     where it failed."""
-    folder = out / contestant.name
+    folder = out / candidate.name
     model = folder / "model.onnx"
     if model.is_file():
-        say(f"{contestant.name}: trained already")
+        say(f"{candidate.name}: trained already")
         return model
-    own = replace(config, out=str(folder), name=contestant.name)
+    own = replace(config, out=str(folder), name=candidate.name)
     resume = (folder / "config.json").is_file()
-    say(f"{contestant.name}: {'goes on' if resume else 'training'}")
+    say(f"{candidate.name}: {'goes on' if resume else 'training'}")
     process = multiprocessing.get_context("spawn").Process(
         target=_train, args=(own.to_json(), str(root), resume, str(folder))
     )
@@ -151,7 +150,7 @@ def train_contestant(
         return model
     failure = folder / FAILURE
     reason = failure.read_text("utf-8") if failure.is_file() else f"the process ended with {process.exitcode}"
-    raise ImagoError(f"{contestant.name}: {reason}")
+    raise ImagoError(f"{candidate.name}: {reason}")
 
 
 def _train(settings: str, root: str, resume: bool, folder: str) -> None:

@@ -51,21 +51,21 @@ def to_xywh(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def from_centres(boxes: object, size_hw: tuple[int, int]) -> np.ndarray:
+def from_centers(boxes: object, size_hw: tuple[int, int]) -> np.ndarray:
     """YOLO's centre x, centre y, width, height as shares of the image -> x1 y1 x2 y2 in pixels."""
     found = as_boxes(boxes)
     scale = np.array([size_hw[1], size_hw[0]], np.float32)
-    centre, half = found[:, :2] * scale, found[:, 2:] * scale / 2
-    return np.concatenate([centre - half, centre + half], axis=1)
+    center, half = found[:, :2] * scale, found[:, 2:] * scale / 2
+    return np.concatenate([center - half, center + half], axis=1)
 
 
-def to_centres(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+def to_centers(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """x1 y1 x2 y2 in pixels -> YOLO's centre x, centre y, width, height as shares of the image."""
     scale = np.array([size_hw[1], size_hw[0]], np.float32)
     return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2 / scale, (boxes[:, 2:] - boxes[:, :2]) / scale], axis=1)
 
 
-def nms(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
+def nms(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float) -> np.ndarray:
     """Indices of the boxes that stay, the best score first: each takes away what it overlaps by more than ``iou``.
 
     As ``torchvision.ops.nms``; of equal scores the first comes first.
@@ -76,16 +76,16 @@ def nms(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
         best, rest = order[0], order[1:]
         kept.append(int(best))
         # As float64, as torchvision compares: an overlap of just 0.3 is a hair more in float32, and goes.
-        order = rest[iou_matrix(boxes[best : best + 1], boxes[rest])[0].astype(np.float64) <= iou]
+        order = rest[iou_matrix(boxes[best : best + 1], boxes[rest])[0].astype(np.float64) <= iou_thresh]
     return np.array(kept, np.int64)
 
 
-def nms_by_class(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou: float) -> np.ndarray:
+def nms_by_class(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_thresh: float) -> np.ndarray:
     """``nms`` among the boxes of each class; all that stay, the best score first."""
     if not len(boxes):
         return np.zeros(0, np.int64)
     kept = [np.flatnonzero(classes == value) for value in np.unique(classes)]
-    stay = np.concatenate([where[nms(boxes[where], scores[where], iou)] for where in kept])
+    stay = np.concatenate([where[nms(boxes[where], scores[where], iou_thresh)] for where in kept])
     return stay[np.argsort(-scores[stay], kind="stable")]
 
 
@@ -114,7 +114,7 @@ def suppress(
     boxes: np.ndarray,
     scores: np.ndarray,
     classes: np.ndarray,
-    iou: float,
+    iou_thresh: float,
     *,
     soft: bool = False,
     agnostic: bool = False,
@@ -127,7 +127,7 @@ def suppress(
     if agnostic:
         classes = np.zeros_like(classes)
     if not soft:
-        stay = nms_by_class(boxes, scores, classes, iou)
+        stay = nms_by_class(boxes, scores, classes, iou_thresh)
         return stay, scores[stay]
     stays, lowered = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for value in np.unique(classes):

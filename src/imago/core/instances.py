@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from imago.core import boxes as boxes_
-from imago.core.runs import runs_of
+from imago.core.rle import encode_rle
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class CroppedMask:
     bits: bytes = field(repr=False)  # row by row, eight pixels a byte (numpy.packbits)
 
     @classmethod
-    def of(cls, mask: np.ndarray, left: int = 0, top: int = 0) -> CroppedMask:
+    def from_mask(cls, mask: np.ndarray, left: int = 0, top: int = 0) -> CroppedMask:
         """bool (h, w) whose corner lies at ``left``, ``top`` of the image; it is cut to what is set."""
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not rows.size:
@@ -48,24 +48,24 @@ class CroppedMask:
         return self.left, self.top, self.left + self.size_hw[1], self.top + self.size_hw[0]
 
     @property
-    def where(self) -> tuple[slice, slice]:
+    def slices(self) -> tuple[slice, slice]:
         """The rectangle in an array of the image."""
         return slice(self.top, self.top + self.size_hw[0]), slice(self.left, self.left + self.size_hw[1])
 
-    def full(self, size_hw: tuple[int, int]) -> np.ndarray:
+    def to_full(self, size_hw: tuple[int, int]) -> np.ndarray:
         """bool (H, W), the whole image."""
         whole = np.zeros(size_hw, bool)
-        whole[self.where] = self.crop
+        whole[self.slices] = self.crop
         return whole
 
-    def runs(self, size_hw: tuple[int, int]) -> list[int]:
+    def to_rle(self, size_hw: tuple[int, int]) -> list[int]:
         """COCO's run lengths in the whole image."""
         width = self.size_hw[1]
         if not width:
-            return runs_of(np.zeros(size_hw, bool))
+            return encode_rle(np.zeros(size_hw, bool))
         # The columns that it lies in, then the empty ones beside them: 1,000 things need not be drawn at full size.
-        part = CroppedMask(0, self.top, self.size_hw, self.bits).full((size_hw[0], width))
-        lengths = runs_of(part)
+        part = CroppedMask(0, self.top, self.size_hw, self.bits).to_full((size_hw[0], width))
+        lengths = encode_rle(part)
         lengths[0] += self.left * size_hw[0]
         after = (size_hw[1] - self.left - width) * size_hw[0]
         if len(lengths) % 2:  # ends with zeros
@@ -156,7 +156,7 @@ class Instances:
         """bool (K, H, W): all masks at full size; K * H * W bytes, so ask for it where that is little."""
         whole = np.zeros((len(self), *self.size_hw), bool)
         for index, mask in enumerate(self.cropped or ()):
-            whole[index][mask.where] = mask.crop
+            whole[index][mask.slices] = mask.crop
         if self.cropped is None and len(self):
             raise ValueError("these objects have boxes alone; ask a model that gives masks")
         return whole
@@ -168,7 +168,7 @@ class Instances:
             return boxes_.area(self.boxes).astype(np.float64)
         return np.array([mask.area for mask in self.cropped], np.float64)
 
-    def painted(self) -> np.ndarray:
+    def to_label_image(self) -> np.ndarray:
         """uint16 (H, W): 0, or the number (1..K) of the object that is there; where several are, the first wins.
         Objects without masks are their boxes. Past 65,535 objects uint32."""
         whole = np.zeros(self.size_hw, np.uint16 if len(self) < 65_536 else np.uint32)
@@ -180,7 +180,7 @@ class Instances:
     def region(self, index: int) -> tuple[tuple[slice, slice], np.ndarray]:
         """Where object ``index`` lies, and bool (h, w) of its pixels there."""
         if self.cropped is not None:
-            return self.cropped[index].where, self.cropped[index].crop
+            return self.cropped[index].slices, self.cropped[index].crop
         x1, y1, x2, y2 = (round(float(v)) for v in boxes_.clip(self.boxes[index : index + 1], self.size_hw)[0])
         return (slice(y1, max(y1, y2)), slice(x1, max(x1, x2))), np.ones((max(0, y2 - y1), max(0, x2 - x1)), bool)
 
@@ -189,6 +189,6 @@ class Instances:
         return (self[np.array([index])] for index in range(len(self)))
 
 
-def boxes_of(masks: Sequence[CroppedMask]) -> np.ndarray:
+def masks_to_boxes(masks: Sequence[CroppedMask]) -> np.ndarray:
     """float32 (K, 4): the rectangles of masks."""
     return boxes_.as_boxes([mask.box for mask in masks])

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 IGNORE = 255  # the largest value of a uint8 label map
 
 
-def default_colours(count: int) -> tuple[Colour, ...]:
+def default_colors(count: int) -> tuple[Color, ...]:
     """``count`` RGB colours 0..255 that are far apart; the first is black (background).
 
     The rule is the one of PASCAL VOC's development kit: the bits of the index, taken three at a time,
     become the high bits of red, green and blue.
     """
-    colours = []
+    colors = []
     for index in range(count):
         red = green = blue = 0
         rest = index
@@ -25,8 +25,8 @@ def default_colours(count: int) -> tuple[Colour, ...]:
             green |= ((rest >> 1) & 1) << shift
             blue |= ((rest >> 2) & 1) << shift
             rest >>= 3
-        colours.append((red, green, blue))
-    return tuple(colours)
+        colors.append((red, green, blue))
+    return tuple(colors)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Labels:
     """
 
     names: tuple[str, ...]
-    colours: tuple[Colour, ...] = field(default=())  # RGB 0..255, one a class
+    colors: tuple[Color, ...] = field(default=())  # RGB 0..255, one a class
     ignore: int = IGNORE  # value of pixels that count for nothing
 
     def __post_init__(self) -> None:
@@ -46,10 +46,10 @@ class Labels:
         if len(set(self.names)) != len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
             raise ValueError(f"label names must differ; these stand twice: {', '.join(twice)}")
-        if not self.colours:
-            object.__setattr__(self, "colours", default_colours(len(self.names)))
-        if len(self.colours) != len(self.names):
-            raise ValueError(f"{len(self.names)} names but {len(self.colours)} colours; give one colour a name")
+        if not self.colors:
+            object.__setattr__(self, "colors", default_colors(len(self.names)))
+        if len(self.colors) != len(self.names):
+            raise ValueError(f"{len(self.names)} names but {len(self.colors)} colours; give one colour a name")
         if 0 <= self.ignore < len(self.names):
             raise ValueError(
                 f"the ignore value {self.ignore} is also the value of class {self.names[self.ignore]!r}; "
@@ -60,13 +60,13 @@ class Labels:
         return len(self.names)
 
     def to_json(self) -> dict[str, Any]:
-        return {"names": list(self.names), "colours": [list(c) for c in self.colours], "ignore": self.ignore}
+        return {"names": list(self.names), "colors": [list(c) for c in self.colors], "ignore": self.ignore}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Labels:
         return cls(
             names=tuple(values["names"]),
-            colours=tuple((int(r), int(g), int(b)) for r, g, b in values.get("colours", ())),
+            colors=tuple((int(r), int(g), int(b)) for r, g, b in values.get("colors", ())),
             ignore=int(values.get("ignore", IGNORE)),
         )
 
@@ -95,7 +95,7 @@ _COCO_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of COCO's 90 numbers;
 
 
 def coco_labels() -> Labels:
-    """Background and COCO's 80 classes of things, in its order, without gaps."""
+    """Background and COCO's 80 classes of objects, in its order, without gaps."""
     return Labels(("background", *_COCO.split(", ")))
 
 
@@ -109,4 +109,4 @@ def coco_numbered_labels() -> Labels:
 
 def binary_labels(name: str = "subject") -> Labels:
     """Background and one foreground class, which is drawn in a light green."""
-    return Labels(names=("background", name), colours=((0, 0, 0), (64, 200, 96)))
+    return Labels(names=("background", name), colors=((0, 0, 0), (64, 200, 96)))

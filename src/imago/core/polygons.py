@@ -15,7 +15,7 @@ import numpy as np
 from imago.core.instances import CroppedMask
 
 
-def fill(polygons: Sequence[object], size_hw: tuple[int, int]) -> CroppedMask:
+def fill_polygons(polygons: Sequence[object], size_hw: tuple[int, int]) -> CroppedMask:
     """The pixels of an image of ``size_hw`` that lie in any of the ``polygons``, each (n, 2) or flat x y x y ...
 
     Raises ValueError where a polygon has fewer than three corners, half a corner, or a coordinate that is no number.
@@ -30,7 +30,7 @@ def fill(polygons: Sequence[object], size_hw: tuple[int, int]) -> CroppedMask:
     crop = np.zeros((bottom - top, right - left), bool)
     for ring in rings:
         crop |= _inside(ring - (left, top), crop.shape)
-    return CroppedMask.of(crop, int(left), int(top))
+    return CroppedMask.from_mask(crop, int(left), int(top))
 
 
 def _corners(polygon: object) -> np.ndarray:
@@ -78,11 +78,11 @@ def outline(mask: CroppedMask) -> list[np.ndarray]:
     for index, parent in enumerate(parents):
         if parent < 0:
             holes = [ring for ring, above in zip(rings, parents, strict=True) if above == index]
-            found.append(join([rings[index], *holes]))
+            found.append(join_rings([rings[index], *holes]))
     return found
 
 
-def join(rings: Sequence[np.ndarray]) -> np.ndarray:
+def join_rings(rings: Sequence[np.ndarray]) -> np.ndarray:
     """Several polygons (n, 2) as one, by edges that are walked there and back; the even-odd inside is the same."""
     whole = rings[0]
     for ring in rings[1:]:

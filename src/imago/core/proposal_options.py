@@ -1,11 +1,11 @@
-"""How selective search is done (imago.data.proposals): plain values, which a model card carries."""
+"""How selective search is done (imago.data.selective_search): plain values, which a model card carries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from imago.core.setting import setting
+from imago.core.settings import setting
 
 
 @dataclass(frozen=True)

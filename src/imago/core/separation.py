@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Separation:
-    """See ``imago.inference.separate``. Areas are in pixels of the photo (of the map that is worked on)."""
+    """See ``imago.inference.instances.separation``. Areas are in pixels of the photo (of the map that is worked on)."""
 
     seed: float = 0.7  # least probability of "inside" in a seed
     foreground: float = 0.5  # least probability of "not background" in an object

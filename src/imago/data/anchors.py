@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from imago.core.errors import DataError
-from imago.core.spec import InputSpec
-from imago.data.things import ThingSample
+from imago.core.input_spec import InputSpec
+from imago.data.detection import DetectionSample
 
 RESTARTS = 10
 ROUNDS = 300  # it mostly stands still after 20 to 60
@@ -69,20 +69,20 @@ def _k_means(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     return anchors
 
 
-def box_sizes(samples: Sequence[ThingSample], size_hw: tuple[int, int]) -> np.ndarray:
+def collect_box_sizes(samples: Sequence[DetectionSample], size_hw: tuple[int, int]) -> np.ndarray:
     """float64 (K, 2): widths and heights of all boxes, crowd regions left out, when each photo is fitted into
     ``size_hw`` with its aspect kept."""
-    return sizes_in(samples, InputSpec("letterbox", size_hw))
+    return measure_box_sizes(samples, InputSpec("letterbox", size_hw))
 
 
-def sizes_in(samples: Sequence[ThingSample], spec: InputSpec) -> np.ndarray:
+def measure_box_sizes(samples: Sequence[DetectionSample], spec: InputSpec) -> np.ndarray:
     """The same in the frame that a net sees each photo in."""
     found = [np.zeros((0, 2))]
     for sample in samples:
-        things = sample.things()
-        if things.crowd is not None:
-            things = things[~things.crowd]
-        moved = spec.plan(things.size_hw).boxes_to_frame(things.boxes).astype(np.float64)
+        instances = sample.instances()
+        if instances.crowd is not None:
+            instances = instances[~instances.crowd]
+        moved = spec.plan(instances.size_hw).boxes_to_frame(instances.boxes).astype(np.float64)
         found.append(moved[:, 2:] - moved[:, :2])
     sizes = np.concatenate(found)
     return sizes[(sizes > 0).all(axis=1)]

@@ -22,7 +22,7 @@ from imago.files.writing import atomic_write
 Arrays = dict[str, np.ndarray]
 
 
-def key_of(*parts: bytes | str | Mapping[str, Any]) -> str:
+def make_key(*parts: bytes | str | Mapping[str, Any]) -> str:
     """32 hexadecimal digits of file contents, words and plain settings; other parts give another key."""
     found = hashlib.sha256()
     for part in parts:

@@ -1,6 +1,6 @@
 """Objects as a label map that keeps them apart: background, border, and the inside of each class.
 
-A semantic net learns the three (or more) kinds of pixels; ``inference.separate`` makes objects of its answer. The best
+A semantic net learns the three (or more) kinds of pixels; ``inference.instances.separation`` makes objects of its answer. The best
 entries of the Data Science Bowl 2018 went this way (Caicedo et al. 2019, Nature Methods 16, section on methods): where
 cells touch, a net that is asked for borders sees them better than one that is asked for cells.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from imago.core.instances import Instances
 from imago.core.labels import IGNORE, Labels
 from imago.data.dataset import Dataset, Sample
-from imago.data.things import ThingDataset, ThingSample
+from imago.data.detection import DetectionDataset, DetectionSample
 
 BACKGROUND, BORDER, INSIDE = 0, 1, 2  # values of the label map; classes after the first go on from INSIDE
 
@@ -23,23 +23,23 @@ BACKGROUND, BORDER, INSIDE = 0, 1, 2  # values of the label map; classes after t
 def border_labels(labels: Labels) -> Labels:
     """What the net learns where objects of ``labels`` are to be told apart."""
     return Labels(
-        (labels.names[0], "border", *labels.names[1:]), (labels.colours[0], (255, 255, 255), *labels.colours[1:])
+        (labels.names[0], "border", *labels.names[1:]), (labels.colors[0], (255, 255, 255), *labels.colors[1:])
     )
 
 
-def border_map(things: Instances, width_px: float = 2.0, least_inside: float = 0.35) -> np.ndarray:
+def border_map(instances: Instances, width_px: float = 2.0, least_inside: float = 0.35) -> np.ndarray:
     """uint8 (H, W): 0 background, 1 the rim of an object, 2 and more its inside (class 1 is 2).
 
     The rim is ``width_px`` wide, inside the object; of a small one narrower, so that ``least_inside`` of its half
     width stays inside. Where objects lie over one another, both are rim. Crowd regions are "ignore".
     """
-    found = np.zeros(things.size_hw, np.uint8)
-    covered = np.zeros(things.size_hw, np.uint8)
-    for index in range(len(things)):
-        where, crop = things.region(index)
+    found = np.zeros(instances.size_hw, np.uint8)
+    covered = np.zeros(instances.size_hw, np.uint8)
+    for index in range(len(instances)):
+        where, crop = instances.region(index)
         if not crop.size:
             continue
-        if things.crowd is not None and things.crowd[index]:
+        if instances.crowd is not None and instances.crowd[index]:
             found[where][crop & (found[where] == 0)] = IGNORE
             continue
         # A frame of nothing around: the image's edge cuts an object as a border does.
@@ -48,7 +48,7 @@ def border_map(things: Instances, width_px: float = 2.0, least_inside: float = 0
         part, count = found[where], covered[where]
         inside = crop & (depth > rim)
         part[crop] = BORDER
-        part[inside & (count == 0)] = INSIDE - 1 + int(things.classes[index])
+        part[inside & (count == 0)] = INSIDE - 1 + int(instances.classes[index])
         count[crop] = 1
     return found
 
@@ -57,21 +57,21 @@ def border_map(things: Instances, width_px: float = 2.0, least_inside: float = 0
 class BorderReader:
     """Reads one photo's objects as a border map."""
 
-    sample: ThingSample
+    sample: DetectionSample
 
     def __call__(self) -> np.ndarray:
-        return border_map(self.sample.things())
+        return border_map(self.sample.instances())
 
 
-def border_dataset(things: ThingDataset) -> Dataset:
+def border_dataset(instances: DetectionDataset) -> Dataset:
     """The same photos with border maps for labels: what a semantic net can learn from."""
     splits = {
         split: tuple(Sample(s.name, s.image_path, BorderReader(s), channels=s.channels) for s in samples)
-        for split, samples in things.splits.items()
+        for split, samples in instances.splits.items()
     }
-    return Dataset(things.root, border_labels(things.labels), splits, things.notes)
+    return Dataset(instances.root, border_labels(instances.labels), splits, instances.notes)
 
 
-def thing_samples(samples: tuple[Sample, ...]) -> tuple[ThingSample, ...]:
+def detection_samples(samples: tuple[Sample, ...]) -> tuple[DetectionSample, ...]:
     """The way back: the objects behind border maps."""
     return tuple(sample.read_label.sample for sample in samples if isinstance(sample.read_label, BorderReader))

@@ -12,8 +12,8 @@ from PIL import Image
 from imago.core.errors import ImageError, fault_line
 from imago.core.labels import IGNORE, Labels
 from imago.data.dataset import LabelReader, Sample
-from imago.data.masks import UNKNOWN, UNREADABLE, colours_in
-from imago.data.things import ThingSample
+from imago.data.detection import DetectionSample
+from imago.data.formats.label_maps import UNKNOWN, UNREADABLE, colors_in
 from imago.files.images import image_size, read_image
 
 SHOWN = 8  # unknown values or colours that one line names
@@ -46,16 +46,16 @@ def _check_one(sample: Sample, labels: Labels) -> tuple[list[str], np.ndarray]:
     faults: list[str] = []
     size_hw = None
     try:
-        size_hw = whole_photo(sample)
+        size_hw = check_photo(sample)
     except Exception as error:  # whatever it is, it is this photo's
         faults.append(fault_line(error, sample.image_path))
     try:
         if isinstance(sample.read_label, LabelReader):
-            stored = sample.read_label.stored()
+            stored = sample.read_label.read_raw()
             unknown = unknown_values(sample.read_label, stored)
             if unknown:
                 faults.append(f"{sample.read_label.path}: {unknown}")
-            label = sample.read_label.classes(stored)
+            label = sample.read_label.to_classes(stored)
         else:
             label = sample.label()
     except Exception as error:
@@ -70,7 +70,7 @@ def _check_one(sample: Sample, labels: Labels) -> tuple[list[str], np.ndarray]:
     return faults, values[values < len(labels)]
 
 
-def whole_photo(sample: Sample | ThingSample) -> tuple[int, int]:
+def check_photo(sample: Sample | DetectionSample) -> tuple[int, int]:
     """(height, width) of the upright photo. Raises ImageError where it is not whole.
 
     A photo that was cut short shows only when its pixels are decoded; JPEGs are decoded at an eighth of their size,
@@ -98,20 +98,20 @@ def unknown_values(reader: LabelReader, stored: np.ndarray) -> str:
     if not unknown:
         return ""
     if reader.codes is not None:
-        colours = sorted((colours_in(reader.path) or set()) - reader.codes.keys())
-        if colours:
-            return f"holds colours that are no class: {_listed([f'{r} {g} {b}' for r, g, b in colours])}"
+        colors = sorted((colors_in(reader.path) or set()) - reader.codes.keys())
+        if colors:
+            return f"holds colours that are no class: {_join_items([f'{r} {g} {b}' for r, g, b in colors])}"
     ignored = f", and {IGNORE} to ignore" if reader.table[IGNORE] == IGNORE else ""
     classes = [value for value in known if value != IGNORE or not ignored]
-    return f"holds the values {_listed(unknown)}; known are {_ranges(classes)}{ignored}"
+    return f"holds the values {_join_items(unknown)}; known are {_format_ranges(classes)}{ignored}"
 
 
-def _listed(items: Sequence[object]) -> str:
+def _join_items(items: Sequence[object]) -> str:
     more = len(items) - SHOWN
     return ", ".join(map(str, items[:SHOWN])) + (f" and {more} more" if more > 0 else "")
 
 
-def _ranges(values: Sequence[int]) -> str:
+def _format_ranges(values: Sequence[int]) -> str:
     """[0, 1, 2, 7] -> "0 to 2, 7"."""
     parts: list[list[int]] = []
     for value in values:

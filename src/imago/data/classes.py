@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from imago.core.errors import DataError, ImageError
-from imago.core.labels import IGNORE, Colour, Labels
+from imago.core.labels import IGNORE, Color, Labels
+from imago.data.formats.label_maps import UNKNOWN, Codes, colors_in, is_colored, palette_in, read_mask
 from imago.data.grouping import Grouping
-from imago.data.masks import UNKNOWN, Codes, colours_in, is_coloured, palette_in, read_mask
 
 BLACK_AND_WHITE = {0, 255}
 
@@ -25,7 +25,7 @@ class Classes:
     codes: Codes | None = None  # for masks of RGB colour codes: colour -> value
     note: str = ""  # what was found by looking
 
-    def grouped(self, grouping: Grouping) -> Classes:
+    def apply_grouping(self, grouping: Grouping) -> Classes:
         """The same masks with the groups as classes. Raises DataError for labels that there are not."""
         groups = grouping.table(self.labels)
         table = tuple(value if value in (IGNORE, UNKNOWN) else int(groups[value]) for value in self.table)
@@ -36,23 +36,23 @@ def find_classes(root: Path, masks: Sequence[Path]) -> Classes:
     """Raises DataError where the list is faulty or no classes can be made out. Unreadable masks are passed over:
     the check of the data names them, with all the other faults."""
     path = root / "classes.txt"
-    return _listed(path, masks) if path.is_file() else _found(root, masks)
+    return _read_listed(path, masks) if path.is_file() else _find(root, masks)
 
 
-def _listed(path: Path, masks: Sequence[Path]) -> Classes:
+def _read_listed(path: Path, masks: Sequence[Path]) -> Classes:
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file in UTF-8; write one class a line") from error
     parts = [line.split() for line in lines]
     if lines and all(len(p) >= 4 and all(v.isdigit() and int(v) < 256 for v in p[-3:]) for p in parts):
-        colours = tuple((int(p[-3]), int(p[-2]), int(p[-1])) for p in parts)
-        codes = {colour: value for value, colour in enumerate(colours)}
-        if len(codes) < len(colours):
+        colors = tuple((int(p[-3]), int(p[-2]), int(p[-1])) for p in parts)
+        codes = {color: value for value, color in enumerate(colors)}
+        if len(codes) < len(colors):
             raise DataError(f"{path}: two classes have the same colour; give each its own")
-        return Classes(_labels(path, [" ".join(p[:-3]) for p in parts], colours), _identity(len(lines)), codes)
+        return Classes(_build_labels(path, [" ".join(p[:-3]) for p in parts], colors), _identity(len(lines)), codes)
     palette = palette_in(masks[0], len(lines)) if masks else ()
-    labels = _labels(path, lines, palette if len(set(palette)) == len(lines) else ())
+    labels = _build_labels(path, lines, palette if len(set(palette)) == len(lines) else ())
     if len(lines) == 2:
         # Twenty masks tell whether two classes are drawn as black and white; a stray value in one is told by the check.
         values = _values_in(masks[:20])
@@ -61,11 +61,11 @@ def _listed(path: Path, masks: Sequence[Path]) -> Classes:
     return Classes(labels, _identity(len(lines)))
 
 
-def _labels(source: Path, names: Sequence[str], colours: Sequence[Colour] = ()) -> Labels:
+def _build_labels(source: Path, names: Sequence[str], colors: Sequence[Color] = ()) -> Labels:
     if not 2 <= len(names) <= UNKNOWN:
         raise DataError(f"{source}: a model tells apart 2 to {UNKNOWN} classes; got {len(names)}")
     try:
-        return Labels(tuple(names), tuple(colours))
+        return Labels(tuple(names), tuple(colors))
     except ValueError as error:
         raise DataError(f"{source}: {error}") from error
 
@@ -78,17 +78,17 @@ def _black_and_white() -> tuple[int, ...]:
     return tuple({0: 0, 255: 1}.get(value, UNKNOWN) for value in range(256))
 
 
-def _found(root: Path, masks: Sequence[Path]) -> Classes:
-    colours = _colours_in(masks)
-    if is_coloured(colours):
-        if len(colours) > UNKNOWN:
+def _find(root: Path, masks: Sequence[Path]) -> Classes:
+    colors = _colors_in(masks)
+    if is_colored(colors):
+        if len(colors) > UNKNOWN:
             raise DataError(
-                f"{root}: RGB masks with {len(colours)} colours (are they JPEGs, or smoothed?); "
+                f"{root}: RGB masks with {len(colors)} colours (are they JPEGs, or smoothed?); "
                 "list the classes in classes.txt, one a line: name R G B"
             )
-        ordered = sorted(colours)
-        labels = _labels(root / "masks", [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in ordered], ordered)
-        codes = {colour: value for value, colour in enumerate(ordered)}
+        ordered = sorted(colors)
+        labels = _build_labels(root / "masks", [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in ordered], ordered)
+        codes = {color: value for value, color in enumerate(ordered)}
         note = f"no classes.txt: {len(ordered)} colours found in the masks"
         return Classes(labels, _identity(len(ordered)), codes, note)
     values = _values_in(masks)
@@ -104,18 +104,18 @@ def _found(root: Path, masks: Sequence[Path]) -> Classes:
     table = tuple(new.get(value, UNKNOWN) for value in range(256))
     shown = ", ".join(map(str, kept[:20])) + (" ..." if len(kept) > 20 else "")
     note = f"no classes.txt: {len(kept)} values found in the masks: {shown}"
-    return Classes(_labels(root / "masks", [f"class {value}" for value in kept]), table, note=note)
+    return Classes(_build_labels(root / "masks", [f"class {value}" for value in kept]), table, note=note)
 
 
-def _colours_in(masks: Iterable[Path]) -> set[Colour]:
+def _colors_in(masks: Iterable[Path]) -> set[Color]:
     """Of all RGB masks; empty where there are none."""
-    colours: set[Colour] = set()
+    colors: set[Color] = set()
     for mask in masks:
         try:
-            colours |= colours_in(mask) or set()
+            colors |= colors_in(mask) or set()
         except ImageError:
             continue  # told by the check
-    return colours
+    return colors
 
 
 def _values_in(masks: Iterable[Path]) -> set[int]:

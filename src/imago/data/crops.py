@@ -8,15 +8,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from imago.core.spec import InputSpec
+from imago.core.input_spec import InputSpec
 
 
-def with_surroundings(boxes: np.ndarray, crop: int, padding: int) -> np.ndarray:
+def add_padding(boxes: np.ndarray, crop: int, padding: int) -> np.ndarray:
     """float (K, 4): boxes so enlarged that, warped to ``crop`` pixels, each has ``padding`` pixels around it."""
     if not 0 <= 2 * padding < crop:
         raise ValueError(f"padding must leave room in a crop of {crop} pixels; got {padding} at each side")
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * (crop / (crop - 2 * padding))
-    return np.concatenate([centre - half, centre + half], axis=1)
+    center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * (crop / (crop - 2 * padding))
+    return np.concatenate([center - half, center + half], axis=1)
 
 
 def warp_crop(image: np.ndarray, region: np.ndarray, crop: int, spec: InputSpec) -> np.ndarray:
@@ -33,9 +33,9 @@ def warp_crop(image: np.ndarray, region: np.ndarray, crop: int, spec: InputSpec)
     )  # fmt: skip
 
 
-def crops_of(image: np.ndarray, boxes: np.ndarray, spec: InputSpec, padding: int) -> np.ndarray:
+def crop_boxes(image: np.ndarray, boxes: np.ndarray, spec: InputSpec, padding: int) -> np.ndarray:
     """float32 (K, 3, S, S), normalised: what the net is shown for each box. S is the spec's size."""
     crop = spec.size_hw[0]
-    regions = with_surroundings(boxes, crop, padding)
-    made = [spec.normalise(warp_crop(image, region, crop, spec)) for region in regions]
+    regions = add_padding(boxes, crop, padding)
+    made = [spec.normalize(warp_crop(image, region, crop, spec)) for region in regions]
     return np.stack(made) if made else np.zeros((0, 3, crop, crop), np.float32)

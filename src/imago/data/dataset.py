@@ -18,9 +18,9 @@ import numpy as np
 from imago.core.errors import DataError
 from imago.core.labels import Labels
 from imago.data.classes import find_classes
+from imago.data.formats.label_maps import Codes, read_mask
+from imago.data.formats.layouts import find_layout
 from imago.data.grouping import Grouping
-from imago.data.layouts import find_layout
-from imago.data.masks import Codes, read_mask
 from imago.data.splits import find_splits
 from imago.files.images import read_image
 
@@ -70,13 +70,13 @@ class LabelReader:
     codes: Codes | None = None
 
     def __call__(self) -> np.ndarray:
-        return self.classes(self.stored())
+        return self.to_classes(self.read_raw())
 
-    def stored(self) -> np.ndarray:
+    def read_raw(self) -> np.ndarray:
         """uint8 (H, W) as in the file, before any grouping."""
         return read_mask(self.path, self.codes)
 
-    def classes(self, stored: np.ndarray) -> np.ndarray:
+    def to_classes(self, stored: np.ndarray) -> np.ndarray:
         """What ``stored`` gave -> uint8 (H, W) of classes."""
         return np.array(self.table, np.uint8)[stored]
 
@@ -105,7 +105,7 @@ def survey(
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of data; expected images/ and masks/ in it")
     if any((root / "annotations").glob("*.json")) and not (root / "masks").is_dir():
-        from imago.data.coco import open_coco
+        from imago.data.formats.coco_subjects import open_coco
 
         if grouping is not None:
             raise DataError(f"{root}: COCO's objects are the subject or not; there are no labels to group")
@@ -116,11 +116,11 @@ def survey(
     photos, label_files = found.photos, found.masks
     classes = found.classes or find_classes(root, [label_files[name] for name in sorted(label_files)])
     if grouping is not None:
-        classes = classes.grouped(grouping)
+        classes = classes.apply_grouping(grouping)
     names = sorted(photos.keys() & label_files.keys())
     divided = found.splits or find_splits(root, names, photos.keys() | label_files.keys())
     if val:
-        divided = divided.keeping(val, root)
+        divided = divided.with_val(val, root)
     samples = {
         name: Sample(
             name,

@@ -68,7 +68,7 @@ def parse_grouping(text: str, least: int = 2) -> Grouping:
         if not equals:
             raise DataError(f"grouping {part!r} has no '='; write it like: background=null; person=hair,skin,rest")
         groups.append((name.strip(), tuple(m.strip() for m in members.split(",") if m.strip())))
-    return _checked(groups, f"grouping {text!r}", least)
+    return _check(groups, f"grouping {text!r}", least)
 
 
 def _read_grouping(path: Path, least: int) -> Grouping:
@@ -81,10 +81,10 @@ def _read_grouping(path: Path, least: int) -> Grouping:
     groups = values.get("groups")
     if not isinstance(groups, dict) or not all(isinstance(m, list) for m in groups.values()):
         raise DataError(f'{path}: expected a table [groups] with lines such as person = ["hair", "skin"]')
-    return _checked([(name, tuple(str(m) for m in members)) for name, members in groups.items()], str(path), least)
+    return _check([(name, tuple(str(m) for m in members)) for name, members in groups.items()], str(path), least)
 
 
-def _checked(groups: list[tuple[str, tuple[str, ...]]], source: str, least: int) -> Grouping:
+def _check(groups: list[tuple[str, tuple[str, ...]]], source: str, least: int) -> Grouping:
     kept = [name for name, _ in groups if name != IGNORED]
     if len(kept) < least or len(set(kept)) != len(kept):
         count = "two or more groups" if least == 2 else "groups"

@@ -20,7 +20,7 @@ class Splits:
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
-    def keeping(self, val: Sequence[str], root: Path) -> Splits:
+    def with_val(self, val: Sequence[str], root: Path) -> Splits:
         """The same photos with just ``val`` kept for validation; those of a test split stay there."""
         rest = tuple(dict.fromkeys(n for split, names in self.members.items() if split != "test" for n in names))
         faults = tuple(f"{root}: val names {n!r}, of which there is no photo" for n in val if n not in rest)
@@ -34,7 +34,7 @@ def is_validation(name: str) -> bool:
     return int(hashlib.sha256(to_utf8(name)).hexdigest()[:8], 16) % 10 == 0
 
 
-def divide(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_names(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """To train on, and for validation. Neither is empty where there is a photo: a single one stands in both."""
     val = tuple(name for name in names if is_validation(name)) or tuple(names[-1:])
     return tuple(name for name in names if name not in set(val)) or tuple(names), val
@@ -44,7 +44,7 @@ def find_splits(root: Path, names: Sequence[str], known: set[str]) -> Splits:
     """``names`` have photo and mask; ``known`` have at least one of them (what is missing is told elsewhere)."""
     files = {path.stem: path for path in sorted(root.glob("*.txt")) if path.stem in NAMES}
     if "train" not in files:
-        train, val = divide(names)
+        train, val = split_names(names)
         note = f"no train.txt: {len(train)} photos to train on and {len(val)} for validation, by the hash of the name"
         stray = tuple(f"{path}: stands there without a train.txt; add one, or take it away" for path in files.values())
         return Splits({"train": train, "val": val}, (note,), stray)
@@ -73,7 +73,7 @@ def find_splits(root: Path, names: Sequence[str], known: set[str]) -> Splits:
     if left_out:
         notes.append(f"{len(left_out)} photos stand in no split file and are not used ({', '.join(left_out[:3])} ...)")
     if "val" not in members:
-        members["train"], members["val"] = divide(members["train"])
+        members["train"], members["val"] = split_names(members["train"])
         count = len(members["val"])
         notes.append(f"no val.txt: {count} of the photos in train.txt kept for validation, by the hash of the name")
     there = set(names)

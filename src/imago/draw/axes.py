@@ -28,7 +28,7 @@ class Frame:
         share = (min(max(y, self.y_low), self.y_high) - self.y_low) / (self.y_high - self.y_low)
         return round(LEFT + across, 1), round(self.height - BOTTOM - share * (self.height - TOP - BOTTOM), 1)
 
-    def drawn(
+    def draw(
         self, title: str, x_label: str, x_ticks: Sequence[float], x_text: Callable[[float], str] | None = None
     ) -> list[str]:
         """The beginning of the ``<svg>``: title, rules, numbers at both axes. ``x_text``: what stands at a tick, where
@@ -43,12 +43,12 @@ class Frame:
             _, y = self.place(self.x_low, tick)
             parts.append(
                 f'<line x1="{LEFT}" x2="{right}" y1="{y}" y2="{y}" stroke="currentColor" stroke-opacity=".15"/>'
-                f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end" opacity=".7">{number(tick)}</text>'
+                f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end" opacity=".7">{format_number(tick)}</text>'
             )
         for tick in x_ticks:
             x, _ = self.place(tick, self.y_low)
             across = f'x="{x}" text-anchor="middle"' if x < WIDTH - 20 else f'x="{WIDTH - 1}" text-anchor="end"'
-            text = (x_text or number)(tick)
+            text = (x_text or format_number)(tick)
             parts.append(f'<text {across} y="{self.height - BOTTOM + 15}" opacity=".7">{text}</text>')
         if x_label:
             place = f'x="{(LEFT + right) / 2}" y="{self.height - 5}"'
@@ -67,7 +67,7 @@ def span(values: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def step_of(low: float, high: float, about: int = 5) -> float:
+def choose_step(low: float, high: float, about: int = 5) -> float:
     """1, 2 or 5 times a power of ten, so that ``about`` steps make the way."""
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
@@ -76,14 +76,14 @@ def step_of(low: float, high: float, about: int = 5) -> float:
 
 def ticks(low: float, high: float, whole: bool = False) -> list[float]:
     """Round numbers in ``low`` to ``high``."""
-    step = step_of(low, high)
+    step = choose_step(low, high)
     if whole:
         step = max(1.0, step)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [index * step for index in range(first, last + 1)] or [low, high]
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 

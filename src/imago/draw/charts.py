@@ -11,10 +11,10 @@ from html import escape
 
 import numpy as np
 
-from imago.draw.axes import RIGHT, TOP, WIDTH, Frame, Point, finite, number, span, step_of, ticks
+from imago.draw.axes import RIGHT, TOP, WIDTH, Frame, Point, choose_step, finite, format_number, span, ticks
 
 # Mid-tones that can be told apart on white and on near-black, also by most colour-blind eyes.
-LINE_COLOURS = (
+LINE_COLORS = (
     "#3b82f6", "#f08c2e", "#22a06b", "#b65fcf", "#d6475b", "#7a869a",
     "#12a5b8", "#a3842c", "#e377b3", "#6b7f2a", "#8b6f5c", "#5d5fd0",
 )  # fmt: skip
@@ -35,21 +35,21 @@ def line_chart(
     x_low, x_high = span([x for x, _ in points])
     y_low, y_high = y_range if y_range is not None else span([y for _, y in points])
     if y_range is None:  # from one round number to another, so that the ends are labelled
-        step = step_of(y_low, y_high)
+        step = choose_step(y_low, y_high)
         y_low, y_high = math.floor(y_low / step + 1e-9) * step, math.ceil(y_high / step - 1e-9) * step
     frame = Frame(x_low, x_high, y_low, y_high)
     place = frame.place
-    parts = frame.drawn(title, x_label, ticks(x_low, x_high, whole=True))
+    parts = frame.draw(title, x_label, ticks(x_low, x_high, whole=True))
     for index, line in enumerate(series.values()):
-        colour = LINE_COLOURS[index % len(LINE_COLOURS)]
+        color = LINE_COLORS[index % len(LINE_COLORS)]
         for run in _runs(line):
             places = [place(x, y) for x, y in run]
             if len(places) == 1:
-                parts.append(f'<circle cx="{places[0][0]}" cy="{places[0][1]}" r="3" fill="{colour}"/>')
+                parts.append(f'<circle cx="{places[0][0]}" cy="{places[0][1]}" r="3" fill="{color}"/>')
             else:
                 path = " ".join(f"{x},{y}" for x, y in places)
                 parts.append(
-                    f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" '
+                    f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2" '
                     'stroke-linejoin="round" stroke-linecap="round"/>'
                 )
     if keys:
@@ -65,8 +65,8 @@ def _keys(series: Mapping[str, Sequence[Point]]) -> str:
     for index, name in reversed(list(enumerate(series))):
         x -= 6.2 * len(name)  # about the width of the text: an SVG cannot be asked
         parts.append(f'<text x="{x:.0f}" y="16">{escape(name)}</text>')
-        colour = LINE_COLOURS[index % len(LINE_COLOURS)]
-        parts.append(f'<rect x="{x - 14:.0f}" y="8" width="10" height="8" rx="2" fill="{colour}"/>')
+        color = LINE_COLORS[index % len(LINE_COLORS)]
+        parts.append(f'<rect x="{x - 14:.0f}" y="8" width="10" height="8" rx="2" fill="{color}"/>')
         x -= 26
     return "".join(parts)
 
@@ -87,10 +87,10 @@ def bar_chart(values: Mapping[str, float], title: str, texts: Mapping[str, str] 
     for row, (name, value) in enumerate(values.items()):
         y = TOP + row * pitch
         wide = room * value / longest if math.isfinite(value) and value > 0 else 0.0
-        text = texts[name] if texts is not None else number(value) if math.isfinite(value) else "–"
+        text = texts[name] if texts is not None else format_number(value) if math.isfinite(value) else "–"
         parts.append(
             f'<text x="{start - 8:.0f}" y="{y + 13}" text-anchor="end">{escape(name)}</text>'
-            f'<rect x="{start:.0f}" y="{y}" width="{wide:.1f}" height="18" rx="2" fill="{LINE_COLOURS[0]}"/>'
+            f'<rect x="{start:.0f}" y="{y}" width="{wide:.1f}" height="18" rx="2" fill="{LINE_COLORS[0]}"/>'
             f'<text x="{start + wide + 6:.0f}" y="{y + 13}" opacity=".7">{escape(text)}</text>'
         )
     parts.append("</svg>")

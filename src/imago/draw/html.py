@@ -47,7 +47,7 @@ def bar(share: float) -> str:
     return f'<u><s style="width:{share * 100:.1f}%"></s></u>' if math.isfinite(share) else ""
 
 
-def number_text(value: float) -> str:
+def format_number(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "–"
 
 

@@ -32,7 +32,7 @@ def draw_objects(
     alpha: float = 0.5,
     names: bool = True,
     scores: bool = True,
-    colour_by: Literal["object", "class"] = "object",
+    color_by: Literal["object", "class"] = "object",
 ) -> np.ndarray:
     """uint8 RGB (H, W, 3), a new array.
 
@@ -42,43 +42,43 @@ def draw_objects(
     a crowd of objects that are smaller than it. Raises ValueError where image, instances and labels do not belong
     together.
     """
-    out = _copied(image, instances, labels, alpha)
-    colours = [_colour(index, instances, labels, colour_by) for index in range(len(instances))]
+    out = _copy_parts(image, instances, labels, alpha)
+    colors = [_color(index, instances, labels, color_by) for index in range(len(instances))]
     side = math.sqrt(out.shape[0] * out.shape[1])
     line_px = max(1, round(side / 600))
     for index in np.argsort(-instances.areas, kind="stable"):
         if instances.cropped is not None:
-            _paint_mask(out, instances.cropped[index], colours[index], alpha, line_px)
+            _paint_mask(out, instances.cropped[index], colors[index], alpha, line_px)
     for index in reversed(range(len(instances))):
-        _outline_box(out, instances.boxes[index], colours[index], line_px)
+        _outline_box(out, instances.boxes[index], colors[index], line_px)
     if names or scores:
-        words = [_words(index, instances, labels, names, scores) for index in range(len(instances))]
+        words = [_format_tags(index, instances, labels, names, scores) for index in range(len(instances))]
         usual_px = float(np.median(instances.boxes[:, 3] - instances.boxes[:, 1])) if len(instances) else side
-        _put_tags(out, instances, words, colours, max(_SMALLEST_PX, round(min(side / 62, usual_px / 4))))
+        _put_tags(out, instances, words, colors, max(_SMALLEST_PX, round(min(side / 62, usual_px / 4))))
     return out
 
 
-def shrunk(instances: Instances, size_hw: tuple[int, int]) -> Instances:
+def shrink(instances: Instances, size_hw: tuple[int, int]) -> Instances:
     """The same objects in an image of ``size_hw``, for small pictures of large photos; masks by share of the area."""
     ratio_y, ratio_x = size_hw[0] / instances.size_hw[0], size_hw[1] / instances.size_hw[1]
     boxes = instances.boxes * np.array([ratio_x, ratio_y] * 2, np.float32)
     masks = None
     if instances.cropped is not None:
-        masks = [_shrunk_mask(mask, size_hw, ratio_y, ratio_x) for mask in instances.cropped]
+        masks = [_shrink_mask(mask, size_hw, ratio_y, ratio_x) for mask in instances.cropped]
     return Instances.make(size_hw, boxes, instances.classes, instances.scores, masks, instances.crowd)
 
 
-def _shrunk_mask(mask: CroppedMask, size_hw: tuple[int, int], ratio_y: float, ratio_x: float) -> CroppedMask:
+def _shrink_mask(mask: CroppedMask, size_hw: tuple[int, int], ratio_y: float, ratio_x: float) -> CroppedMask:
     left, top = min(size_hw[1] - 1, round(mask.left * ratio_x)), min(size_hw[0] - 1, round(mask.top * ratio_y))
     width = min(size_hw[1] - left, max(1, round(mask.size_hw[1] * ratio_x)))
     height = min(size_hw[0] - top, max(1, round(mask.size_hw[0] * ratio_y)))
     if not mask.bits:
         return CroppedMask(left, top, (0, 0), b"")
     small = cv2.resize(mask.crop.view(np.uint8) * np.uint8(255), (width, height), interpolation=cv2.INTER_AREA)
-    return CroppedMask.of(small >= 128, left, top)
+    return CroppedMask.from_mask(small >= 128, left, top)
 
 
-def _copied(image: np.ndarray, instances: Instances, labels: Labels, alpha: float) -> np.ndarray:
+def _copy_parts(image: np.ndarray, instances: Instances, labels: Labels, alpha: float) -> np.ndarray:
     """A copy of the photo, RGB."""
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
@@ -95,37 +95,37 @@ def _copied(image: np.ndarray, instances: Instances, labels: Labels, alpha: floa
     return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else np.array(image, order="C")
 
 
-def _colour(index: int, instances: Instances, labels: Labels, colour_by: str) -> tuple[int, int, int]:
+def _color(index: int, instances: Instances, labels: Labels, color_by: str) -> tuple[int, int, int]:
     """RGB. An object's: hues a golden angle apart, so that neighbours in the list are never alike."""
-    if colour_by == "class":
-        return labels.colours[instances.classes[index]]
+    if color_by == "class":
+        return labels.colors[instances.classes[index]]
     red, green, blue = colorsys.hls_to_rgb((0.58 + index * 0.6180339887) % 1, (0.55, 0.65, 0.45)[index % 3], 0.9)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _paint_mask(out: np.ndarray, mask: CroppedMask, colour: tuple[int, int, int], alpha: float, line_px: int) -> None:
+def _paint_mask(out: np.ndarray, mask: CroppedMask, color: tuple[int, int, int], alpha: float, line_px: int) -> None:
     """The wash, and the outline in the full colour."""
     if not mask.bits:
         return
     crop = mask.crop.view(np.uint8)
     values = np.arange(256)[:, None]
-    washed = np.round(values * (1 - alpha) + np.array(colour) * alpha).astype(np.uint8)[None]  # (1, 256, 3)
-    part = out[mask.where]
+    washed = np.round(values * (1 - alpha) + np.array(color) * alpha).astype(np.uint8)[None]  # (1, 256, 3)
+    part = out[mask.slices]
     rows = max(1, _STRIP // crop.shape[1])
     for top in range(0, len(crop), rows):
         strip = part[top : top + rows]
         cv2.copyTo(cv2.LUT(strip, washed), crop[top : top + rows], strip)
     outlines, _ = cv2.findContours(crop, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(out, outlines, -1, colour, line_px, offset=(mask.left, mask.top))
+    cv2.drawContours(out, outlines, -1, color, line_px, offset=(mask.left, mask.top))
 
 
-def _outline_box(out: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], line_px: int) -> None:
+def _outline_box(out: np.ndarray, box: np.ndarray, color: tuple[int, int, int], line_px: int) -> None:
     x1, y1, x2, y2 = (round(float(v)) for v in clip(box[None], out.shape[:2])[0])
     if x2 > x1 and y2 > y1:
-        cv2.rectangle(out, (x1, y1), (x2 - 1, y2 - 1), colour, line_px)
+        cv2.rectangle(out, (x1, y1), (x2 - 1, y2 - 1), color, line_px)
 
 
-def _words(index: int, instances: Instances, labels: Labels, names: bool, scores: bool) -> str:
+def _format_tags(index: int, instances: Instances, labels: Labels, names: bool, scores: bool) -> str:
     parts = [labels.names[instances.classes[index]]] if names else []
     if scores:
         parts.append(f"{instances.scores[index]:.2f}")
@@ -135,7 +135,7 @@ def _words(index: int, instances: Instances, labels: Labels, names: bool, scores
 
 
 def _put_tags(
-    out: np.ndarray, instances: Instances, words: list[str], colours: list[tuple[int, int, int]], font_px: int
+    out: np.ndarray, instances: Instances, words: list[str], colors: list[tuple[int, int, int]], font_px: int
 ) -> None:
     font = ImageFont.load_default(font_px)
     texts: dict[str, np.ndarray] = {}  # many objects have the same words
@@ -160,7 +160,7 @@ def _put_tags(
                 continue
             meets = (others[:, 0] < x + wide) & (x < others[:, 2]) & (others[:, 1] < y + high) & (y < others[:, 3])
             if not meets.any():
-                out[y : y + high, x : x + wide] = _tag(text, colours[index])
+                out[y : y + high, x : x + wide] = _tag(text, colors[index])
                 taken[count] = x, y, x + wide, y + high
                 count += 1
                 break
@@ -174,10 +174,10 @@ def _text(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, font_p
     return np.asarray(tag)
 
 
-def _tag(text: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+def _tag(text: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """uint8 (h, w, 3): dark or light letters, whichever is read better on the colour."""
-    light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]  # as Rec. 601 weighs them
+    light = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]  # as Rec. 601 weighs them
     ink = np.array((16, 18, 22) if light > 120 else (255, 255, 255), np.float32)
     steps = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
-    table = (np.array(colour, np.float32) * (1 - steps) + ink * steps).round().astype(np.uint8)
+    table = (np.array(color, np.float32) * (1 - steps) + ink * steps).round().astype(np.uint8)
     return table[text]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from imago.core.labels import Labels
-from imago.draw.palette import colour_table
+from imago.draw.palette import color_table
 
 _STRIP = 1 << 20  # pixels washed at a time: an image of 100 megapixels needs no second copy of itself
 _PANEL = (24, 26, 31)
@@ -27,8 +27,8 @@ def overlay(
     ``legend`` the answer is higher than the image, and wider where the image is narrower than a class name: the
     panel with names and areas hides nothing of the photo.
     """
-    image = _checked(image, label_map, alpha)
-    table = colour_table(labels)
+    image = _check(image, label_map, alpha)
+    table = color_table(labels)
     counts = _areas(label_map, labels)
     painted: np.ndarray = np.asarray(table.any(axis=1))
     painted[len(labels) :] = False
@@ -45,17 +45,17 @@ def overlay(
         differs = cv2.dilate(around, kernel) != cv2.erode(around, kernel)
         here = slice(top - above, bottom - above)
         part = around[here]
-        wash = _coloured(part, table)
+        wash = _colorize(part, table)
         mask = painted[part].view(np.uint8)
         strip = out[top:bottom]
         cv2.copyTo(cv2.addWeighted(strip, 1 - alpha, wash, alpha, 0), mask, strip)
         cv2.copyTo(wash, cv2.bitwise_and(mask, differs[here].view(np.uint8)), strip)
     if not legend:
         return out
-    return np.vstack(_matched(out, _legend(counts, labels, (height, width))))
+    return np.vstack(_match_channels(out, _legend(counts, labels, (height, width))))
 
 
-def _checked(image: np.ndarray, label_map: np.ndarray, alpha: float) -> np.ndarray:
+def _check(image: np.ndarray, label_map: np.ndarray, alpha: float) -> np.ndarray:
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.ndim == 2:
@@ -72,7 +72,7 @@ def _checked(image: np.ndarray, label_map: np.ndarray, alpha: float) -> np.ndarr
     return image
 
 
-def _coloured(part: np.ndarray, table: np.ndarray) -> np.ndarray:
+def _colorize(part: np.ndarray, table: np.ndarray) -> np.ndarray:
     """uint8 (h, w, 3): each pixel in its class's colour."""
     if part.dtype != np.uint8:
         return table[part]
@@ -97,7 +97,7 @@ def _legend(counts: np.ndarray, labels: Labels, image_hw: tuple[int, int]) -> Im
     gap, swatch = round(size * 0.6), round(size * 0.9)
     total = counts.sum()
     order = sorted((i for i in range(len(labels)) if counts[i]), key=lambda i: -counts[i])
-    entries = [(labels.names[i], _percent(counts[i] / total), labels.colours[i]) for i in order]
+    entries = [(labels.names[i], _percent(counts[i] / total), labels.colors[i]) for i in order]
     if labels.ignore < len(counts) and counts[labels.ignore]:
         entries.append(("ignored", _percent(counts[labels.ignore] / total), (0, 0, 0)))
     spaces = [font.getlength(f"{name}  {share}") for name, share, _ in entries]
@@ -113,11 +113,11 @@ def _legend(counts: np.ndarray, labels: Labels, image_hw: tuple[int, int]) -> Im
     pitch = round(size * 1.6)
     panel = Image.new("RGB", (panel_width, (line + 1) * pitch + gap), _PANEL)
     pen = ImageDraw.Draw(panel)
-    for (name, share, colour), (x, line) in zip(entries, places, strict=True):
+    for (name, share, color), (x, line) in zip(entries, places, strict=True):
         middle = gap // 2 + line * pitch + pitch // 2
         box = (x, middle - swatch // 2, x + swatch, middle - swatch // 2 + swatch)
         pen.rounded_rectangle(
-            box, radius=swatch // 5, fill=colour if any(colour) else None, outline=_FAINT if not any(colour) else None
+            box, radius=swatch // 5, fill=color if any(color) else None, outline=_FAINT if not any(color) else None
         )
         start = x + swatch + gap / 2
         pen.text((start, middle), name, fill=_TEXT, font=font, anchor="lm")
@@ -129,7 +129,7 @@ def _percent(share: float) -> str:
     return f"{share * 100:.1f} %" if share >= 0.0005 else "< 0.1 %"
 
 
-def _matched(image: np.ndarray, panel: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+def _match_channels(image: np.ndarray, panel: Image.Image) -> tuple[np.ndarray, np.ndarray]:
     """Both of the same width: a narrow image stands in the middle of the panel's colour."""
     below = np.asarray(panel)
     missing = below.shape[1] - image.shape[1]

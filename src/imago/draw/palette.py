@@ -14,16 +14,16 @@ def palette_bytes(labels: Labels) -> bytes:
     """768 bytes for a palette PNG: red, green, blue of the values 0 to 255. "Ignore" is cream, unused values black."""
     if len(labels) > 256:
         raise ValueError(f"a palette has 256 colours, but there are {len(labels)} classes; save 16-bit grey instead")
-    colours = [*labels.colours, *[UNUSED] * (256 - len(labels))]
+    colors = [*labels.colors, *[UNUSED] * (256 - len(labels))]
     if labels.ignore < 256:
-        colours[labels.ignore] = IGNORED
-    return bytes(value for colour in colours for value in colour)
+        colors[labels.ignore] = IGNORED
+    return bytes(value for color in colors for value in color)
 
 
-def colour_table(labels: Labels) -> np.ndarray:
+def color_table(labels: Labels) -> np.ndarray:
     """uint8 (V, 3) RGB, to be indexed with a label map; V covers every class and the value "ignore"."""
     table = np.zeros((max(len(labels), labels.ignore + 1), 3), np.uint8)
-    table[: len(labels)] = labels.colours
+    table[: len(labels)] = labels.colors
     if labels.ignore >= 0:
         table[labels.ignore] = IGNORED
     return table

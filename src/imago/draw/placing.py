@@ -19,7 +19,7 @@ STEP_X, STEP_Y = 6.0, 4.0  # between the places that are tried further away
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedName:
     """Where a name stands."""
 
     box: tuple[float, float, float, float]
@@ -31,18 +31,18 @@ def place_names(
     widths: Sequence[float],
     room: tuple[float, float, float, float],
     drawn: Sequence[tuple[float, float, float, float]] = (),
-) -> list[Placed] | None:
+) -> list[PlacedName] | None:
     """A place in the box ``room`` for a name of each width; the first ones have the choice. None where they do not fit.
 
     Names cover no other name; no dot and none of the lines to names either, where that can be. Of the places beside a
     dot the first one is taken that is not crossed by the lines ``drawn`` in the chart, x1 y1 x2 y2, if there is one.
     """
     chart_lines = np.array(drawn, float).reshape(-1, 4)
-    centres = np.array(dots, float).reshape(-1, 2)
-    dot_boxes = np.concatenate([centres - DOT, centres + DOT], axis=1)
+    centers = np.array(dots, float).reshape(-1, 2)
+    dot_boxes = np.concatenate([centers - DOT, centers + DOT], axis=1)
     taken, lines = np.zeros((0, 4)), np.zeros((0, 4))
     placed = []
-    for (x, y), width in zip(centres, widths, strict=True):
+    for (x, y), width in zip(centers, widths, strict=True):
         spread = taken + np.array([*np.negative(MARGIN), *MARGIN])
         near = _inside(_beside(x, y, width), room)
         near = near[_apart(near, spread) & _apart(near, dot_boxes) & ~_meet(lines, near).any(axis=0)]
@@ -55,14 +55,14 @@ def place_names(
             if not len(far):
                 return None
             ways = np.concatenate([np.tile([x, y], (len(far), 1)), _nearest(x, y, far)], axis=1)
-            others = dot_boxes[np.hypot(*(centres - (x, y)).T) > 2 * DOT]  # a line cannot but leave by those near it
+            others = dot_boxes[np.hypot(*(centers - (x, y)).T) > 2 * DOT]  # a line cannot but leave by those near it
             faults = _meet(ways, taken).sum(axis=1) + _meet(ways, others).sum(axis=1) + _meet(lines, far).sum(axis=0)
             length = np.hypot(ways[:, 2] - x, ways[:, 3] - y)
             best = int(np.lexsort([length, faults + ~_apart(far, dot_boxes)])[0])
             box, line = far[best], ways[best]
             lines = np.vstack([lines, line])
         taken = np.vstack([taken, box])
-        placed.append(Placed(_plain(box), None if line is None else _plain(line)))
+        placed.append(PlacedName(_plain(box), None if line is None else _plain(line)))
     return placed
 
 

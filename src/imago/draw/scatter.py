@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
-from imago.draw.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, Point, finite, number, span, ticks
-from imago.draw.charts import LINE_COLOURS
+from imago.draw.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, Point, finite, format_number, span, ticks
+from imago.draw.charts import LINE_COLORS
 from imago.draw.placing import DOT, HIGH, place_names
 
 WIDE = 30
@@ -43,14 +43,14 @@ def scatter_chart(
         height += round(4 * HIGH)
 
     if wide:
-        parts = frame.drawn(title, x_label, _decades(x_low, x_high), lambda tick: number(round(10**tick, 6)))
+        parts = frame.draw(title, x_label, _decades(x_low, x_high), lambda tick: format_number(round(10**tick, 6)))
     else:
-        parts = frame.drawn(title, x_label, ticks(x_low, x_high))
+        parts = frame.draw(title, x_label, ticks(x_low, x_high))
     parts.append(f'<text x="{LEFT}" y="{TOP - 4}" opacity=".7">{escape(y_label)}</text>')
     if len(steps) > 1:
         corners = " ".join(f"{x},{y}" for x, y in steps)
         parts.append(
-            f'<polyline points="{corners}" fill="none" stroke="{LINE_COLOURS[0]}" stroke-opacity=".5" '
+            f'<polyline points="{corners}" fill="none" stroke="{LINE_COLORS[0]}" stroke-opacity=".5" '
             'stroke-width="2" stroke-dasharray="4 3"/>'
         )
     for place in named:
@@ -59,12 +59,12 @@ def scatter_chart(
             parts.append(f'<path d="M{x1} {y1}L{x2} {y2}" stroke="currentColor" stroke-opacity=".4"/>')
     for name, text, place in zip(shown, words, named, strict=True):
         x, y = dots[name]
-        colour = LINE_COLOURS[0] if name in front else LINE_COLOURS[-1]
+        color = LINE_COLORS[0] if name in front else LINE_COLORS[-1]
         left, top, right, _ = place.box
         to_the_left = right < x  # the text's own width is known to the browser alone: it ends at the dot
         across = f'x="{right}" text-anchor="end"' if to_the_left else f'x="{left}"'
         parts.append(
-            f'<circle cx="{x}" cy="{y}" r="{DOT}" fill="{colour}"/><text {across} y="{top + 10:.1f}">'
+            f'<circle cx="{x}" cy="{y}" r="{DOT}" fill="{color}"/><text {across} y="{top + 10:.1f}">'
             f"{escape(text)}</text>"
         )
     parts.append("</svg>")

@@ -13,9 +13,9 @@ import onnx
 import torch
 from torch import nn
 
-from imago.core.card import METADATA_KEY, ModelCard
 from imago.core.errors import ModelError
-from imago.core.spec import InputSpec
+from imago.core.input_spec import InputSpec
+from imago.core.model_card import METADATA_KEY, ModelCard
 from imago.export.storage import store_half, strip_traces
 from imago.inference.runtime import import_onnxruntime
 
@@ -27,7 +27,7 @@ Input = tuple[torch.Tensor, dict[int, object]]  # an example, and its free axes
 Translations = Mapping[Callable[..., Any], Callable[..., Any]]  # of torch's operations to functions of onnxscript
 
 
-def traced(
+def trace(
     module: nn.Module,
     card: ModelCard,
     outputs: Sequence[str],
@@ -82,7 +82,7 @@ def example_hw(spec: InputSpec) -> tuple[int, int]:
     return 2 * step, 3 * step
 
 
-def packed(model: onnx.ModelProto, card: ModelCard, half: bool) -> bytes:
+def pack_card(model: onnx.ModelProto, card: ModelCard, half: bool) -> bytes:
     """The bytes of the file: nothing of this machine, large weights as float16 if ``half``, the card in the metadata.
     ``model`` is changed by it."""
     strip_traces(model)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imago.core.card import THING_TASKS
 from imago.core.errors import ModelError
-from imago.export.onnx import ExportReport, export_onnx
-from imago.export.run import made_up_images
-from imago.export.things import export_things
+from imago.core.model_card import DETECTION_TASKS
+from imago.export.detection import export_detection
+from imago.export.export import make_images
+from imago.export.semantic import ExportReport, export_onnx
 from imago.models import build, checkpoint
 from imago.models.base import SegmentationNet
-from imago.models.darknet_files import read_weights
-from imago.models.published import Published
-from imago.models.thing_base import ThingNet
-from imago.models.things import build_things
-from imago.models.torchvision_things import load_torchvision_things
-from imago.models.torchvision_weights import load_torchvision
+from imago.models.detection.base import DetectionModel
+from imago.models.detection.builders import build_detection
+from imago.models.published.darknet_weights import read_weights
+from imago.models.published.entries import Published
+from imago.models.published.torchvision import load_torchvision
+from imago.models.published.torchvision_detection import load_torchvision_detection
 
 # Ten times the usual: here nobody can ask for more. Full-size YOLO v2 with random weights made loud came to 9e-4; a
 # fault of the exporter is far larger. How near the file is to torch is said in any case.
@@ -33,14 +33,14 @@ def convert(entry: Published, keep_checkpoint: bool = False) -> ExportReport:
     """
     card = entry.card
     try:
-        net = published_net(entry, entry.landing)
+        net = build_published(entry, entry.landing)
     except ModelError as error:
         entry.landing.unlink(missing_ok=True)  # it would not fit the next time either
         raise ModelError(f"{error}; the file was removed") from error
     # One photo: in a ResNet-101 each costs seconds, and it is tried as a pair and lying on its side as well.
-    samples = made_up_images(card.input.channels, 1)
-    if isinstance(net, ThingNet):
-        report = export_things(net, card, entry.path, samples=samples, tolerance=FINDS_TOLERANCE, overwrite=True)
+    samples = make_images(card.input.channels, 1)
+    if isinstance(net, DetectionModel):
+        report = export_detection(net, card, entry.path, samples=samples, tolerance=FINDS_TOLERANCE, overwrite=True)
     else:
         report = export_onnx(net, card, entry.path, samples=samples, overwrite=True)
     if keep_checkpoint:
@@ -49,17 +49,17 @@ def convert(entry: Published, keep_checkpoint: bool = False) -> ExportReport:
     return report
 
 
-def published_net(entry: Published, weights: Path) -> SegmentationNet | ThingNet:
+def build_published(entry: Published, weights: Path) -> SegmentationNet | DetectionModel:
     """The net that the entry's card describes, with the published ``weights``. Raises ModelError that names the file
     where it is not that net's."""
     card = entry.card
-    if card.task not in THING_TASKS:
+    if card.task not in DETECTION_TASKS:
         net = build(card.architecture, **card.options).eval()
         load_torchvision(net, card.architecture, weights)
         return net
-    finder = build_things(card.architecture, **card.options).eval()
+    finder = build_detection(card.architecture, **card.options).eval()
     if entry.form == "darknet":
         read_weights(finder, weights)
     else:
-        load_torchvision_things(finder, card.architecture, weights)
+        load_torchvision_detection(finder, card.architecture, weights)
     return finder

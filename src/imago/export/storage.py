@@ -32,7 +32,7 @@ def store_half(model: onnx.ModelProto) -> None:
     and so do the weights that decide where a pooling maximum lies (see ``before_places``).
     """
     casts = []
-    kept = before_places(model.graph)
+    kept = find_before_pools(model.graph)
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or tensor.name in kept:
             continue
@@ -47,7 +47,7 @@ def store_half(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
-def before_places(graph: onnx.GraphProto) -> set[str]:
+def find_before_pools(graph: onnx.GraphProto) -> set[str]:
     """Names of all tensors from which a pool's places are calculated, where the graph hands places on (ENet, SegNet).
 
     Every other operation answers a small change with a small change. The place of a maximum jumps: where two of the

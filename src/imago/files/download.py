@@ -41,14 +41,14 @@ def models_folder() -> Path:
     return Path(platformdirs.user_cache_dir("imago", appauthor=False)) / "models"
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_there(remote: Remote, path: Path) -> bool:
     """Whether ``path`` is the remote file, by size and SHA-256."""
-    return path.is_file() and path.stat().st_size == remote.size and sha256_of(path) == remote.sha256
+    return path.is_file() and path.stat().st_size == remote.size and compute_sha256(path) == remote.sha256
 
 
 def download(remote: Remote, target: Path, on_progress: Callable[[int, int], None] | None = None) -> Path:
@@ -128,7 +128,7 @@ def _stopped(remote: Remote, done: int) -> str:
 
 def _verify(remote: Remote, part: Path) -> None:
     size = part.stat().st_size
-    checksum = sha256_of(part)
+    checksum = compute_sha256(part)
     if size != remote.size or checksum != remote.sha256:
         part.unlink()
         raise DownloadError(

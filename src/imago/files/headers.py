@@ -107,10 +107,10 @@ def open_header(stream: BinaryIO, label: str) -> Image.Image:
         advice = "pip install pillow-heif" if kind == "HEIF" else "pip install -U pillow"
         raise ImageError(f"{label}: {kind} images cannot be read by this Pillow; {advice}") from error
     except BROKEN as error:
-        raise ImageError(f"{label}: {kind} header is damaged or cut off ({reason(error)})") from error
+        raise ImageError(f"{label}: {kind} header is damaged or cut off ({format_reason(error)})") from error
 
 
-def reason(error: BaseException) -> str:
+def format_reason(error: BaseException) -> str:
     """The first line of what the decoder says."""
     return (str(error) or type(error).__name__).splitlines()[0]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeGuard
 import numpy as np
 
 from imago.core.errors import ImageError
-from imago.files.headers import BROKEN, open_header, open_stream, orientation, reason
+from imago.files.headers import BROKEN, format_reason, open_header, open_stream, orientation
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -113,7 +113,7 @@ def _read_jpeg(data: bytes, channels: int, max_pixels: int, label: str) -> Photo
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise ImageError(f"{label}: the JPEG cannot be decoded ({reason(error)})") from error
+        raise ImageError(f"{label}: the JPEG cannot be decoded ({format_reason(error)})") from error
     if pixels is None or pixels.shape[:2] != header.size[::-1]:
         raise ImageError(f"{label}: the JPEG is damaged and cannot be decoded; copy it again")
     if channels == 3 and direct is None:
@@ -162,17 +162,17 @@ def _rgb_profile(image: Image.Image, channels: int) -> bytes | None:
 
 
 def _from_pillow(image: Image.Image, channels: int, max_pixels: int, label: str) -> Photo:
-    from imago.files.pixels import pillow_pixels
+    from imago.files.pixels import read_pillow
 
     _check_size(image.size, max_pixels, label)
     from_file = bool(image.format)
     try:
         image.load()
-        pixels, alpha, notes = pillow_pixels(image, channels, label)
+        pixels, alpha, notes = read_pillow(image, channels, label)
     except MemoryError as error:
         raise ImageError(f"{label}: not enough memory for {image.size[0]} x {image.size[1]} pixels") from error
     except BROKEN as error:
-        raise ImageError(f"{label}: the image is damaged or cut off ({reason(error)}); copy it again") from error
+        raise ImageError(f"{label}: the image is damaged or cut off ({format_reason(error)}); copy it again") from error
     if from_file and image.format not in ("JPEG", "MPO") and _has_more(image):
         notes.append("more than one frame or page: the first is used")
     way = orientation(image)  # Pillow turns TIFFs itself while it loads them, and they carry no such block
@@ -189,9 +189,9 @@ def _has_more(image: Image.Image) -> bool:
 
 
 def _from_array(array: np.ndarray, channels: int, max_pixels: int, label: str) -> Photo:
-    from imago.files.pixels import array_pixels
+    from imago.files.pixels import read_array
 
     if array.ndim >= 2:
         _check_size((array.shape[1], array.shape[0]), max_pixels, label)
-    pixels, alpha = array_pixels(array, channels, label)
+    pixels, alpha = read_array(array, channels, label)
     return Photo(pixels, (), alpha, None, label)

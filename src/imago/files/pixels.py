@@ -18,7 +18,7 @@ _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
-def pillow_pixels(image: Image.Image, channels: int, label: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+def read_pillow(image: Image.Image, channels: int, label: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     """A loaded Pillow image -> uint8 (H, W, channels), alpha uint8 (H, W) or None, notes.
 
     Transparent images come over white, except with four channels, where the colours stay as stored.
@@ -45,8 +45,8 @@ def pillow_pixels(image: Image.Image, channels: int, label: str) -> tuple[np.nda
         if channels == 4:
             out[:] = values
         else:
-            over = over_white(values[:, :, :3], opacity)
-            out[:] = over if channels == 3 else _grey(over)[:, :, None]
+            over = blend_over_white(values[:, :, :3], opacity)
+            out[:] = over if channels == 3 else _gray(over)[:, :, None]
     if alpha is not None and alpha.min() == 255:
         alpha = None  # an alpha channel that hides nothing
     return pixels, alpha, notes
@@ -112,7 +112,7 @@ def _profile_converter(image: Image.Image) -> Callable[[Image.Image], Image.Imag
     return lambda part: transform.apply(part)
 
 
-def array_pixels(array: np.ndarray, channels: int, label: str) -> tuple[np.ndarray, np.ndarray | None]:
+def read_array(array: np.ndarray, channels: int, label: str) -> tuple[np.ndarray, np.ndarray | None]:
     """(H, W) or (H, W, C) -> uint8 (H, W, channels), alpha or None. Not copied where it fits already."""
     if array.ndim == 2:
         array = array[:, :, None]
@@ -136,11 +136,11 @@ def array_pixels(array: np.ndarray, channels: int, label: str) -> tuple[np.ndarr
     if given == 1 and channels == 3:
         return np.repeat(values, 3, axis=2), None
     if given == 3 and channels == 1:
-        return _grey(values)[:, :, None], None
+        return _gray(values)[:, :, None], None
     if given == 4 and channels in (1, 3):
         alpha = np.ascontiguousarray(values[:, :, 3])
-        over = over_white(values[:, :, :3], alpha)
-        return (over if channels == 3 else _grey(over)[:, :, None]), alpha
+        over = blend_over_white(values[:, :, :3], alpha)
+        return (over if channels == 3 else _gray(over)[:, :, None]), alpha
     raise ImageError(f"{label}: the model wants {channels} channels; the array has {given}: shape {array.shape}")
 
 
@@ -149,16 +149,16 @@ def to_byte(values: np.ndarray) -> np.ndarray:
     return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def over_white(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def blend_over_white(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """uint8 (h, w, 3) over white by uint8 (h, w), rounded exactly."""
     if alpha.min(initial=255) == 255:
-        return colours
+        return colors
     share = alpha[:, :, None].astype(np.uint32)
-    return ((colours * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
+    return ((colors * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
 
 
-def _grey(colours: np.ndarray) -> np.ndarray:
+def _gray(colors: np.ndarray) -> np.ndarray:
     """uint8 (h, w, 3) -> uint8 (h, w) by ITU-R 601's weights, as Pillow's and OpenCV's decoders do."""
     import cv2
 
-    return cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2GRAY)
+    return cv2.cvtColor(np.ascontiguousarray(colors), cv2.COLOR_RGB2GRAY)

@@ -21,7 +21,7 @@ import numpy as np
 
 Mode = Literal["L", "RGB", "RGBA", "P"]
 
-_COLOUR_TYPE = {"L": 0, "RGB": 2, "P": 3, "RGBA": 6}
+_COLOR_TYPE = {"L": 0, "RGB": 2, "P": 3, "RGBA": 6}
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4, "P": 1}
 _STRIP_BYTES = 1 << 20  # one strip's pixels: long enough for deflate, short enough for memory and many cores
 _ADLER = 65521
@@ -60,16 +60,16 @@ def write_png(
     if mode == "P" and not 1 <= len(palette) <= 256:
         raise ValueError(f"mode P wants 1 to 256 colours; got {len(palette)}")
     stream.write(b"\x89PNG\r\n\x1a\n")
-    _chunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPE[mode], 0, 0, 0))
+    _chunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _COLOR_TYPE[mode], 0, 0, 0))
     if icc is not None:
         _chunk(stream, b"iCCP", b"ICC\0\0" + zlib.compress(icc))
     if mode == "P":
-        _chunk(stream, b"PLTE", bytes(value for colour in palette for value in colour))
+        _chunk(stream, b"PLTE", bytes(value for color in palette for value in color))
     rows = _rows(strips, (height, width * _CHANNELS[mode]))
     adler, start = 1, b"\x78\x01"  # zlib's header: window 32 KiB, fastest
     for packed in _pack_all(rows, level, threads or min(4, _cores())):
         _chunk(stream, b"IDAT", start + packed.data)
-        adler, start = _joined(adler, packed), b""
+        adler, start = _join(adler, packed), b""
     _chunk(stream, b"IDAT", b"\x03\0" + struct.pack(">I", adler))  # an empty last block, and the sum
     _chunk(stream, b"IEND", b"")
 
@@ -124,7 +124,7 @@ def _pack(flat: np.ndarray, above: np.ndarray | None, level: int) -> _Packed:
     return _Packed(data, zlib.adler32(filtered.data), filtered.size)
 
 
-def _joined(adler: int, packed: _Packed) -> int:
+def _join(adler: int, packed: _Packed) -> int:
     """The Adler-32 sum of two pieces laid end to end, from their own sums (RFC 1950)."""
     low, high = adler & 0xFFFF, adler >> 16
     next_low, next_high = packed.adler & 0xFFFF, packed.adler >> 16

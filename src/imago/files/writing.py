@@ -34,7 +34,7 @@ def atomic_write(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         raw = _Target(path, part)
     except OSError as error:
-        raise _failed(path, error) from error
+        raise _explain_failure(path, error) from error
     stream = io.BufferedWriter(raw, 1 << 20)
     try:
         yield stream
@@ -65,10 +65,10 @@ class _Target(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            raise _failed(self.path, error) from error
+            raise _explain_failure(self.path, error) from error
 
 
-def _failed(path: Path, error: OSError) -> ImagoError:
+def _explain_failure(path: Path, error: OSError) -> ImagoError:
     if error.errno in _FULL:
         return ImagoError(f"{path}: the disk is full; nothing was written there. Make room or choose another folder")
     return ImagoError(f"{path}: cannot be written ({error.strerror or error}); choose another place with --out")
@@ -89,4 +89,4 @@ def _rename(part: Path, path: Path, overwrite: bool) -> None:
     except FileExistsError as error:
         raise exists(path) from error
     except OSError as error:
-        raise _failed(path, error) from error
+        raise _explain_failure(path, error) from error

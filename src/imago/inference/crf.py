@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from imago.core.spec import resize_image
+from imago.core.input_spec import resize_image
 from imago.inference.permutohedral import Lattice
 
 CRF_PIXELS = 250_000  # it works at a size of at most this many pixels; beyond, outlines gain little and time grows
@@ -27,7 +27,7 @@ class DenseCRF:
     near_px: float = 3.0
     alike_weight: float = 5.0
     alike_px: float = 50.0
-    alike_colour: float = 10.0  # of 0..255
+    alike_color: float = 10.0  # of 0..255
     iterations: int = 10
 
     def refine(self, scores: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -47,8 +47,8 @@ class DenseCRF:
         height, width = image.shape[:2]
         unit = max(height, width) / 500
         place = np.indices((height, width)).reshape(2, -1).T / unit
-        colour = image.reshape(height * width, -1).astype(np.float64) / self.alike_colour
-        alike = np.concatenate([place / self.alike_px, colour], axis=1)
+        color = image.reshape(height * width, -1).astype(np.float64) / self.alike_color
+        alike = np.concatenate([place / self.alike_px, color], axis=1)
         return [(self.near_weight, place / self.near_px), (self.alike_weight, alike)]
 
     def mean_field(self, scores: np.ndarray, image: np.ndarray) -> np.ndarray:

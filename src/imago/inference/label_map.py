@@ -37,6 +37,6 @@ def enlarge_labels(scores: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 def _rows(given: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each output row: the source rows above and below its centre, and the lower one's share (float32)."""
-    centre = np.clip((np.arange(wanted) + 0.5) * (given / wanted) - 0.5, 0, given - 1)
-    upper = np.floor(centre).astype(np.intp)
-    return upper, np.minimum(upper + 1, given - 1), (centre - upper).astype(np.float32)
+    center = np.clip((np.arange(wanted) + 0.5) * (given / wanted) - 0.5, 0, given - 1)
+    upper = np.floor(center).astype(np.intp)
+    return upper, np.minimum(upper + 1, given - 1), (center - upper).astype(np.float32)

@@ -6,16 +6,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imago.core.card import THING_TASKS, ModelCard
 from imago.core.errors import ModelError
-from imago.files.modelfile import read_onnx_card, read_safetensors_card
-from imago.inference.engine import Engine
+from imago.core.model_card import DETECTION_TASKS, ModelCard
+from imago.files.model_file import read_onnx_card, read_safetensors_card
+from imago.inference.engines.base import Engine
 from imago.inference.predictor import Predictor
-from imago.models.catalogue import card_at
+from imago.models.catalog import read_published_card
 from imago.models.find import find_model
 
 if TYPE_CHECKING:
-    from imago.inference.things import FindsObjects
+    from imago.inference.detection import DetectionEngine
 
 
 def load(
@@ -32,35 +32,35 @@ def load(
 
 def load_engine(
     model: str | Path, threads: int | None = None, device: str | None = None, keep_memory: bool = True
-) -> Engine | FindsObjects:
+) -> Engine | DetectionEngine:
     path = find_model(model)
     if path.suffix.lower() == ".safetensors":
         return _torch_engine(path, device)
-    own = card_at(path) or read_onnx_card(path)
-    if own is not None and own.task in THING_TASKS:
-        from imago.inference.things import ObjectEngine
+    own = read_published_card(path) or read_onnx_card(path)
+    if own is not None and own.task in DETECTION_TASKS:
+        from imago.inference.detection import OnnxDetectionEngine
 
-        return ObjectEngine(path, threads, device)
-    from imago.inference.onnx_engine import OnnxEngine
+        return OnnxDetectionEngine(path, threads, device)
+    from imago.inference.engines.onnx import OnnxEngine
 
-    return OnnxEngine(path, threads, device, card_at(path), keep_memory)
+    return OnnxEngine(path, threads, device, read_published_card(path), keep_memory)
 
 
-def card_of(model: str | Path) -> ModelCard:
+def read_card(model: str | Path) -> ModelCard:
     """The card of such a model, without its weights. Raises ModelError."""
     path = find_model(model)
     if path.suffix.lower() == ".safetensors":
         return read_safetensors_card(path)
-    from imago.inference import onnx_engine
+    from imago.inference.engines import onnx as onnx_engine
 
-    return card_at(path) or onnx_engine.card_of(path, str(path))
+    return read_published_card(path) or onnx_engine.read_card(path, str(path))
 
 
-def _torch_engine(path: Path, device: str | None) -> Engine | FindsObjects:
+def _torch_engine(path: Path, device: str | None) -> Engine | DetectionEngine:
     device = device or os.environ.get("IMAGO_DEVICE")
     try:
-        from imago.inference.things_torch import TorchObjectEngine
-        from imago.inference.torch_engine import TorchEngine
+        from imago.inference.engines.torch import TorchEngine
+        from imago.inference.engines.torch_detection import TorchDetectionEngine
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "imago":
             raise
@@ -68,6 +68,6 @@ def _torch_engine(path: Path, device: str | None) -> Engine | FindsObjects:
             f"{path}: a .safetensors model runs on PyTorch, which is not installed ({error.name} is missing); "
             'pip install "imago-seg[train]", or use its .onnx file'
         ) from error
-    if read_safetensors_card(path).task in THING_TASKS:
-        return TorchObjectEngine(path, device)
+    if read_safetensors_card(path).task in DETECTION_TASKS:
+        return TorchDetectionEngine(path, device)
     return TorchEngine(path, device)

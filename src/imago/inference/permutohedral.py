@@ -40,13 +40,13 @@ class Lattice:
         keys, index = np.unique((corners - low) @ strides, return_inverse=True)
         self.index = index.reshape(points, d + 1)
         self.size = len(keys)
-        self.neighbours = []
+        self.neighbors = []
         for direction in range(d + 1):
             step = np.ones(d, np.int64)
             if direction < d:
                 step[direction] = -d
             offset = int(step @ strides)
-            self.neighbours.append((_find(keys, keys + offset), _find(keys, keys - offset)))
+            self.neighbors.append((_find(keys, keys + offset), _find(keys, keys - offset)))
         self.scale = 1 / (1 + 2.0**-d)
 
     def filter(self, values: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ class Lattice:
         for column in range(values.shape[1]):
             laid = (self.weights * values[:, column : column + 1]).ravel()
             lattice[:-1, column] = np.bincount(flat, laid, minlength=self.size)
-        for after, before in self.neighbours:
+        for after, before in self.neighbors:
             lattice[:-1] += 0.5 * (lattice[after] + lattice[before])
         out = np.zeros(values.shape, np.float32)
         for corner in range(self.weights.shape[1]):

@@ -23,10 +23,10 @@ from imago.files.images import Photo
 from imago.files.inputs import OUTPUT_SUFFIXES
 from imago.files.png import strip_rows, write_png
 from imago.files.writing import atomic_write, exists
-from imago.inference.alpha import STRIP_ROWS, AlphaMap, ArrayAlpha, full_alpha
-from imago.inference.cutout import Cutout, compose
-from imago.inference.matting import matte
-from imago.inference.objects import alone, check_objects, listed, painted_classes
+from imago.inference.cutout.alpha import STRIP_ROWS, AlphaMap, ArrayAlpha, compute_full_alpha
+from imago.inference.cutout.compose import Cutout, compose
+from imago.inference.cutout.matting import matte
+from imago.inference.instances.postprocess import check_objects, iter_instances, to_class_map, to_records
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -109,7 +109,7 @@ class Prediction:
         """uint8 or uint16 (H, W), values of ``labels``; of a binary model 1 where alpha is one half or more; of objects
         the class of the surest one that is there."""
         if self._alpha_map is None and self.instances is not None:
-            return painted_classes(self.instances, len(self.labels))
+            return to_class_map(self.instances, len(self.labels))
         assert self._alpha_map is not None
         found = np.empty(self.size_hw, np.uint8)
         for top in range(0, self.size_hw[0], STRIP_ROWS):
@@ -120,7 +120,7 @@ class Prediction:
     @cached_property
     def alpha(self) -> np.ndarray:
         """float32 (H, W), 0 to 1: how much of the pixel is subject. Saving does not need it: it goes by strips."""
-        return full_alpha(self.alpha_map)
+        return compute_full_alpha(self.alpha_map)
 
     @cached_property
     def alpha_map(self) -> AlphaMap | ArrayAlpha:
@@ -139,7 +139,7 @@ class Prediction:
     def compose(
         self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = 0.05
     ) -> Cutout:
-        """The cut-out, not made yet, with its notes; see ``inference.cutout.compose``. ``matting`` refines hair."""
+        """The cut-out, not made yet, with its notes; see ``inference.cutout.compose.compose``. ``matting`` refines hair."""
         photo, alpha = self.photo, self.alpha_map
         if photo.pixels.shape[2] == 1:
             photo = replace(photo, pixels=np.repeat(photo.pixels, 3, axis=2))
@@ -162,9 +162,9 @@ class Prediction:
         """The photo with the classes washed over it, and a legend below, as a Pillow image (RGB)."""
         from PIL import Image
 
-        return Image.fromarray(self._overlaid(alpha, legend))
+        return Image.fromarray(self._draw_overlay(alpha, legend))
 
-    def _overlaid(self, alpha: float = 0.5, legend: bool = True) -> np.ndarray:
+    def _draw_overlay(self, alpha: float = 0.5, legend: bool = True) -> np.ndarray:
         if self.instances is not None:
             from imago.draw.objects import draw_objects
 
@@ -184,17 +184,19 @@ class Prediction:
             for value, name in enumerate(self.labels.names)
         }
 
-    def each(self, background: str | Path = "transparent", margin: float = 0.02) -> Iterator[tuple[str, Image.Image]]:
+    def instance_cutouts(
+        self, background: str | Path = "transparent", margin: float = 0.02
+    ) -> Iterator[tuple[str, Image.Image]]:
         """Every object by itself, the surest first: its class, and a trimmed Pillow image (RGBA, or RGB on a
         background) with soft edges. Raises ImagoError for a model that finds no objects."""
-        for value, photo, alpha in alone(self.photo, self._objects(), margin):
+        for value, photo, alpha in iter_instances(self.photo, self._objects(), margin):
             single = Prediction(photo, binary_labels(), alpha_map=alpha)
             yield self.labels.names[value], single.cutout(background, crop=True, margin=margin)
 
     def to_json(self) -> dict[str, Any]:
         """What ``STEM.json`` holds."""
         return {
-            **({} if self.instances is None else {"objects": listed(self.instances, self.labels)}),
+            **({} if self.instances is None else {"objects": to_records(self.instances, self.labels)}),
             "image": self.name,
             "size_hw": list(self.size_hw),
             "labels": self.labels.to_json(),
@@ -228,7 +230,7 @@ class Prediction:
 
     def write_overlay(self, stream: BinaryIO) -> None:
         """The overlay as a JPEG."""
-        drawn = self._overlaid()
+        drawn = self._draw_overlay()
         if max(drawn.shape[:2]) > 65500:
             raise ImagoError(f"{self.name}: {drawn.shape[1]} x {drawn.shape[0]} is too long for a JPEG (65500 pixels)")
         cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR, dst=drawn)
@@ -240,16 +242,16 @@ class Prediction:
         ``instances``. Raises ImagoError for a model that finds no objects."""
         from PIL import Image
 
-        painted = self._objects().painted()
+        painted = self._objects().to_label_image()
         if painted.dtype != np.uint16:
             raise ImagoError(f"{self.name}: a label image of 16 bits holds 65,535 objects; there are {painted.max()}")
         Image.fromarray(painted).save(stream, "PNG")
 
     def write_yolo(self, stream: BinaryIO) -> None:
         """YOLO's text: a line an object, class (from 0), centre, size as shares of the photo, score."""
-        from imago.data.write_things import yolo_text
+        from imago.data.formats.write_detection import to_yolo
 
-        stream.write(yolo_text(self._objects(), scores=True).encode("utf-8"))
+        stream.write(to_yolo(self._objects(), scores=True).encode("utf-8"))
 
     def _objects(self) -> Instances:
         if self.instances is None:
@@ -274,7 +276,7 @@ class Prediction:
     def save(self, where: Path | str, what: Sequence[str] = ("cutout",), overwrite: bool = False) -> list[Path]:
         """Writes ``what``, keys of ``writers``; each whole or not at all. Gives the paths.
 
-        ``where`` with an ending (``fox.png``) is the file to write, for one thing; else a folder, for
+        ``where`` with an ending (``fox.png``) is the file to write, for one object; else a folder, for
         ``STEM.cutout.png`` and so on. Raises ImagoError, before anything is written, where a file is there already.
         """
         writers = self.writers
@@ -296,9 +298,11 @@ class Prediction:
             return [where / (stem + OUTPUT_SUFFIXES[each]) for each in what]
         if len(what) != 1:
             raise ImagoError(f"{where}: one file cannot hold {len(what)} things; name a folder")
-        endings = {"overlay": (".jpg", ".jpeg"), "json": (".json",), "yolo": (".txt",)}.get(what[0], (".png",))
-        if where.suffix.lower() not in endings:
-            raise ImagoError(f"{where}: {what[0]} is written as {' or '.join(endings)}; name the file so, or a folder")
+        finished_runs = {"overlay": (".jpg", ".jpeg"), "json": (".json",), "yolo": (".txt",)}.get(what[0], (".png",))
+        if where.suffix.lower() not in finished_runs:
+            raise ImagoError(
+                f"{where}: {what[0]} is written as {' or '.join(finished_runs)}; name the file so, or a folder"
+            )
         return [where]
 
     def _repr_png_(self) -> bytes:

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from imago.core.card import THING_TASKS, ModelCard
-from imago.core.choice import ObjectChoice
+from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ModelError
 from imago.core.instances import Instances
+from imago.core.model_card import DETECTION_TASKS, ModelCard
 from imago.core.separation import Separation
-from imago.core.views import Views
-from imago.data.proposals import propose
+from imago.core.tta import TTA
+from imago.data.selective_search import propose
 from imago.files.images import MAX_PIXELS, Photo, read_image
-from imago.inference.alpha import AlphaMap
+from imago.inference.components import drop_small_components
 from imago.inference.crf import DenseCRF
-from imago.inference.engine import Engine
+from imago.inference.cutout.alpha import AlphaMap
+from imago.inference.detection import DetectionEngine, Propose, find_objects
+from imago.inference.engines.base import Engine
+from imago.inference.instances.postprocess import select
+from imago.inference.instances.separation import separate_in
 from imago.inference.label_map import enlarge_labels
-from imago.inference.objects import choose
 from imago.inference.prediction import Prediction
-from imago.inference.separate import separate_in
-from imago.inference.specks import drop_specks
-from imago.inference.things import FindsObjects, Propose, find_objects
-from imago.inference.views import look
+from imago.inference.tta import predict_tta
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     Picture = Path | str | bytes | np.ndarray | Image
 
 
-def views_of(card: ModelCard, asked: Views) -> Views:
+def resolve_tta(card: ModelCard, asked: TTA) -> TTA:
     """How a photo is looked at: as ``asked``, and as the card says; sizes that are asked for stand in place of its."""
-    views = replace(asked, flip=asked.flip or card.mirror)
-    return views if asked.scales != (1.0,) else replace(views, scales=card.scales)
+    tta = replace(asked, flip=asked.flip or card.tta_flip)
+    return tta if asked.scales != (1.0,) else replace(tta, scales=card.tta_scales)
 
 
 class Predictor:
@@ -48,16 +48,16 @@ class Predictor:
 
     def __init__(
         self,
-        engine: Engine | FindsObjects,
+        engine: Engine | DetectionEngine,
         max_pixels: int = MAX_PIXELS,
         crf: DenseCRF | None = None,
-        views: Views | None = None,
+        tta: TTA | None = None,
     ) -> None:
         self.engine = engine
         self.max_pixels = max_pixels
         self.crf = crf
-        self.views = views or Views()
-        self.choice = ObjectChoice()  # which objects are wanted
+        self.tta = tta or TTA()
+        self.choice = DetectionOptions()  # which objects are wanted
         self.separation = self.card.separation or Separation()  # how objects are made, if they are made
         self.propose: Propose = propose  # how proposals are found, where the card asks for some
 
@@ -88,42 +88,42 @@ class Predictor:
 
     def predict(self, photo: Photo) -> Prediction:
         """The same for a photo that has been read already."""
-        if self.card.task in THING_TASKS:
-            return self._find(cast(FindsObjects, self.engine), photo)
+        if self.card.task in DETECTION_TASKS:
+            return self._find(cast(DetectionEngine, self.engine), photo)
         scores = self.scores(photo.pixels)
         if self.crf is not None:
             both = np.stack([1 - scores[0], scores[0]]) if self.card.task == "binary" else scores
             refined = self.crf.refine(both, photo.pixels)
             scores = refined[1:] if self.card.task == "binary" else refined
         if self.card.task == "binary":
-            mask = drop_specks(scores[0], self.card.specks)
+            mask = drop_small_components(scores[0], self.card.min_component_fraction)
             return Prediction(photo, self.card.labels, alpha_map=AlphaMap(mask, photo.pixels))
         if self.card.objects:
             labels = self.card.object_labels
             found = separate_in(scores, photo.size_hw, self.separation)
-            return Prediction(photo, labels, instances=choose(found, labels, self.choice))
+            return Prediction(photo, labels, instances=select(found, labels, self.choice))
         return Prediction(photo, self.card.labels, label_map=enlarge_labels(scores, photo.size_hw), low_scores=scores)
 
     def scores(self, image: np.ndarray) -> np.ndarray:
         """What the net says of uint8 (H, W, C), looked at as asked and as its card says: float32 (K, h, w), 0..1."""
-        views = views_of(self.card, self.views)
-        return look(cast(Engine, self.engine).run, self.card.input, image, views, self.card.name)
+        tta = resolve_tta(self.card, self.tta)
+        return predict_tta(cast(Engine, self.engine).run, self.card.input, image, tta, self.card.name)
 
     def objects(self, image: np.ndarray) -> Instances:
         """All objects that the model finds in uint8 (H, W, C), whatever their scores and classes: as average precision
         wants them. Of ``choice`` counts what it says of overlaps. Raises ModelError for a model that finds none."""
         if not self.finds_objects:
             raise ModelError(f"{self.card.name}: finds no single objects; its task is {self.card.task!r}")
-        open_minded = Predictor(self.engine, self.max_pixels, self.crf, self.views)
+        open_minded = Predictor(self.engine, self.max_pixels, self.crf, self.tta)
         open_minded.separation, open_minded.propose = self.separation, self.propose
-        open_minded.choice = replace(self.choice, score=0.0, classes=(), max_objects=0)
+        open_minded.choice = replace(self.choice, score_thresh=0.0, classes=(), detections_per_img=0)
         found = open_minded(image).instances
         assert found is not None
         return found
 
-    def _find(self, engine: FindsObjects, photo: Photo) -> Prediction:
+    def _find(self, engine: DetectionEngine, photo: Photo) -> Prediction:
         """With a net that finds objects. It looks at the photo once, and has no probabilities for a CRF to refine."""
-        if self.crf is not None or self.views != Views():
+        if self.crf is not None or self.tta != TTA():
             raise ModelError(
                 f"{self.card.name}: a net that finds objects looks at a photo once; leave out the CRF, mirror images, "
                 "scales and the sliding window"

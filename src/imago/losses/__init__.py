@@ -44,7 +44,7 @@ class LossSum:
 
     def __call__(self, logits: Tensor, target: Target) -> Tensor:
         """``logits`` float (N, K, H, W) -> scalar."""
-        pixels = Pixels.of(logits, target, self.ignore)
+        pixels = Pixels.from_logits(logits, target, self.ignore)
         class_weights = None if self.class_weights is None else self.class_weights.to(logits.device, logits.dtype)
         total = logits.new_zeros(())
         for name, factor in self.parts.items():

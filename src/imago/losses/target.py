@@ -29,7 +29,7 @@ class Pixels(NamedTuple):
     weights: Tensor  # like the logits in type (N, H, W), 0 where ignored
 
     @classmethod
-    def of(cls, logits: Tensor, target: Target, ignore: int) -> Pixels:
+    def from_logits(cls, logits: Tensor, target: Target, ignore: int) -> Pixels:
         """Raises ValueError where labels or weights do not lie over the logits (N, K, H, W)."""
         labels, weights = target
         expected = (logits.shape[0], *logits.shape[2:])

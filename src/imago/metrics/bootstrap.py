@@ -68,7 +68,7 @@ def interval_of(
     mean = float(function(stack.sum(axis=0)[None])[0])
     if count == 1:
         return Interval(mean, math.nan, math.nan, confidence)
-    return interval_of_draws(mean, _resampled(function, stack, resamples, seed), confidence)
+    return interval_of_draws(mean, _resample(function, stack, resamples, seed), confidence)
 
 
 def interval_of_draws(mean: float, draws: np.ndarray, confidence: float = 0.95) -> Interval:
@@ -80,7 +80,7 @@ def interval_of_draws(mean: float, draws: np.ndarray, confidence: float = 0.95) 
     return Interval(mean, float(low), float(high), confidence)
 
 
-def drawn_weights(count: int, resamples: int, seed: int = 0) -> np.ndarray:
+def draw_weights(count: int, resamples: int, seed: int = 0) -> np.ndarray:
     """float64 (R, N): how often each of ``count`` images comes in each draw. For scores that are no function of sums,
     such as average precision. No rows with fewer than two images: nothing can be said of their spread."""
     if count < 2:
@@ -126,7 +126,7 @@ def paired_difference(
         return function(sums[:, 0]) - function(sums[:, 1])
 
     mean = float(difference(stack.sum(axis=0)[None])[0])
-    draws = _resampled(difference, stack, resamples, seed) if len(stack) > 1 else np.empty(0)
+    draws = _resample(difference, stack, resamples, seed) if len(stack) > 1 else np.empty(0)
     return difference_of_draws(mean, draws, confidence)
 
 
@@ -140,9 +140,7 @@ def difference_of_draws(mean: float, draws: np.ndarray, confidence: float = 0.95
     return Difference(mean, float(low), float(high), min(1.0, max(2 * other_sign, 1 / draws.size)))
 
 
-def _resampled(
-    function: Callable[[np.ndarray], np.ndarray], stack: np.ndarray, resamples: int, seed: int
-) -> np.ndarray:
+def _resample(function: Callable[[np.ndarray], np.ndarray], stack: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """float (resamples,): ``function`` of the sums over as many images, drawn anew each time."""
     count = len(stack)
     flat = stack.reshape(count, -1)

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from imago.metrics.confusion import nan_mean
-from imago.metrics.thing_matching import MOST, Matches, Ranked, first_of_each_class, partners_by_class
-from imago.metrics.thing_overlap import Compared
+from imago.metrics.detection_matching import MOST, Matches, Ranked, first_of_each_class, match_by_class
+from imago.metrics.detection_overlap import Compared
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -38,16 +38,16 @@ def match(compared: Compared, classes: int, most: int = MOST) -> Matches:
     """One image; ``classes`` counts the background. ``most``: the best scores of a class that count, 100 in COCO."""
     cut = compared.only(first_of_each_class(compared, most))
     low, high = np.array(list(AREAS.values())).T[:, :, None]  # (A, 1) each
-    uncounted = compared.excused | (compared.true_areas < low) | (compared.true_areas > high)  # (A, G)
-    partners = partners_by_class(cut, uncounted, THRESHOLDS)  # (A, T, D)
+    uncounted = compared.ignored | (compared.true_areas < low) | (compared.true_areas > high)  # (A, G)
+    partners = match_by_class(cut, uncounted, THRESHOLDS)  # (A, T, D)
     paired = partners >= 0
     other_size = (cut.areas < low) | (cut.areas > high)  # (A, D)
-    passed_over = np.where(paired, _taken(uncounted, partners), other_size[:, None])
+    passed_over = np.where(paired, _mark_taken(uncounted, partners), other_size[:, None])
     wanted = np.stack([np.bincount(compared.true_classes[~row], minlength=classes) for row in uncounted])
     return Matches(cut.scores, cut.classes, paired & ~passed_over, ~passed_over, wanted)
 
 
-def _taken(marks: np.ndarray, partners: np.ndarray) -> np.ndarray:
+def _mark_taken(marks: np.ndarray, partners: np.ndarray) -> np.ndarray:
     """``marks`` (A, G) of the partners (A, T, D); what stands for "none" is to be ignored."""
     if not marks.shape[1]:
         return np.zeros(partners.shape, bool)
@@ -55,7 +55,7 @@ def _taken(marks: np.ndarray, partners: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class ThingScores:
+class DetectionScores:
     """R rows of scores, one a row of weights; nan where the truth holds no such object."""
 
     summary: dict[str, np.ndarray] = field(
@@ -65,19 +65,19 @@ class ThingScores:
     ap50: np.ndarray = field(repr=False)  # float64 (R, K-1)
 
 
-def scores(classes: Sequence[Ranked], weights: np.ndarray) -> ThingScores:
+def scores(classes: Sequence[Ranked], weights: np.ndarray) -> DetectionScores:
     """``weights`` float64 (R, N)."""
     longest = max((len(one.scores) for one in classes), default=0)
     rows = max(1, _CHUNK // max(1, longest, weights.shape[1]))
     parts = [_scores(classes, weights[start : start + rows]) for start in range(0, max(1, len(weights)), rows)]
-    return ThingScores(
+    return DetectionScores(
         {name: np.concatenate([part.summary[name] for part in parts]) for name in parts[0].summary},
         np.concatenate([part.ap for part in parts]),
         np.concatenate([part.ap50 for part in parts]),
     )
 
 
-def _scores(classes: Sequence[Ranked], weights: np.ndarray) -> ThingScores:
+def _scores(classes: Sequence[Ranked], weights: np.ndarray) -> DetectionScores:
     ap = np.full((len(AREAS), len(THRESHOLDS), len(weights), len(classes)), np.nan)
     recall = np.full((len(_LIMITS), len(THRESHOLDS), len(weights), len(classes)), np.nan)
     places = list(AREAS)
@@ -96,7 +96,7 @@ def _scores(classes: Sequence[Ranked], weights: np.ndarray) -> ThingScores:
     summary = {"ap": by_area[0], "ap50": nan_mean(ap[0, AT_50]), "ap75": nan_mean(ap[0, AT_75])}
     summary |= {f"ap_{name}": by_area[a] for a, name in enumerate(AREAS) if a}
     summary |= dict(zip(_LIMITS, by_limit, strict=True))
-    return ThingScores(summary, ap[0].mean(axis=0), ap[0, AT_50])
+    return DetectionScores(summary, ap[0].mean(axis=0), ap[0, AT_50])
 
 
 def average_precision(hits: np.ndarray, counted: np.ndarray, wanted: np.ndarray) -> np.ndarray:

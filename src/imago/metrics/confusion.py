@@ -117,7 +117,7 @@ class ConfusionMatrix:
     def mean_dice(self) -> float:
         return float(mean_dice(self.counts()))
 
-    def normalised(self) -> np.ndarray:
+    def normalized(self) -> np.ndarray:
         """float64 (K, K): each row divided by its sum; a row without pixels is nan."""
         return _ratio(self.matrix, self.matrix.sum(axis=1, keepdims=True))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imago.metrics.thing_overlap import Compared
+from imago.metrics.detection_overlap import Compared
 
 THRESHOLDS = np.arange(10, 20) / 20  # 0.5, 0.55, ... 0.95
 
@@ -22,10 +22,10 @@ THRESHOLDS = np.arange(10, 20) / 20  # 0.5, 0.55, ... 0.95
 def mean_precision(compared: Compared) -> float:
     """Of one image, 0..1."""
     overlap_in_class = compared.overlap * (compared.classes[:, None] == compared.true_classes)
-    overlap = overlap_in_class[:, ~compared.excused]
+    overlap = overlap_in_class[:, ~compared.ignored]
     pairs = pair_up(overlap, float(THRESHOLDS[0]))
     matched = overlap[pairs[:, 0], pairs[:, 1]]
-    passed = (overlap_in_class[:, compared.excused] > THRESHOLDS[0]).any(axis=1)
+    passed = (overlap_in_class[:, compared.ignored] > THRESHOLDS[0]).any(axis=1)
     passed[pairs[:, 0]] = False
     right = (matched[None] > THRESHOLDS[:, None]).sum(axis=1)
     all_of_them = len(overlap) - passed.sum() + overlap.shape[1] - right  # right + wrong + missed

@@ -18,8 +18,8 @@ import numpy as np
 
 from imago.metrics.coco import envelope
 from imago.metrics.confusion import nan_mean
-from imago.metrics.thing_matching import Matches, Ranked
-from imago.metrics.thing_overlap import Compared
+from imago.metrics.detection_matching import Matches, Ranked
+from imago.metrics.detection_overlap import Compared
 
 LEAST = 0.5  # IoU
 
@@ -34,10 +34,10 @@ def match(compared: Compared, classes: int) -> Matches:
         if not overlap.size or overlap.max() < LEAST:
             continue
         best = int(overlap.argmax())
-        counted[d] = not compared.excused[best]
+        counted[d] = not compared.ignored[best]
         hits[d] = counted[d] and not taken[best]
         taken[best] = True
-    wanted = np.bincount(compared.true_classes[~compared.excused], minlength=classes)
+    wanted = np.bincount(compared.true_classes[~compared.ignored], minlength=classes)
     return Matches(compared.scores, compared.classes, hits[None, None], counted[None, None], wanted[None])
 
 

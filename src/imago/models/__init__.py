@@ -26,30 +26,30 @@ def _unet(
     norm: bool = True,
     widths: Sequence[int] = (256, 128, 64, 32, 16),
     context: int = 0,
-    narrow: bool = False,
+    projection: bool = False,
     attention: bool = False,
 ) -> SegmentationNet:
     """``encoder`` empty: the network of the paper, ``width`` and ``norm`` count; else those from ``widths`` on."""
     from imago.models.encoders import build_encoder
-    from imago.models.unet import EncoderUNet, UNet
+    from imago.models.semantic.unet import EncoderUNet, UNet
 
     if not encoder:
         _refuse_pretrained(pretrained, "unet without an encoder")
         return UNet(classes, in_channels, width, norm, attention)
     maps = build_encoder(encoder, in_channels, pretrained)
-    return EncoderUNet(maps, classes, in_channels, tuple(widths), context, narrow, attention)
+    return EncoderUNet(maps, classes, in_channels, tuple(widths), context, projection, attention)
 
 
 def _u2net(classes: int = 1, in_channels: int = 3, width: int = 64) -> SegmentationNet:
     """``width`` scales all channels; 64 is the paper's."""
-    from imago.models.u2net import u2net
+    from imago.models.semantic.u2net import u2net
 
     return u2net(classes, in_channels, width)
 
 
 def _u2netp(classes: int = 1, in_channels: int = 3, width: int = 64) -> SegmentationNet:
     """``width`` scales all channels; 64 is the paper's."""
-    from imago.models.u2net import u2netp
+    from imago.models.semantic.u2net import u2netp
 
     return u2netp(classes, in_channels, width)
 
@@ -65,11 +65,11 @@ def _fcn_at(stride: int) -> Builder:
     ) -> SegmentationNet:
         """``encoder`` vgg16 (the paper's) or vgg16_bn: ``width`` and ``fc_width`` count; or any other."""
         from imago.models.encoders import build_encoder
-        from imago.models.fcn import FCN, EncoderFCN
+        from imago.models.semantic.fcn import FCN, EncoderFCN
 
         if encoder not in VGG:
             return EncoderFCN(build_encoder(encoder, in_channels, pretrained), classes, in_channels, stride)
-        return _filled(FCN(classes, in_channels, stride, width, fc_width, VGG[encoder]), pretrained)
+        return _load_published(FCN(classes, in_channels, stride, width, fc_width, VGG[encoder]), pretrained)
 
     return build_fcn
 
@@ -84,25 +84,25 @@ def _fcn(
 ) -> SegmentationNet:
     """torchvision's form on a dilated ResNet."""
     from imago.models.encoders import build_encoder
-    from imago.models.fcn import ResFCN
+    from imago.models.semantic.fcn import ResFCN
 
     return ResFCN(build_encoder(encoder, in_channels, pretrained, output_stride), classes, in_channels, aux)
 
 
 def _segnet(classes: int = 1, in_channels: int = 3, pretrained: bool = False, width: int = 64) -> SegmentationNet:
-    from imago.models.segnet import SegNet
+    from imago.models.semantic.segnet import SegNet
 
-    return _filled(SegNet(classes, in_channels, width), pretrained)
+    return _load_published(SegNet(classes, in_channels, width), pretrained)
 
 
 def _segnet_basic(classes: int = 1, in_channels: int = 3, width: int = 64) -> SegmentationNet:
-    from imago.models.segnet import SegNetBasic
+    from imago.models.semantic.segnet import SegNetBasic
 
     return SegNetBasic(classes, in_channels, width)
 
 
 def _enet(classes: int = 1, in_channels: int = 3, width: int = 16) -> SegmentationNet:
-    from imago.models.enet import ENet
+    from imago.models.semantic.enet import ENet
 
     return ENet(classes, in_channels, width)
 
@@ -116,9 +116,11 @@ def _deeplabv1(
     fc_width: int = 1024,
 ) -> SegmentationNet:
     """``encoder``: vgg16 (the paper's) or vgg16_bn."""
-    from imago.models.deeplab1 import DeepLabV1
+    from imago.models.semantic.deeplab1 import DeepLabV1
 
-    return _filled(DeepLabV1(classes, in_channels, width, fc_width, _vgg_norm(encoder, "deeplabv1")), pretrained)
+    return _load_published(
+        DeepLabV1(classes, in_channels, width, fc_width, _vgg_norm(encoder, "deeplabv1")), pretrained
+    )
 
 
 def _deeplabv2(
@@ -131,12 +133,12 @@ def _deeplabv2(
     scales: Sequence[float] = (1.0, 0.75, 0.5),
 ) -> SegmentationNet:
     """``encoder`` vgg16 or vgg16_bn: ``width`` and ``fc_width`` count; else one that can be dilated to stride 8."""
-    from imago.models.deeplab2 import DeepLabV2, DeepLabV2VGG
     from imago.models.encoders import build_encoder
+    from imago.models.semantic.deeplab2 import DeepLabV2, DeepLabV2VGG
 
     if encoder in VGG:
         net = DeepLabV2VGG(classes, in_channels, width, fc_width, VGG[encoder], tuple(scales))
-        return _filled(net, pretrained)
+        return _load_published(net, pretrained)
     return DeepLabV2(build_encoder(encoder, in_channels, pretrained, 8), classes, in_channels, tuple(scales))
 
 
@@ -152,8 +154,8 @@ def _deeplabv3(
     aux: bool = True,
 ) -> SegmentationNet:
     """``output_stride`` 0: 8, or 16 with MobileNetV3; ``rates`` empty: the paper's for it."""
-    from imago.models.deeplab3 import DeepLabV3
     from imago.models.encoders import build_encoder, least_stride
+    from imago.models.semantic.deeplab3 import DeepLabV3
 
     maps = build_encoder(encoder, in_channels, pretrained, output_stride or least_stride(encoder), multi_grid)
     return DeepLabV3(maps, classes, in_channels, width, aux, tuple(rates))
@@ -168,8 +170,8 @@ def _deeplabv3plus(
     width: int = 256,
     rates: Sequence[int] = (12, 24, 36),
 ) -> SegmentationNet:
-    from imago.models.deeplab3plus import DeepLabV3Plus
     from imago.models.encoders import build_encoder
+    from imago.models.semantic.deeplab3plus import DeepLabV3Plus
 
     maps = build_encoder(encoder, in_channels, pretrained, output_stride)
     return DeepLabV3Plus(maps, classes, in_channels, width, tuple(rates))
@@ -185,7 +187,7 @@ def _pspnet(
     aux: bool = True,
 ) -> SegmentationNet:
     from imago.models.encoders import build_encoder
-    from imago.models.pspnet import PSPNet
+    from imago.models.semantic.pspnet import PSPNet
 
     return PSPNet(build_encoder(encoder, in_channels, pretrained, output_stride), classes, in_channels, width, aux)
 
@@ -199,7 +201,7 @@ def _lraspp(
     width: int = 128,
 ) -> SegmentationNet:
     from imago.models.encoders import build_encoder
-    from imago.models.lraspp import LRASPP
+    from imago.models.semantic.lraspp import LRASPP
 
     return LRASPP(build_encoder(encoder, in_channels, pretrained, output_stride), classes, in_channels, width)
 
@@ -218,7 +220,7 @@ def _refuse_pretrained(pretrained: bool, what: str) -> None:
         raise ValueError(f"there are no published ImageNet weights for {what}; use pretrained=False")
 
 
-def _filled(net: Any, pretrained: bool) -> SegmentationNet:
+def _load_published(net: Any, pretrained: bool) -> SegmentationNet:
     """``net``, with ImageNet weights if asked for."""
     if pretrained:
         try:
@@ -248,7 +250,7 @@ BUILDERS: dict[str, Builder] = {
 }
 
 
-def options_of(architecture: str) -> tuple[str, ...]:
+def list_options(architecture: str) -> tuple[str, ...]:
     """The names of what ``build`` takes for it. Raises ModelError for a name that there is not."""
     if architecture not in BUILDERS:
         raise ModelError(f"architecture {architecture!r} is not known; choose from {', '.join(BUILDERS)}")
@@ -261,7 +263,7 @@ def build(architecture: str, **options: Any) -> SegmentationNet:
     Raises ModelError for a name or option that there is not, and for a value that the net cannot have;
     WeightsUnavailable (see imago.models.pretrained) where ``pretrained`` weights cannot be fetched.
     """
-    known = options_of(architecture)
+    known = list_options(architecture)
     for name in options:
         if name not in known:
             raise ModelError(f"architecture {architecture!r} has no option {name!r}; it takes {', '.join(known)}")

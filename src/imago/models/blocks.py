@@ -18,9 +18,9 @@ def conv_norm(
     )
 
 
-def enlarge_to(x: Tensor, partner: Tensor) -> Tensor:
+def resize_to(x: Tensor, skip: Tensor) -> Tensor:
     """``x`` at the height and width of ``partner``, bilinear, pixels as areas (corners not aligned)."""
-    return F.interpolate(x, size=partner.shape[-2:], mode="bilinear", align_corners=False)
+    return F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def fcn_head(in_channels: int, classes: int) -> nn.Sequential:

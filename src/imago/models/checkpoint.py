@@ -16,23 +16,23 @@ from safetensors.torch import load_file
 from safetensors.torch import save as packed
 from torch import Tensor, nn
 
-from imago.core.card import METADATA_KEY, ModelCard
 from imago.core.errors import ModelError
-from imago.files.modelfile import read_safetensors_card
+from imago.core.model_card import METADATA_KEY, ModelCard
+from imago.files.model_file import read_safetensors_card
 from imago.models import build
 from imago.models.base import SegmentationNet
-from imago.models.thing_base import ThingNet
-from imago.models.things import build_things
+from imago.models.detection.base import DetectionModel
+from imago.models.detection.builders import build_detection
 
-Net = TypeVar("Net", SegmentationNet, ThingNet)
+Net = TypeVar("Net", SegmentationNet, DetectionModel)
 
 
-def save(net: SegmentationNet | ThingNet, card: ModelCard, path: Path, *, half: bool = False) -> None:
+def save(net: SegmentationNet | DetectionModel, card: ModelCard, path: Path, *, half: bool = False) -> None:
     """Write ``net`` and ``card`` to ``path``: beside it first, then renamed, so that no half-written file is ever seen.
 
     ``half`` stores matrices and convolutions as float16; biases and norms (small, and sensitive) stay float32.
     """
-    tensors = {name: _stored(name, tensor, half) for name, tensor in net.state_dict().items()}
+    tensors = {name: _to_stored(name, tensor, half) for name, tensor in net.state_dict().items()}
     card = card.with_(precision="float16" if half else "float32")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -48,7 +48,7 @@ def save(net: SegmentationNet | ThingNet, card: ModelCard, path: Path, *, half: 
         part.unlink(missing_ok=True)
 
 
-def _stored(name: str, tensor: Tensor, half: bool) -> Tensor:
+def _to_stored(name: str, tensor: Tensor, half: bool) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
     if not tensor.is_floating_point():
         return tensor
@@ -68,9 +68,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[SegmentationNe
     return _load(path, device, build)
 
 
-def load_things(path: Path, device: torch.device | str = "cpu") -> tuple[ThingNet, ModelCard]:
+def load_detection(path: Path, device: torch.device | str = "cpu") -> tuple[DetectionModel, ModelCard]:
     """The same for a net that finds objects."""
-    return _load(path, device, build_things)
+    return _load(path, device, build_detection)
 
 
 def _load(path: Path, device: torch.device | str, builder: Callable[..., Net]) -> tuple[Net, ModelCard]:

@@ -17,8 +17,8 @@ import torchvision
 from torch import Tensor, nn
 
 from imago.core.errors import ModelError
-from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD
-from imago.models.matching import COUNTER, in_order
+from imago.core.input_spec import IMAGENET_MEAN, IMAGENET_STD
+from imago.models.matching import COUNTER, match_in_order
 from imago.models.pretrained import PACKAGED, PackagedWeights, fetching
 
 # Narrow forms for small files and CPUs: half the width or less, and three thin 3 x 3 convolutions in place of the 7 x 7
@@ -140,7 +140,7 @@ def _from_timm(name: str, in_channels: int, pretrained: bool, output_stride: int
 def _named_as_timm(packaged: PackagedWeights, path: Path, name: str) -> dict[str, Tensor]:
     """The package's tensors under timm's names."""
     own = timm.create_model(name).state_dict()
-    named = in_order(own, packaged.read(path))
+    named = match_in_order(own, packaged.read(path))
     if len(named) < sum(not key.endswith(COUNTER) for key in own):
         raise ModelError(f"{path}: does not fit timm's {name!r} (timm {timm.__version__}); use pretrained=False")
     return named
@@ -171,7 +171,7 @@ def set_multi_grid(encoder: Encoder, name: str, factors: tuple[int, ...]) -> Non
                 conv.dilation = conv.padding = (wide * factor, wide * factor)
 
 
-class Recentre(nn.Module):
+class Recenter(nn.Module):
     """From ImageNet's mean and spread to -1..1, which the published GoogLeNet was trained with."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def _googlenet(in_channels: int, pretrained: bool, output_stride: int) -> Encode
         if pretrained:
             raise ModelError(f"encoder 'googlenet': published weights are for 3 channels; got {in_channels}")
         net.conv1.conv = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
-    stem = nn.Sequential(Recentre(), net.conv1) if in_channels == 3 else net.conv1
+    stem = nn.Sequential(Recenter(), net.conv1) if in_channels == 3 else net.conv1
     chain = [
         stem, net.maxpool1, net.conv2, net.conv3, net.maxpool2, net.inception3a, net.inception3b, net.maxpool3,
         net.inception4a, net.inception4b, net.inception4c, net.inception4d, net.inception4e, net.maxpool4,

@@ -43,7 +43,7 @@ def load_matching(net: nn.Module, path: Path) -> Start:
     tensors = read_state_dict(path)
     own = net.state_dict()
     by_name = {name: t for name, t in tensors.items() if name in own and own[name].shape == t.shape}
-    by_order = in_order(own, tensors)
+    by_order = match_in_order(own, tensors)
     found = by_order if len(by_order) > len(by_name) else by_name
     if not found:
         raise ModelError(
@@ -55,7 +55,7 @@ def load_matching(net: nn.Module, path: Path) -> Start:
     return Start("order" if found is by_order else "name", len(found), fresh)
 
 
-def in_order(own: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+def match_in_order(own: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """``theirs`` under the names of ``own``, the n-th for the n-th, of equal shape; empty where that is no match."""
     names = [name for name in own if not name.endswith(COUNTER)]
     values = [tensor for name, tensor in theirs.items() if not name.endswith(COUNTER)]

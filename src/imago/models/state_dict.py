@@ -17,7 +17,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Name to tensor, on the CPU, of a ``.pth`` (any form that torch writes) or a ``.safetensors``.
 
     The table may stand under "state_dict" or "model", beside what else a training wrote. No code from the file is run.
-    Raises ModelError that names the file where it is missing, damaged or holds other things than tensors.
+    Raises ModelError that names the file where it is missing, damaged or holds other objects than tensors.
     """
     try:
         if path.suffix == ".safetensors":

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from imago.core.choice import ObjectChoice
+from imago.core.detection_options import DetectionOptions
 from imago.core.instances import Instances
 from imago.core.separation import Separation
-from imago.data.things import ThingSample
-from imago.inference.separate import separate_in
+from imago.data.detection import DetectionSample
+from imago.inference.instances.separation import separate_in
+from imago.metrics.detection_overlap import compare_masks
 from imago.metrics.nuclei import mean_precision
-from imago.metrics.thing_overlap import compare_masks
 
 PHOTOS = 40
 SEEDS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -28,7 +28,7 @@ NECKS = (0.0, 0.8)  # 0.75 to 0.9 do alike where objects are round
 ScoresOf = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, C) -> float32 (2 + classes, h, w), probabilities
 
 
-def choose_separation(scores_of: ScoresOf, samples: Sequence[ThingSample]) -> tuple[Separation, float]:
+def choose_separation(scores_of: ScoresOf, samples: Sequence[DetectionSample]) -> tuple[Separation, float]:
     """The best thresholds on at most ``PHOTOS`` of ``samples``, and their mean precision there (0..1).
 
     Among equals those next to ``Separation()`` win. One photo is held at a time.
@@ -42,7 +42,7 @@ def choose_separation(scores_of: ScoresOf, samples: Sequence[ThingSample]) -> tu
     precisions = np.zeros((len(chosen), len(tried)))
     for row, index in enumerate(chosen):
         sample = samples[index]
-        truth, scores = sample.things(), scores_of(sample.image())
+        truth, scores = sample.instances(), scores_of(sample.image())
         precisions[row] = [_precision(separate_in(scores, truth.size_hw, how), truth) for how in tried]
     means = precisions.mean(axis=0)
     best = int(np.argmax(means))
@@ -50,4 +50,4 @@ def choose_separation(scores_of: ScoresOf, samples: Sequence[ThingSample]) -> tu
 
 
 def _precision(found: Instances, truth: Instances) -> float:
-    return mean_precision(compare_masks(found, truth).above(ObjectChoice().score))
+    return mean_precision(compare_masks(found, truth).above(DetectionOptions().score_thresh))

@@ -13,14 +13,14 @@ from typing import Any, Literal
 import numpy as np
 
 from imago.core.errors import DataError, ModelError
-from imago.core.setting import setting
-from imago.core.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
+from imago.core.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
+from imago.core.settings import setting
 from imago.core.text import escape
-from imago.core.views import Views
-from imago.data.augmentation import Augmentation
-from imago.models import BUILDERS, options_of
-from imago.models.things import THING_BUILDERS
-from imago.training.net_options import of_net
+from imago.core.tta import TTA
+from imago.data.augment.settings import Augmentation
+from imago.models import BUILDERS, list_options
+from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.training.net_options import read_net_options
 
 USUAL_EPOCHS = 50
 
@@ -32,7 +32,7 @@ class DataSource:
     path: str  # relative to the data root
     group: str = ""  # a grouping: TOML file or "background=null; person=rest"; empty: labels as they are
     weight: float = 1.0  # share of the training pictures, relative to the other folders
-    licences: tuple[int, ...] = ()  # COCO only: take photos of these licence ids; empty: all
+    licenses: tuple[int, ...] = ()  # COCO only: take photos of these licence ids; empty: all
     val: tuple[str, ...] = ()  # names of its validation photos, in place of the folder's own split
     only: str = ""  # nets that find objects: photos whose names fit, such as "glass*"; empty: all
     regions: Literal["", "whole", "parts"] = ""  # nets that find objects, label maps: each class of a photo is one
@@ -51,10 +51,10 @@ class DataSource:
             raise ValueError(f"{self.path}: val names a photo twice; got {', '.join(self.val)}")
         if self.regions not in ("", "whole", "parts"):
             raise ValueError(f"{self.path}: regions is whole or parts; got {self.regions!r}")
-        if self.regions and (not self.group or self.licences):
+        if self.regions and (not self.group or self.licenses):
             raise ValueError(f"{self.path}: regions reads label maps by their group, and they have no licences")
 
-        if self.empty and (self.group or self.licences):
+        if self.empty and (self.group or self.licenses):
             raise ValueError(f"{self.path}: empty means photos without masks; leave out group and licences")
 
     def name(self, root: Path) -> str:
@@ -68,12 +68,12 @@ class TrainConfig:
 
     data: tuple[DataSource, ...] = field(default=(), metadata={"cli": False})
     classes: tuple[str, ...] = field(default=(), metadata={"cli": False})  # nets that find objects: what all folders
-    # are grouped to, in order; each may annotate some of them (imago.data.group_things). Empty: the first folder's
+    # are grouped to, in order; each may annotate some of them (imago.data.detection_grouping). Empty: the first folder's
     out: str = setting("runs/run", "Folder of the run.", short="-o")
     model: str = setting(
         "u2netp",
         f"Architecture, and after a colon its encoder: {', '.join(BUILDERS)}; of nets that find objects: "
-        f"{', '.join(THING_BUILDERS)}.",
+        f"{', '.join(DETECTION_BUILDERS)}.",
     )
     encoder: str = setting("", "Encoder: resnet34_slim, or any timm network that fits; empty: the architecture's own.")
     pretrained: bool = setting(
@@ -84,7 +84,7 @@ class TrainConfig:
     option: tuple[str, ...] = setting(
         (), "Further options of the net, as name=value (width=32); of its parts as proposals.count=500."
     )
-    init: str = setting(
+    weights: str = setting(
         "",
         "Weights to start from: a .safetensors model, or published ones (.pth), matched by name, else by order and "
         "shape; what does not fit (another head) starts fresh.",
@@ -99,7 +99,9 @@ class TrainConfig:
     )
 
     size: int = setting(320, "Side of the network's frame in pixels (or of a square of equal area).")
-    use_size: int = setting(0, "Side that the finished model is used at; 0: --size. Larger: finer outlines, slower.")
+    inference_size: int = setting(
+        0, "Side that the finished model is used at; 0: --size. Larger: finer outlines, slower."
+    )
     start_size: int = setting(0, "Side at the start; grows to --size over the first three quarters. 0: no growing.")
     multiscale: bool = setting(
         False, "Nets that find objects: frames of another side each epoch, 0.75 to 1.25 of --size (YOLO v2)."
@@ -110,7 +112,7 @@ class TrainConfig:
     channels: int = setting(3, "Channels of the photos.")
     mean: tuple[float, ...] = setting(
         (),
-        "Taken out of each channel, on the 0..1 scale; by default what the pretrained encoder, or --init, was trained "
+        "Taken out of each channel, on the 0..1 scale; by default what the pretrained encoder, or --weights, was trained "
         "on, else ImageNet's.",
         commas=True,
     )
@@ -119,8 +121,8 @@ class TrainConfig:
     epochs: int = setting(0, f"Length of the training. 0: {USUAL_EPOCHS}, or with --minutes as many as they allow.")
     minutes: float = setting(0.0, "Length in minutes instead; 0: by epochs.")
     epoch_photos: int = setting(0, "Training pictures in an epoch; 0: as many as there are photos.")
-    batch: int = setting(8, "Photos in a step, on each device.")
-    accumulate: int = setting(1, "Steps whose gradients are summed before the weights move.")
+    batch_size: int = setting(8, "Photos in a step, on each device.")
+    grad_accum_steps: int = setting(1, "Steps whose gradients are summed before the weights move.")
     loss: str = setting(
         "auto", "Sum of ce, bce, dice, focal, ohem, jaccard, lovasz, such as bce+0.5*dice; auto: bce+dice, ce+dice."
     )
@@ -128,7 +130,7 @@ class TrainConfig:
         "none", "median: median frequency balancing of the classes (SegNet); log: 1 / ln(1.02 + share) (ENet)."
     )
 
-    optimiser: Literal["adamw", "adam", "sgd"] = setting("adamw", "Optimiser.")
+    optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", "Optimizer.")
     lr: float = setting(1e-3, "Largest learning rate.")
     weight_decay: float = setting(1e-2, "Weight decay (not on biases and norms).")
     momentum: float = setting(0.9, "Momentum of SGD.")
@@ -136,7 +138,7 @@ class TrainConfig:
         "cosine", "Course of the learning rate after the warm-up."
     )
     warmup: float = setting(0.03, "Share of the training in which the learning rate rises.")
-    clip: float = setting(1.0, "Largest norm of the gradient; 0: no clipping.")
+    grad_clip: float = setting(1.0, "Largest norm of the gradient; 0: no clipping.")
     ema: float = setting(0.998, "Decay of the moving average of the weights, a step; 0: none.")
 
     precision: Literal["auto", "32", "bf16", "16"] = setting("auto", "Arithmetic; auto: what the device does fast.")
@@ -164,38 +166,42 @@ class TrainConfig:
     tensorboard: bool = setting(False, "Write TensorBoard logs too.")
     export: bool = setting(True, "Export the best weights to ONNX at the end.")
     half: bool = setting(True, "Store the exported weights as float16.")
-    mirror: bool = setting(
+    tta_flip: bool = setting(
         False, "The finished model answers with the mean over photo and mirror image: twice the time."
     )
-    scales: tuple[float, ...] = setting(
+    tta_scales: tuple[float, ...] = setting(
         (1.0,),
         "The finished model answers with the mean over these sizes, such as 1,1.3: so many times the time.",
         commas=True,
     )
-    specks: float = setting(0.0, "Two classes: leave out separate parts below this share of the largest one.")
+    min_component_fraction: float = setting(
+        0.0, "Two classes: leave out separate parts below this share of the largest one."
+    )
     name: str = setting("", "Name of the model; empty: the run's folder.")
-    licence: str = setting("unknown", "Licence of the weights.")
+    license: str = setting("unknown", "Licence of the weights.")
     note: str = setting("", "A remark for the model card.")
     augment: Augmentation = field(default_factory=Augmentation, metadata={"cli": False})
 
     def __post_init__(self) -> None:
         self._split_model()
-        for name in ("size", "multiple", "channels", "batch", "accumulate", "nodes", "validate_every"):
+        for name in ("size", "multiple", "channels", "batch_size", "grad_accum_steps", "nodes", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
-        for name in ("minutes", "epoch_photos", "weight_decay", "clip", "patience", "save_minutes", "cache_gb"):
+        for name in ("minutes", "epoch_photos", "weight_decay", "grad_clip", "patience", "save_minutes", "cache_gb"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
         for name in ("mean", "std"):
             if getattr(self, name) and len(getattr(self, name)) != self.channels:
                 raise ValueError(f"{name} has a number for each of {self.channels} channels; got {getattr(self, name)}")
-        if self.use_size and (self.use_size < 16 or self.rule == "squash"):
-            raise ValueError(f"use_size is at least 16 and needs a rule other than squash; got {self.use_size}")
+        if self.inference_size and (self.inference_size < 16 or self.rule == "resize"):
+            raise ValueError(
+                f"inference_size is at least 16 and needs a rule other than resize; got {self.inference_size}"
+            )
         if self.start_size and not 16 <= self.start_size <= self.size:
             raise ValueError(f"start_size lies from 16 to size ({self.size}); got {self.start_size}")
-        if (self.start_size or self.multiscale) and self.rule == "squash":
+        if (self.start_size or self.multiscale) and self.rule == "resize":
             name = "start_size" if self.start_size else "multiscale"
-            raise ValueError(f"{name} needs a net of any size; it does not go with rule squash")
+            raise ValueError(f"{name} needs a net of any size; it does not go with rule resize")
         if self.start_size and self.multiscale:
             raise ValueError("start_size and multiscale both choose the side of the frames; leave one out")
         if self.lr <= 0:
@@ -203,11 +209,11 @@ class TrainConfig:
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
             raise ValueError(f"ema and warmup lie from 0 up to 1; got {self.ema} and {self.warmup}")
         for name in ("encoder", "pretrained"):
-            if getattr(self, name) and name not in known_options(self.model):
+            if getattr(self, name) and name not in list_net_options(self.model):
                 raise ValueError(f"model {self.model!r} has no {name} to choose; leave --{name} out")
-        Views(scales=self.scales)  # which knows what sizes there are
-        if not 0 <= self.specks < 1:
-            raise ValueError(f"specks is a share below 1; got {self.specks}")
+        TTA(scales=self.tta_scales)  # which knows what sizes there are
+        if not 0 <= self.min_component_fraction < 1:
+            raise ValueError(f"specks is a share below 1; got {self.min_component_fraction}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum lies from 0 up to 1; got {self.momentum}")
         for name in ("epochs", "devices", "validate_photos", "start_size", "seed"):
@@ -219,7 +225,7 @@ class TrainConfig:
         """The epoch that it ends with at the latest."""
         return self.epochs or (sys.maxsize if self.minutes else USUAL_EPOCHS)
 
-    def augments(self, name: str) -> bool:
+    def uses_augmentation(self, name: str) -> bool:
         """Whether photos of any folder are augmented by ``name``, a field of ``Augmentation``."""
         return any([getattr(self.augment, name), *(source.augment.get(name) for source in self.data)])
 
@@ -242,12 +248,12 @@ class TrainConfig:
         object.__setattr__(self, "encoder", encoder)
 
     def input_spec(self, multiple: int, side_px: int = 0) -> InputSpec:
-        """What the trained model will want to be fed; ``side_px`` 0 is ``use_size``, or ``size``."""
+        """What the trained model will want to be fed; ``side_px`` 0 is ``inference_size``, or ``size``."""
         mean = self.mean or (IMAGENET_MEAN if self.channels == 3 else (0.5,) * self.channels)
         std = self.std or (IMAGENET_STD if self.channels == 3 else (0.25,) * self.channels)
         step = max(self.multiple, multiple)
-        side_px = side_px or self.use_size or self.size
-        side = max(step, round(side_px / step) * step) if self.rule != "squash" else side_px
+        side_px = side_px or self.inference_size or self.size
+        side = max(step, round(side_px / step) * step) if self.rule != "resize" else side_px
         return InputSpec(self.rule, (side, side), step, self.channels, mean, std)
 
     def data_lines(self, root: Path) -> tuple[str, ...]:
@@ -258,7 +264,7 @@ class TrainConfig:
         """``option`` and ``encoder`` as keyword arguments of the builder. Raises ImagoError."""
         options: dict[str, Any] = {"encoder": self.encoder} if self.encoder else {}
         options |= {"pretrained": True} if self.pretrained else {}
-        return options | of_net(self.option)
+        return options | read_net_options(self.option)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -282,14 +288,14 @@ class TrainConfig:
         return config
 
 
-def known_options(architecture: str) -> tuple[str, ...]:
+def list_net_options(architecture: str) -> tuple[str, ...]:
     """The names of what its builder takes. Raises ModelError for an architecture that there is not."""
-    if architecture in THING_BUILDERS:
-        return tuple(inspect.signature(THING_BUILDERS[architecture]).parameters)
+    if architecture in DETECTION_BUILDERS:
+        return tuple(inspect.signature(DETECTION_BUILDERS[architecture]).parameters)
     if architecture not in BUILDERS:
-        names = ", ".join((*BUILDERS, *THING_BUILDERS))
+        names = ", ".join((*BUILDERS, *DETECTION_BUILDERS))
         raise ModelError(f"architecture {architecture!r} is not known; choose from {names}")
-    return options_of(architecture)
+    return list_options(architecture)
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
@@ -309,7 +315,7 @@ def read_recipe(path: Path) -> TrainConfig:
     return replace(config, data=tuple(replace(d, group=_beside(path, d.group)) for d in config.data))
 
 
-def given_in(path: Path) -> set[str]:
+def read_given(path: Path) -> set[str]:
     """The settings that a recipe names itself."""
     return set(tomllib.loads(path.read_text("utf-8")))
 

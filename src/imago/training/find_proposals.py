@@ -7,18 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from imago.core.proposal_options import ProposalOptions
-from imago.data.proposals import KeptProposals
-from imago.data.things import ThingSample
+from imago.data.detection import DetectionSample
+from imago.data.selective_search import CachedProposals
 from imago.training.config import TrainConfig
 
 
-def kept_proposals(config: TrainConfig, folder: Path) -> KeptProposals:
+def cache_proposals(config: TrainConfig, folder: Path) -> CachedProposals:
     """Where the run in ``folder`` keeps them."""
-    return KeptProposals(Path(config.proposals) if config.proposals else folder / "proposals")
+    return CachedProposals(Path(config.proposals) if config.proposals else folder / "proposals")
 
 
 def find_proposals(
-    samples: Sequence[ThingSample], options: ProposalOptions, kept: KeptProposals, threads: int,
+    samples: Sequence[DetectionSample], options: ProposalOptions, kept: CachedProposals, threads: int,
     shown: Callable[[int, int], None],
 ) -> None:  # fmt: skip
     """What was found before (by a run that was killed, or by another that keeps them in the same folder) is not found

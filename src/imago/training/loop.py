@@ -15,15 +15,15 @@ import torch
 
 from imago.core.errors import ImagoError
 from imago.core.text import escape
-from imago.export.run import BEST
+from imago.export.export import BEST
 from imago.models import checkpoint
 from imago.training.config import TrainConfig
+from imago.training.dataset import choose_frames
 from imago.training.interrupt import Interrupt, Stopped
-from imago.training.kind import Validation
 from imago.training.optim import rate_factor
-from imago.training.pictures import frames_of
 from imago.training.run import LAST, STATE, Clock, Run
 from imago.training.state import save_state
+from imago.training.tasks.base import Validation
 
 
 def fit(run: Run) -> None:
@@ -32,7 +32,7 @@ def fit(run: Run) -> None:
     try:
         with Interrupt() as interrupt:
             if run.progress.step == 0 and run.fabric.is_global_zero:
-                look(run, {name: samples[:2] for name, samples in run.data.val.items()}, interrupt)
+                validate(run, {name: samples[:2] for name, samples in run.data.val.items()}, interrupt)
                 # What would break after an hour breaks now.
             while not run.progress.done:
                 run_steps(run, clock, interrupt)
@@ -54,14 +54,14 @@ def run_steps(run: Run, clock: Clock, interrupt: Interrupt) -> None:
     run.net.train()
     if not progress.step_in_epoch:
         progress.side_px = config.side_at(clock.share, progress.epoch)
-    frames = frames_of(config.input_spec(run.net.multiple, progress.side_px), config.shapes, run.aspects)
-    run.plan.begin(progress.epoch, progress.step_in_epoch, frames)
+    frames = choose_frames(config.input_spec(run.net.multiple, progress.side_px), config.shapes, run.aspects)
+    run.sampler.begin(progress.epoch, progress.step_in_epoch, frames)
     # The loader's own draws are fixed too; the pictures do not depend on them.
     torch.manual_seed(config.seed * 1_000_003 + progress.epoch)
     for batch in run.loader:
         loss, moved = take_step(run, batch, clock.share)
         clock.tick()
-        run.display.step(progress, run.plan.steps, loss, clock.share, clock.seconds)
+        run.display.step(progress, run.sampler.steps, loss, clock.share, clock.seconds)
         if moved:  # between two moves there are gradients, which are not saved
             if clock.save_is_due():
                 save_resume(run, clock)
@@ -71,29 +71,33 @@ def run_steps(run: Run, clock: Clock, interrupt: Interrupt) -> None:
 
 
 def take_step(run: Run, batch: Any, share: float) -> tuple[float, bool]:
-    """One forward and backward pass; the weights move at every ``accumulate``-th. The loss, and whether they moved."""
+    """One forward and backward pass; the weights move at every ``grad_accum_steps``-th. The loss, and whether they moved."""
     config, progress = run.config, run.progress
-    moves = (progress.step_in_epoch + 1) % config.accumulate == 0 or progress.step_in_epoch + 1 == run.plan.steps
+    moves = (
+        progress.step_in_epoch + 1
+    ) % config.grad_accum_steps == 0 or progress.step_in_epoch + 1 == run.sampler.steps
     # Dropout and the like draw from a seed of their own for each step, so that a resumed run draws the same.
     torch.manual_seed((config.seed * 7_919 + progress.step * run.fabric.world_size + run.fabric.global_rank) % 2**63)
     with run.fabric.no_backward_sync(run.module, enabled=not moves):  # type: ignore[arg-type]
         # Fabric enters the precision for marked methods only where it wraps the net (DDP); on one device it would not.
         with run.fabric.autocast():
-            terms = run.kind.loss(run, batch)
+            terms = run.task.loss(run, batch)
         loss = sum(terms.values(), torch.zeros((), device=run.fabric.device))
-        run.fabric.backward(loss / config.accumulate)
+        run.fabric.backward(loss / config.grad_accum_steps)
     value = float(loss.detach())
     refuse_non_finite("loss", value, progress.step, config)
     if moves:
         progress.lr = config.lr * rate_factor(share, config)
-        for group in run.optimiser.param_groups:
+        for group in run.optimizer.param_groups:
             group["lr"] = progress.lr
-        if config.clip:
-            norm = run.fabric.clip_gradients(run.module, run.optimiser, max_norm=config.clip, error_if_nonfinite=False)
+        if config.grad_clip:
+            norm = run.fabric.clip_gradients(
+                run.module, run.optimizer, max_norm=config.grad_clip, error_if_nonfinite=False
+            )
             if not scales_gradients(run):  # else the scaler passes over such a step and tries a smaller scale
                 refuse_non_finite("gradient's norm", float(norm), progress.step, config)  # type: ignore[arg-type]
-        run.optimiser.step()
-        run.optimiser.zero_grad(set_to_none=True)
+        run.optimizer.step()
+        run.optimizer.zero_grad(set_to_none=True)
         if run.average:
             run.average.update(run.net, progress.step)
     progress.step += 1
@@ -113,7 +117,7 @@ def scales_gradients(run: Run) -> bool:
     return run.fabric.strategy.precision.precision == "16-mixed"
 
 
-def look(run: Run, folders: Mapping[str, Sequence[Any]], interrupt: Interrupt) -> Validation:
+def validate(run: Run, folders: Mapping[str, Sequence[Any]], interrupt: Interrupt) -> Validation:
     """Validates the averaged weights (the net's own where there is no average)."""
 
     def shown(done: int, total: int) -> None:
@@ -123,7 +127,7 @@ def look(run: Run, folders: Mapping[str, Sequence[Any]], interrupt: Interrupt) -
     with averaged(run):
         try:
             run.net.eval()
-            return run.kind.look(run, folders, shown)
+            return run.task.validate(run, folders, shown)
         finally:
             run.net.train()
 
@@ -161,7 +165,7 @@ def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
         if run.fabric.is_global_zero:
             # The same photos each time, so that the best is the best.
             most = config.validate_photos or None
-            seen = look(run, {name: samples[:most] for name, samples in run.data.val.items()}, interrupt)
+            seen = validate(run, {name: samples[:most] for name, samples in run.data.val.items()}, interrupt)
             row |= {} if seen.loss is None else {"val_loss": seen.loss}
             row["score"] = select_score(seen, config.select)
             row |= {f"score/{escape(name)}": value for name, value in seen.by_folder.items()}
@@ -205,7 +209,7 @@ def save_resume(run: Run, clock: Clock) -> None:
     """The first process writes; the others go on, and wait for it at the next gradient at the latest."""
     if run.fabric.is_global_zero:
         notes = {**vars(run.progress), "precision": run.fabric.strategy.precision.state_dict()}
-        save_state(run.folder / STATE, run.net, run.optimiser, run.average, notes)
+        save_state(run.folder / STATE, run.net, run.optimizer, run.average, notes)
     clock.saved = time.monotonic()
 
 

@@ -13,7 +13,7 @@ Settings = TypeVar("Settings")
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
-def parsed(option: Sequence[str]) -> dict[str, Any]:
+def parse_option(option: Sequence[str]) -> dict[str, Any]:
     """Names with their values, read as JSON where they can be. Raises ImagoError."""
     found: dict[str, Any] = {}
     for text in option:
@@ -27,17 +27,17 @@ def parsed(option: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def of_net(option: Sequence[str]) -> dict[str, Any]:
+def read_net_options(option: Sequence[str]) -> dict[str, Any]:
     """Those without a part's name before them."""
-    return {name: value for name, value in parsed(option).items() if "." not in name}
+    return {name: value for name, value in parse_option(option).items() if "." not in name}
 
 
-def of_part(option: Sequence[str], part: str, settings: type[Settings]) -> Settings:
+def read_part_options(option: Sequence[str], part: str, settings: type[Settings]) -> Settings:
     """The dataclass ``settings``, with what is said of ``part``. Raises ImagoError for names and values that are not
     among its own."""
     usual = {field.name: field.default for field in fields(settings)}  # type: ignore[arg-type]
     chosen = {}
-    for name, value in parsed(option).items():
+    for name, value in parse_option(option).items():
         before, _, own = name.partition(".")
         if before != part:
             continue
@@ -57,7 +57,7 @@ def of_part(option: Sequence[str], part: str, settings: type[Settings]) -> Setti
 
 def refuse_parts(option: Sequence[str], known: Sequence[str], model: str) -> None:
     """Raises ImagoError for options of parts that ``model`` has not, rather than pass over them."""
-    for name in parsed(option):
+    for name in parse_option(option):
         part, dot, _ = name.partition(".")
         if dot and part not in known:
             has = f"it has {' and '.join(known)}" if known else "it has none"

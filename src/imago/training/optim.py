@@ -1,4 +1,4 @@
-"""Optimiser, course of the learning rate, and the moving average of the weights."""
+"""Optimizer, course of the learning rate, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import nn
 from imago.training.config import TrainConfig
 
 
-def build_optimiser(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Weight decay on matrices and kernels only: on biases and norms it harms (He et al. 2019, arXiv:1812.01187)."""
     decay = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    if config.optimiser == "sgd":
+    if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
-    if config.optimiser == "adam":
+    if config.optimizer == "adam":
         return torch.optim.Adam(groups, lr=config.lr)
     return torch.optim.AdamW(groups, lr=config.lr)
 

@@ -16,9 +16,9 @@ from imago.core.labels import Labels
 from imago.core.text import to_utf8
 from imago.draw.axes import Point
 from imago.draw.charts import heat_table, line_chart
-from imago.draw.html import bar, data_address, number_text, page, section, table
+from imago.draw.html import bar, data_address, format_number, page, section, table
 from imago.draw.overlay import overlay
-from imago.evaluation.result import SCORE_NAMES, Evaluation
+from imago.evaluation.results import SCORE_NAMES, Evaluation
 from imago.files.writing import atomic_write
 from imago.metrics.bootstrap import Interval
 
@@ -93,15 +93,15 @@ def whole_page(
 
 
 def _judgement(evaluation: Evaluation, labels: Labels) -> list[str]:
-    normalised = evaluation.matrix / np.maximum(evaluation.matrix.sum(axis=1, keepdims=True), 1)
-    normalised = np.where(evaluation.matrix.sum(axis=1, keepdims=True) > 0, normalised, np.nan)
+    normalized = evaluation.matrix / np.maximum(evaluation.matrix.sum(axis=1, keepdims=True), 1)
+    normalized = np.where(evaluation.matrix.sum(axis=1, keepdims=True) > 0, normalized, np.nan)
     return [
         section("Scores", _scores(evaluation)),
         section("Classes", _classes(evaluation, labels)),
         section(
             "Confusion matrix",
             "<p>Each row shows, in per cent, what the pixels of one class were taken for.</p>"
-            f'<div class="wide">{heat_table(normalised, labels.names)}</div>',
+            f'<div class="wide">{heat_table(normalized, labels.names)}</div>',
         ),
     ]
 
@@ -110,7 +110,7 @@ def _tiles(run: ReportData) -> str:
     evaluation = run.evaluation
     shown = [name for name in (evaluation.main, "boundary_f", "pixel_accuracy") if name in evaluation.summary]
     tiles = [
-        (SCORE_NAMES[name], number_text(evaluation.summary[name].mean), _bounds(evaluation.summary[name]))
+        (SCORE_NAMES[name], format_number(evaluation.summary[name].mean), _bounds(evaluation.summary[name]))
         for name in shown
     ]
     tiles.append(("images evaluated", str(len(evaluation.images)), f"{len(run.labels)} classes"))
@@ -147,22 +147,24 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _scores(evaluation: Evaluation) -> str:
-    rows = [(SCORE_NAMES[name], number_text(value.mean), _bounds(value)) for name, value in evaluation.summary.items()]
+    rows = [
+        (SCORE_NAMES[name], format_number(value.mean), _bounds(value)) for name, value in evaluation.summary.items()
+    ]
     confidence = next(iter(evaluation.summary.values())).confidence
     return table(("score", "value", f"{confidence * 100:g} % interval over images"), rows)
 
 
 def _classes(evaluation: Evaluation, labels: Labels) -> str:
     rows = []
-    for row, colour in zip(evaluation.classes, labels.colours, strict=True):
+    for row, color in zip(evaluation.classes, labels.colors, strict=True):
         numbers = (row.pixel_accuracy, row.iou.mean, row.dice, row.boundary_f)
         share = f"{row.share * 100:.2f} %" if math.isfinite(row.share) else "–"
-        swatch = f'<i style="background:rgb{colour}"></i>'
+        swatch = f'<i style="background:rgb{color}"></i>'
         cells = [
             share,
-            number_text(numbers[0]),
-            f"{number_text(numbers[1])}{bar(numbers[1])}",
-            *map(number_text, numbers[2:]),
+            format_number(numbers[0]),
+            f"{format_number(numbers[1])}{bar(numbers[1])}",
+            *map(format_number, numbers[2:]),
         ]
         rows.append(
             f'<tr><th scope="row">{swatch}{escape(row.name)}</th>'
@@ -177,7 +179,7 @@ def _classes(evaluation: Evaluation, labels: Labels) -> str:
 def _examples(examples: Sequence[Example], labels: Labels) -> str:
     figures = []
     for example in examples:
-        image, truth, prediction = _small(example)
+        image, truth, prediction = _shrink(example)
         pictures = (
             ("photo", image),
             ("truth", overlay(image, truth, labels, legend=False)),
@@ -189,12 +191,12 @@ def _examples(examples: Sequence[Example], labels: Labels) -> str:
             f'width="{width}" height="{height}"><small>{kind}</small></div>'
             for kind, pixels in pictures
         )
-        caption = f"{escape(example.name)} <b>{number_text(example.score)}</b>"
+        caption = f"{escape(example.name)} <b>{format_number(example.score)}</b>"
         figures.append(f'<figure><div class="trio">{cells}</div><figcaption>{caption}</figcaption></figure>')
     return f'<div class="examples">{"".join(figures)}</div>'
 
 
-def _small(example: Example) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _shrink(example: Example) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image uint8 (h, w, 3), truth and prediction uint8 (h, w), the longest side at most THUMBNAIL_PX."""
     height, width = example.truth.shape
     ratio = min(1.0, THUMBNAIL_PX / max(height, width))

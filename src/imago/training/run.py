@@ -12,16 +12,16 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
-from imago.core.card import ModelCard
-from imago.core.spec import InputSpec
+from imago.core.input_spec import InputSpec
+from imago.core.model_card import ModelCard
 from imago.training.config import TrainConfig
+from imago.training.dataset import EpochSampler
 from imago.training.optim import MovingAverage
-from imago.training.pictures import Plan
 from imago.training.progress import Display
 from imago.training.sources import RunData
 
 if TYPE_CHECKING:
-    from imago.training.kind import Kind, Net
+    from imago.training.tasks.base import Net, Task
 
 STATE = "resume.safetensors"
 LAST = "last.safetensors"
@@ -48,16 +48,16 @@ class Progress:
 class Run:
     """All objects of one training."""
 
-    kind: Kind
+    task: Task
     config: TrainConfig
     folder: Path
     fabric: Fabric
     data: RunData[Any]
     net: Net
     module: nn.Module  # the net as Fabric wraps it
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     average: MovingAverage | None
-    plan: Plan
+    sampler: EpochSampler
     loader: DataLoader[Any]
     card: ModelCard
     progress: Progress
@@ -100,7 +100,7 @@ class Clock:
     def share(self) -> float:
         """How much of the budget is spent, 0..1: of the minutes where they are given, else of the steps."""
         config = self.run.config
-        done = self.run.progress.step / (config.most_epochs * self.run.plan.steps)
+        done = self.run.progress.step / (config.most_epochs * self.run.sampler.steps)
         return min(1.0, max(done, self.seconds / (config.minutes * 60)) if config.minutes else done)
 
     def save_is_due(self) -> bool:

@@ -9,20 +9,20 @@ from typing import Any, Generic
 
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import Labels
-from imago.data.augmentation import Augmentation
+from imago.data.augment.settings import Augmentation
 from imago.data.borders import border_dataset
 from imago.data.check import check_samples
-from imago.data.check_things import check_things
-from imago.data.coco import open_coco
+from imago.data.check_detection import check_detection
 from imago.data.dataset import Dataset, Sample, survey
-from imago.data.empty import survey_empty
-from imago.data.group_things import common_labels, group_things
+from imago.data.detection import DetectionDataset, DetectionSample
+from imago.data.detection_grouping import common_labels, group_instances
+from imago.data.formats.coco_subjects import open_coco
+from imago.data.formats.images_only import survey_empty
+from imago.data.formats.regions import read_regions
 from imago.data.grouping import parse_grouping
-from imago.data.open_things import survey_things
-from imago.data.things import ThingDataset, ThingSample
-from imago.data.things_regions import region_things
+from imago.data.open_detection import survey_detection
 from imago.training.config import DataSource, TrainConfig
-from imago.training.pictures import AnySample, Source
+from imago.training.dataset import AnySample, Source
 
 Checking = Callable[[int, int], None]  # told how many photos are looked at, of how many
 
@@ -34,7 +34,7 @@ class RunData(Generic[AnySample]):
     labels: Labels
     train: tuple[Source[AnySample], ...]
     val: dict[str, tuple[AnySample, ...]]  # by folder
-    datasets: tuple[Any, ...]  # Dataset or ThingDataset, as the samples are
+    datasets: tuple[Any, ...]  # Dataset or DetectionDataset, as the samples are
     notes: tuple[str, ...]
 
     @property
@@ -47,12 +47,14 @@ def open_sources(config: TrainConfig, root: Path, checking: Checking | None = No
 
     Where ``checking`` is given every photo and mask is looked at too, and it is told how many are done of how many.
     """
-    return _gather(config, root, checking, _open, _look)
+    return _gather(config, root, checking, _open, _check_label_maps)
 
 
-def open_thing_sources(config: TrainConfig, root: Path, checking: Checking | None = None) -> RunData[ThingSample]:
+def open_detection_sources(
+    config: TrainConfig, root: Path, checking: Checking | None = None
+) -> RunData[DetectionSample]:
     """The same for photos and their objects, whatever there is of boxes and masks."""
-    return _gather(config, root, checking, open_thing_folder, _look_at_things)
+    return _gather(config, root, checking, open_detection_folder, _check_detection)
 
 
 def _gather(
@@ -95,7 +97,7 @@ def _gather(
             raise DataError(
                 f"{entry.path} has {len(dataset.labels)} classes ({', '.join(dataset.labels.names)}) but "
                 f"{config.data[0].path} has {len(labels)} ({', '.join(labels.names)}); group both to the same ones"
-                + (" (objects: list them all as classes)" if isinstance(dataset, ThingDataset) else "")
+                + (" (objects: list them all as classes)" if isinstance(dataset, DetectionDataset) else "")
             )
         if not dataset.splits["train"]:
             raise DataError(f"{entry.path}: no photo to train on; put names into train.txt")
@@ -122,18 +124,20 @@ def _open(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, 
     if config.objects:
         if entry.group or entry.val or entry.only or entry.regions or config.classes:
             raise DataError(f"{path}: group, val, only, regions and classes do not go with --objects; leave them out")
-        things, faults = survey_things(path, config.channels, entry.licences, masks=True)
-        return border_dataset(things), faults
+        instances, faults = survey_detection(path, config.channels, entry.licenses, masks=True)
+        return border_dataset(instances), faults
     if entry.only or entry.regions or config.classes:
         raise DataError(f"{path}: only, regions and classes are for nets that find objects; leave them out")
-    if entry.licences and entry.val:
+    if entry.licenses and entry.val:
         raise DataError(f"{path}: licences are COCO's, which has splits of its own; leave out val")
-    if entry.licences:
-        return open_coco(path, entry.licences, channels=config.channels), ()
+    if entry.licenses:
+        return open_coco(path, entry.licenses, channels=config.channels), ()
     return survey(path, parse_grouping(entry.group) if entry.group else None, config.channels, entry.val)
 
 
-def open_thing_folder(entry: DataSource, root: Path, config: TrainConfig) -> tuple[ThingDataset, tuple[str, ...]]:
+def open_detection_folder(
+    entry: DataSource, root: Path, config: TrainConfig
+) -> tuple[DetectionDataset, tuple[str, ...]]:
     """One folder of photos and their objects, in its groups, and its faults."""
     path = root / entry.path
     grouping = parse_grouping(entry.group, least=1) if entry.group else None
@@ -141,14 +145,14 @@ def open_thing_folder(entry: DataSource, root: Path, config: TrainConfig) -> tup
     faults: tuple[str, ...]
     if grouping and labels and entry.regions:
         maps, faults = survey(path, grouping, config.channels, entry.val)
-        dataset = region_things(maps, grouping, labels, entry.regions)
+        dataset = read_regions(maps, grouping, labels, entry.regions)
     else:
-        dataset, faults = survey_things(path, config.channels, entry.licences)
+        dataset, faults = survey_detection(path, config.channels, entry.licenses)
         if entry.val:
             dataset, unknown = dataset.keeping(entry.val)
             faults += unknown
         if grouping and labels:
-            dataset = group_things(dataset, grouping, labels)
+            dataset = group_instances(dataset, grouping, labels)
     return dataset.named(entry.only) if entry.only else dataset, faults
 
 
@@ -168,17 +172,17 @@ def _refuse_empty(entry: DataSource, root: Path, config: TrainConfig, label_maps
         raise DataError(f"{path}: photos without a subject teach nothing alone; add a folder with images/ and masks/")
 
 
-def _look_at_things(datasets: Sequence[ThingDataset], checking: Checking) -> list[str]:
+def _check_detection(datasets: Sequence[DetectionDataset], checking: Checking) -> list[str]:
     total, before = sum(len(dataset.split("all")) for dataset in datasets), 0
     faults: list[str] = []
     for dataset in datasets:
         samples = dataset.split("all")
-        faults += check_things(samples, dataset.labels, lambda done, _: checking(before + done, total)).faults  # noqa: B023
+        faults += check_detection(samples, dataset.labels, lambda done, _: checking(before + done, total)).faults  # noqa: B023
         before += len(samples)
     return faults
 
 
-def _look(datasets: Sequence[Dataset], checking: Checking) -> list[str]:
+def _check_label_maps(datasets: Sequence[Dataset], checking: Checking) -> list[str]:
     """Faults of the pixels. Folders of the same classes are looked at together: what one lacks another may have."""
     alike: dict[tuple[str, ...], list[Dataset]] = {}
     for dataset in datasets:

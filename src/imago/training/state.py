@@ -19,17 +19,17 @@ KEY = "imago-resume"
 
 
 def save_state(
-    path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage | None, notes: dict[str, Any]
+    path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None, notes: dict[str, Any]
 ) -> None:
     """``notes`` is plain JSON: counters, history, best score."""
     tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
     if average:
         tensors |= {f"ema.{name}": value for name, value in average.values.items()}
     scalars: dict[str, Any] = {}
-    for index, values in optimiser.state_dict()["state"].items():
+    for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"optimiser.{index}.{name}"] = value
+                tensors[f"optimizer.{index}.{name}"] = value
             else:
                 scalars[f"{index}.{name}"] = value
     # Copies: safetensors refuses tensors that share memory, and channels-last ones.
@@ -41,10 +41,10 @@ def save_state(
     os.replace(beside, path)
 
 
-def _lay_out_alike(state: dict[int, dict[str, Any]], optimiser: torch.optim.Optimizer) -> None:
+def _match_layout(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optimizer) -> None:
     """Gives each tensor the memory layout of its weight (channels last), as it had before it was saved: other code
     would run over it else, whose last bits may differ."""
-    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for index, values in state.items():
         for name, value in values.items():
             if isinstance(value, torch.Tensor) and value.shape == weights[index].shape:
@@ -52,14 +52,14 @@ def _lay_out_alike(state: dict[int, dict[str, Any]], optimiser: torch.optim.Opti
 
 
 def load_state(
-    path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage | None
+    path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None
 ) -> dict[str, Any]:
     """Puts the saved values back and returns the notes. Raises ModelError where the file does not fit."""
     try:
         with safe_open(path, framework="pt") as stored:
             head = json.loads(stored.metadata()[KEY])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        parts: dict[str, dict[str, torch.Tensor]] = {"net": {}, "ema": {}, "optimiser": {}}
+        parts: dict[str, dict[str, torch.Tensor]] = {"net": {}, "ema": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
@@ -67,13 +67,13 @@ def load_state(
         if average:
             for name, value in average.values.items():
                 value.copy_(parts["ema"][name])
-        whole = optimiser.state_dict()
+        whole = optimizer.state_dict()
         state: dict[int, dict[str, Any]] = {}
-        for key, value in [*parts["optimiser"].items(), *head["scalars"].items()]:
+        for key, value in [*parts["optimizer"].items(), *head["scalars"].items()]:
             index, _, name = key.partition(".")
             state.setdefault(int(index), {})[name] = value
-        _lay_out_alike(state, optimiser)
-        optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+        _match_layout(state, optimizer)
+        optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
     except (SafetensorError, OSError, KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: the run cannot be resumed from it ({error}); start anew without --resume") from error
     return head["notes"]

@@ -18,29 +18,30 @@ from torch.utils.data import DataLoader
 
 import imago
 from imago.core.errors import DataError, ImagoError
-from imago.export.run import BEST
-from imago.files.modelfile import find_safetensors_card
+from imago.export.export import BEST
+from imago.files.model_file import find_safetensors_card
 from imago.models.encoders import find_normalization
 from imago.models.matching import load_matching
 from imago.models.pretrained import WeightsUnavailable
-from imago.training.choices import CHOICES
 from imago.training.config import TrainConfig
+from imago.training.dataset import ProcessInfo, measure_aspects
 from imago.training.depthwise import speed_up_depthwise
 from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
 from imago.training.interrupt import ignore_in_worker
-from imago.training.kind import Ending, Kind, Net, kind_of
 from imago.training.loop import fit
-from imago.training.optim import MovingAverage, build_optimiser
-from imago.training.pictures import Share, aspects_of
+from imago.training.optim import MovingAverage, build_optimizer
+from imago.training.presets.choices import CHOICES
+from imago.training.presets.resolve import names_a_net, resolve_preset
 from imago.training.progress import Display
 from imago.training.run import LAST, STATE, Progress, Run
-from imago.training.settle import names_a_net, settled
 from imago.training.sources import RunData
 from imago.training.state import load_state
+from imago.training.tasks.base import FinishedRun, Net, Task, choose_task
 
 __all__ = ["BEST", "LAST", "STATE", "Progress", "Run", "build", "fit", "setup", "train"]
 
 SETTINGS = "config.json"
+VERSION = 2  # of config.json; see imago.core.upgrade
 SPLITS = "splits.json"
 
 
@@ -62,7 +63,7 @@ def train(
     if not run.progress.done:
         fit(run)
     if run.fabric.is_global_zero:
-        run.kind.finish(Ending(run.config, run.folder, run.data, run.progress.history, say))
+        run.task.finish(FinishedRun(run.config, run.folder, run.data, run.progress.history, say))
     return run.folder
 
 
@@ -85,7 +86,7 @@ def build(
 ) -> Run:
     choosing = config.preset != "none" and not resume
     if not choosing or names_a_net(config, set(given)):
-        kind_of(config).refuse(config)
+        choose_task(config).refuse(config)
     folder = setup(config, resume)
     goes_on = resume and (folder / STATE).is_file()  # a run killed before its first state begins again
     device = choose_device(config.device)
@@ -98,9 +99,9 @@ def build(
     choices = ""
     if choosing:  # measured once, or processes would go apart
         config, choices = fabric.broadcast(
-            settled(config, root, set(given), speak) if fabric.is_global_zero else (config, "")
+            resolve_preset(config, root, set(given), speak) if fabric.is_global_zero else (config, "")
         )
-    kind = kind_of(config)
+    kind = choose_task(config)
     kind.refuse(config)
     data = open_checked(kind, config, root, fabric, display, check=not goes_on)
     for note in data.notes:
@@ -115,19 +116,19 @@ def build(
         net = kind.build_net(config, data)
     config = with_normalization(config, net)
     card = kind.build_card(config, net, data, folder, root)
-    if config.init and not goes_on:
-        speak(f"started from {config.init}: {load_matching(net, Path(config.init))}")
+    if config.weights and not goes_on:
+        speak(f"started from {config.weights}: {load_matching(net, Path(config.weights))}")
     if channels_last_is_faster(device):
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device == "cpu" and precision == "bf16":
         speed_up_depthwise(net)
-    optimiser = build_optimiser(net, config)
-    module, optimiser = fabric.setup(net, optimiser)
+    optimizer = build_optimizer(net, config)
+    module, optimizer = fabric.setup(net, optimizer)
     module.mark_forward_method("loss")
     average = MovingAverage(net, config.ema) if config.ema else None
     progress = Progress()
     if goes_on:
-        notes = load_state(folder / STATE, net, optimiser, average)
+        notes = load_state(folder / STATE, net, optimizer, average)
         fabric.strategy.precision.load_state_dict(notes.pop("precision", {}))
         progress = Progress(**notes)
         speak(f"goes on after epoch {progress.epoch}, step {progress.step}" if not progress.done else "already trained")
@@ -135,9 +136,9 @@ def build(
         display.log_to(folder / "tensorboard", progress.step)
 
     sources = list(data.train)
-    aspects = aspects_of([sample for source in sources for sample in source.samples])
-    share = Share(fabric.global_rank, fabric.world_size)
-    plan = kind.plan(config, card, data, aspects, share)
+    aspects = measure_aspects([sample for source in sources for sample in source.samples])
+    share = ProcessInfo(fabric.global_rank, fabric.world_size)
+    plan = kind.build_sampler(config, card, data, aspects, share)
     if fabric.is_global_zero:  # from here on the run counts as begun, and goes on with --resume
         if resume and split_has_changed(folder, data):
             speak("the data has changed since the run began: other photos than in splits.json")
@@ -150,7 +151,7 @@ def build(
     fabric.barrier()
     workers = worker_count(config)
     # Decoded before the workers are forked, so that they share the photos. Nothing is needed of a run that is done.
-    pictures = kind.pictures(config, card, data, folder, 0.0 if progress.done else config.cache_gb)
+    pictures = kind.build_dataset(config, card, data, folder, 0.0 if progress.done else config.cache_gb)
     loader: DataLoader[Any] = DataLoader(
         pictures, batch_sampler=plan, collate_fn=kind.collate, num_workers=workers, worker_init_fn=quiet_worker,
         pin_memory=device == "cuda", prefetch_factor=3 if workers else None,
@@ -170,7 +171,7 @@ def build(
         data,
         net,
         module,
-        optimiser,
+        optimizer,
         average,
         plan,
         loader,
@@ -187,39 +188,44 @@ def with_normalization(config: TrainConfig, net: Net) -> TrainConfig:
     if config.mean or config.std:
         return config
     wanted = find_normalization(net)
-    if wanted is None and config.init.endswith(".safetensors"):
-        card = find_safetensors_card(Path(config.init))
+    if wanted is None and config.weights.endswith(".safetensors"):
+        card = find_safetensors_card(Path(config.weights))
         if card is not None and card.input.channels == config.channels:
             wanted = card.input.mean, card.input.std
     return config if wanted is None else replace(config, mean=wanted[0], std=wanted[1])
 
 
 def open_checked(
-    kind: Kind, config: TrainConfig, root: Path, fabric: Fabric, display: Display, check: bool
+    task: Task, config: TrainConfig, root: Path, fabric: Fabric, display: Display, check: bool
 ) -> RunData[Any]:
     """The data. With ``check`` the first process looks at every pixel, while the others wait for its word."""
     data, problem = None, None
     if fabric.is_global_zero:
         try:
-            data = kind.open_data(config, root, display.checking if check else None)
+            data = task.open_data(config, root, display.checking if check else None)
         except DataError as error:
             problem = error
     if fabric.broadcast(problem is not None):
         raise problem or DataError("the data is faulty; the first process says how")
-    return data or kind.open_data(config, root)
+    return data or task.open_data(config, root)
 
 
 def write_settings(folder: Path, config: TrainConfig, root: Path, data: RunData[Any]) -> None:
     """config.json, and the split of each folder as it was used. The run counts as begun when the first is there."""
-    settings = {**json.loads(config.to_json()), "root": str(root.resolve()), "imago": imago.__version__}
-    if config.init:
-        settings["init"] = str(Path(config.init).resolve())  # the run may be resumed from another folder
+    settings = {
+        **json.loads(config.to_json()),
+        "root": str(root.resolve()),
+        "imago": imago.__version__,
+        "version": VERSION,
+    }
+    if config.weights:
+        settings["weights"] = str(Path(config.weights).resolve())  # the run may be resumed from another folder
     if config.proposals:
         settings["proposals"] = str(Path(config.proposals).resolve())
     for entry in settings["data"]:
         if entry["group"].endswith(".toml"):
             entry["group"] = str(Path(entry["group"]).resolve())
-    write_text(folder / SPLITS, json.dumps(splits_of(data), indent=1))
+    write_text(folder / SPLITS, json.dumps(describe_splits(data), indent=1))
     write_text(folder / SETTINGS, json.dumps(settings, indent=1))
 
 
@@ -230,7 +236,7 @@ def write_text(path: Path, text: str) -> None:
     os.replace(beside, path)
 
 
-def splits_of(data: RunData[Any]) -> dict[str, dict[str, list[str]]]:
+def describe_splits(data: RunData[Any]) -> dict[str, dict[str, list[str]]]:
     """Folder -> split -> names of the photos."""
     return {str(d.root): {name: [s.name for s in samples] for name, samples in d.splits.items()} for d in data.datasets}
 
@@ -240,7 +246,7 @@ def split_has_changed(folder: Path, data: RunData[Any]) -> bool:
         stored = json.loads((folder / SPLITS).read_text("utf-8"))
     except (OSError, ValueError):
         return True
-    return list(stored.values()) != list(splits_of(data).values())  # the folder itself may have been moved
+    return list(stored.values()) != list(describe_splits(data).values())  # the folder itself may have been moved
 
 
 def quiet_worker(index: int) -> None:

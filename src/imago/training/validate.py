@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 import torch
 
-from imago.core.card import ModelCard
+from imago.core.input_spec import Fit
 from imago.core.labels import IGNORE
-from imago.core.spec import Fit
+from imago.core.model_card import ModelCard
 from imago.data.dataset import Sample
 from imago.metrics.confusion import ConfusionMatrix
 from imago.models.base import SegmentationNet, Target
-from imago.training.kind import Validation
+from imago.training.tasks.base import Validation
 
 
 class NetEngine:
-    """An engine (see imago.inference.engine) over a net in memory, with the arithmetic of its training."""
+    """An engine (see imago.inference.engines.base) over a net in memory, with the arithmetic of its training."""
 
     def __init__(
         self, net: SegmentationNet, card: ModelCard, device: torch.device, autocast: torch.dtype | None = None
@@ -61,7 +61,7 @@ def validate(
             fitted, plan = engine.card.input.fit(image)
             outputs = engine.outputs(fitted[None])
             if engine.net.criterion is not None:
-                target = Target(torch.from_numpy(frame_label(label, plan)[None].astype(np.int64)).to(engine.device))
+                target = Target(torch.from_numpy(fit_label(label, plan)[None].astype(np.int64)).to(engine.device))
                 losses.append(float(engine.net.criterion(outputs[0].float(), target)))
             scores = engine.card.input.undo(engine.net.decode(outputs)[0].cpu().numpy(), plan)
             binary = engine.card.task == "binary"
@@ -83,7 +83,7 @@ def foreground_iou(predicted: np.ndarray, label: np.ndarray) -> float:
     return both / either if either else 1.0
 
 
-def frame_label(label: np.ndarray, plan: Fit) -> np.ndarray:
+def fit_label(label: np.ndarray, plan: Fit) -> np.ndarray:
     """The label map (H, W) brought to the network's frame (h, w); padding is ignored."""
     frame = np.full(plan.frame_hw, IGNORE, np.uint8)
     (y, x), (height, width) = plan.offset_yx, plan.content_hw

@@ -1,0 +1,110 @@
+"""Comparing models that label pixels: mean IoU, and label maps drawn side by side. See ``Kind``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+
+from imago.comparison.task import Opened, curve
+from imago.core.errors import DataError, ImagoError
+from imago.core.labels import Labels
+from imago.core.model_card import ModelCard, Task
+from imago.data.dataset import Sample, open_dataset
+from imago.data.grouping import parse_grouping
+from imago.draw.axes import Point
+from imago.draw.overlay import overlay
+from imago.evaluation.results import SCORE_NAMES, Evaluation
+from imago.evaluation.semantic import evaluate
+from imago.inference.engines.base import Engine
+from imago.inference.predictor import Predictor
+from imago.metrics.bootstrap import Difference, paired_difference
+
+if TYPE_CHECKING:
+    from imago.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class SemanticComparison:
+    """See ``Kind``. A net of two labels has one output or two: where one has one, the foreground judges all."""
+
+    by_foreground: bool = False
+
+    score_names = SCORE_NAMES
+    of_class = "IoU"
+    of_image = "IoU of the image, of its foreground or the mean over its classes"
+    timed = "Times are those of a run of the net on one photo."
+
+    def open_data(self, config: TrainConfig, root: Path, split: str, limit: int | None) -> Opened:
+        found: list[Sample] = []
+        labels: Labels | None = None
+        entries = [entry for entry in config.data if entry.validate]
+        for entry in entries:
+            group = parse_grouping(entry.group) if entry.group else None
+            dataset = open_dataset(root / entry.path, group, channels=config.channels)
+            labels = labels or dataset.labels
+            if dataset.labels.names != labels.names:
+                raise DataError(
+                    f"{entry.path}: has other classes than the folders before it; group all to the same ones"
+                )
+            for sample in dataset.split(split)[:limit]:
+                name = f"{entry.name(root)}/{sample.name}" if len(entries) > 1 else sample.name
+                found.append(replace(sample, name=name))
+        if labels is None:
+            raise DataError("no folder validates; leave validate = true on one")
+        return tuple(found), labels
+
+    def counting(self, most: int) -> SemanticComparison:
+        raise ImagoError("--max-found is for models that find objects; these label pixels: leave it out")
+
+    def fair_to(self, cards: Sequence[ModelCard]) -> SemanticComparison:
+        return replace(self, by_foreground=any(card.task == "binary" for card in cards))
+
+    def measure(
+        self, predictor: Predictor, samples: Sequence[Sample], labels: Labels, counted: Callable[[int], None]
+    ) -> Evaluation:
+        card = predictor.card
+        if len(card.labels) != len(labels):
+            raise ImagoError(
+                f"the model knows {len(card.labels)} classes, the data has {len(labels)}; bring them together with "
+                "--group, or leave it out"
+            )
+        task: Task | None = "binary" if self.by_foreground and len(card.labels) == 2 else None
+        return evaluate(predictor, samples, task=task, progress=counted)
+
+    def difference(self, better: Evaluation, worse: Evaluation) -> Difference:
+        function, first = better.main_score()
+        _, second = worse.main_score()
+        return paired_difference(function, first, second)
+
+    def inputs(self, predictor: Predictor, photo: np.ndarray) -> list[list[np.ndarray]]:
+        return [[predictor.card.input.fit(photo)[0][None]]]
+
+    def run(self, predictor: Predictor, photos: Sequence[np.ndarray]) -> Callable[[], object]:
+        ((frame,),) = self.inputs(predictor, photos[0])
+        engine = cast(Engine, predictor.engine)
+        return lambda: engine.run(frame)
+
+    def beside(self, evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
+        return ()
+
+    def notes(self, evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
+        return ()
+
+    def curves(self, card: ModelCard, history: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
+        titles = {"Validation score": "score", "Training loss": "train_loss", "Validation loss": "val_loss"}
+        return {title: curve(history, key) for title, key in titles.items()}
+
+    def load_truth(self, sample: Sample) -> np.ndarray:
+        return sample.label()
+
+    def predict(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> np.ndarray:
+        return predictor(image).label_map
+
+    def draw(self, image: np.ndarray, answer: np.ndarray, labels: Labels) -> np.ndarray:
+        small = cv2.resize(answer, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        return overlay(image, small, labels, legend=False)

@@ -1,0 +1,149 @@
+"""What differs between comparisons: of models that label pixels (semantic.py), of models that find objects
+(objects.py). The comparison and its page know neither: they ask the ``Kind``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from imago.comparison.candidates import Candidate
+from imago.core.errors import ImagoError, ModelError
+from imago.core.labels import Labels
+from imago.core.model_card import ModelCard
+from imago.draw.axes import Point
+from imago.evaluation.detection_results import DetectionEvaluation
+from imago.evaluation.results import Evaluation
+from imago.inference.load import read_card
+from imago.inference.predictor import Predictor
+from imago.metrics.bootstrap import Difference
+from imago.models.detection.builders import DETECTION_BUILDERS
+
+if TYPE_CHECKING:
+    from imago.training.config import TrainConfig
+
+AnyEvaluation = Evaluation | DetectionEvaluation
+Opened = tuple[tuple[Any, ...], Labels]  # samples with ``name``, ``image_path`` and ``image()``; their classes
+
+
+def curve(history: Sequence[Mapping[str, float]], key: str) -> list[Point]:
+    """(minutes, value) of the rows of metrics.csv that have ``key``."""
+    return [(row["seconds"] / 60, row[key]) for row in history if key in row and "seconds" in row]
+
+
+class ComparisonTask(Protocol):
+    """One kind of comparison."""
+
+    @property
+    def score_names(self) -> Mapping[str, str]:
+        """Every score that a summary may have, in the order of the tables, and its name in words."""
+        ...
+
+    @property
+    def of_class(self) -> str:
+        """What ``by_class`` of its evaluations holds, in a word."""
+        ...
+
+    @property
+    def of_image(self) -> str:
+        """What an image's own score is, in words."""
+        ...
+
+    @property
+    def timed(self) -> str:
+        """What the times are of, as a sentence."""
+        ...
+
+    def open_data(self, config: TrainConfig, root: Path, split: str, limit: int | None) -> Opened:
+        """The photos of all folders of ``config`` that validate; ``limit``: so many of each. Raises DataError."""
+        ...
+
+    def counting(self, most: int) -> ComparisonTask:
+        """This kind, where AP looks at the ``most`` best objects of a class and image. Raises ImagoError where there
+        is no AP."""
+        ...
+
+    def fair_to(self, cards: Sequence[ModelCard]) -> ComparisonTask:
+        """This kind, with a score that all of these models have."""
+        ...
+
+    def measure(
+        self, predictor: Predictor, samples: Sequence[Any], labels: Labels, counted: Callable[[int], None]
+    ) -> AnyEvaluation:
+        """``counted`` is told the count of images done. Raises ImagoError for a model of other classes."""
+        ...
+
+    def difference(self, better: Any, worse: Any) -> Difference:
+        """Paired, over the same draws of images for both."""
+        ...
+
+    def inputs(self, predictor: Predictor, photo: np.ndarray) -> list[list[np.ndarray]]:
+        """What the net is given for uint8 (H, W, C), run after run; frames (N, C, h, w) first."""
+        ...
+
+    def run(self, predictor: Predictor, photos: Sequence[np.ndarray]) -> Callable[[], object]:
+        """What is timed; it may take another of the photos each time."""
+        ...
+
+    def beside(self, evaluations: Sequence[Any]) -> tuple[str, ...]:
+        """Further scores for the ranking, names in ``score_names``."""
+        ...
+
+    def notes(self, evaluations: Sequence[Any]) -> tuple[str, ...]:
+        """What the reader of the page should know of the scores."""
+        ...
+
+    def curves(self, card: ModelCard, history: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
+        """Of a training's metrics.csv: title of a chart -> (minutes, value). Curves of one title can be compared."""
+        ...
+
+    def load_truth(self, sample: Any) -> Any:
+        """What a sample's answer should be."""
+        ...
+
+    def predict(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> Any:
+        """What the model says, in values of ``labels``."""
+        ...
+
+    def draw(self, image: np.ndarray, answer: Any, labels: Labels) -> np.ndarray:
+        """uint8 RGB of the size of ``image`` (a small copy of the photo, RGB): an answer or a truth drawn on it."""
+        ...
+
+
+def choose_task(candidates: Sequence[Candidate], objects: bool) -> ComparisonTask:
+    """Objects where a candidate finds them; with ``objects`` nets that label pixels learn to separate them.
+
+    Raises ImagoError where some find objects and others label pixels: there is no score for both.
+    """
+    finds = {candidate: _finds_objects(candidate, objects) for candidate in candidates}
+    labelling = [candidate for candidate, found in finds.items() if found is False]
+    if not objects and not any(finds.values()):
+        from imago.comparison.semantic import SemanticComparison
+
+        return SemanticComparison()
+    if labelling:
+        finding = ", ".join(candidate.name for candidate, found in finds.items() if found)
+        ready = ", ".join(candidate.name for candidate in labelling if candidate.file is not None)
+        advice = [f"leave out {ready}, which cannot learn it any more"] if ready else []
+        if not all(candidate.file for candidate in labelling):
+            advice.append("give --objects, so that nets of label maps learn to tell objects apart")
+        raise ImagoError(
+            "there is no score for label maps and single objects alike. Label maps: "
+            f"{', '.join(candidate.name for candidate in labelling)}. Objects: {finding or '--objects'}. Compare "
+            f"them by themselves, or {', and '.join(advice)}"
+        )
+    from imago.comparison.detection import DetectionComparison
+
+    return DetectionComparison()
+
+
+def _finds_objects(candidate: Candidate, objects: bool) -> bool | None:
+    """None where its file does not tell; measuring it will say why."""
+    if candidate.file is None:
+        return objects or candidate.architecture in DETECTION_BUILDERS
+    try:
+        return read_card(candidate.file).finds_objects
+    except ModelError:
+        return None

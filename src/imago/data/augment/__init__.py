@@ -1,0 +1,1 @@
+"""How training photos and their labels are changed."""

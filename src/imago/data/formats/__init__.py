@@ -1,0 +1,1 @@
+"""Annotation formats, one a file: how each is recognised, read and written."""

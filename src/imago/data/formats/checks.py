@@ -1,0 +1,75 @@
+"""What the readers of annotated objects share: the labels of their classes, and boxes that are none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from imago.core.errors import DataError
+from imago.core.labels import IGNORE, Labels
+from imago.data.splits import NAMES, Splits
+
+SLACK = 0.01  # of the photo's side: as far may a box stick out. Annotators round, and half-seen objects are guessed at
+SLACK_PX = 1.0  # or as many pixels, in small photos
+
+
+def instance_labels(names: Sequence[str], where: Path) -> Labels:
+    """``names`` of the classes 1, 2, ... -> labels with the background before them. Raises DataError."""
+    ignore = IGNORE if len(names) < IGNORE else 65_535
+    try:
+        return Labels(("background", *names), ignore=ignore)
+    except ValueError as error:
+        raise DataError(f"{where}: the classes cannot be used ({error}); 'background' is added by itself") from error
+
+
+def read_class_list(path: Path) -> list[str]:
+    """The lines of ``classes.txt`` or the like: line n is class n. Raises DataError."""
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text in UTF-8 ({error})") from error
+    if not lines or "" in lines:
+        where = f"line {lines.index('') + 1} is empty" if lines else "is empty"
+        raise DataError(f"{path}: {where}; expected a class a line")
+    return lines
+
+
+def find_box_fault(box: Sequence[float], size_hw: tuple[float, float], slack_px: float = SLACK_PX) -> str:
+    """In words, why x1 y1 x2 y2 is no box in an image of ``size_hw``; empty where it is one.
+
+    A box may stick out by SLACK or ``slack_px``; the reader cuts it.
+    """
+    x1, y1, x2, y2 = box
+    words = f"box {x1:g} {y1:g} {x2:g} {y2:g} (x1 y1 x2 y2)"
+    if not all(map(math.isfinite, box)):
+        return f"{words} holds what is no number"
+    if x2 < x1 or y2 < y1:
+        return f"{words} has a negative side; the first corner is the upper left one"
+    if x2 == x1 or y2 == y1:
+        return f"{words} is empty"
+    height, width = size_hw
+    across, down = (max(SLACK * side, slack_px) for side in (width, height))
+    sticks_out = x1 < -across or y1 < -down or x2 > width + across or y2 > height + down
+    if sticks_out or x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+        return f"{words} lies outside of the photo of {height:g} x {width:g} (height x width)"
+    return ""
+
+
+def splits_by_folder(names: Sequence[str]) -> Splits | None:
+    """``train/a``, ``val/b`` -> the folders are the splits; None where the names do not all lie in such folders.
+
+    ``train2017`` is train. Several folders of one split are put together.
+    """
+    members: dict[str, list[str]] = {}
+    for name in names:
+        split = parse_split(name.split("/")[0]) if "/" in name else None
+        if split is None:
+            return None
+        members.setdefault(split, []).append(name)
+    return Splits({split: tuple(members[split]) for split in NAMES if split in members})
+
+
+def parse_split(word: str) -> str | None:
+    """The split that a folder or file is named after: ``train2017`` -> train, ``valid`` -> val; None for others."""
+    return next((split for split in NAMES if word.lower().startswith(split)), None)

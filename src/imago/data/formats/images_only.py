@@ -1,0 +1,59 @@
+"""Photos without a subject: a folder of photos alone, whose label maps are background everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imago.core.errors import DataError
+from imago.core.labels import Labels
+from imago.data.dataset import Dataset, Sample
+from imago.data.formats.layouts import PAIRS, index_by_stem
+from imago.data.splits import Splits, find_splits
+from imago.files.images import SUFFIXES, image_size
+
+
+@dataclass(frozen=True)
+class EmptyReader:
+    """The label map of a photo without a subject: zeros of its size."""
+
+    path: Path
+
+    def __call__(self) -> np.ndarray:
+        return np.zeros(image_size(self.path), np.uint8)
+
+
+def survey_empty(
+    root: Path, labels: Labels, channels: int = 3, val: Sequence[str] = ()
+) -> tuple[Dataset, tuple[str, ...]]:
+    """The photos in ``root`` (and its sub-folders) as a data set of class 0 alone, and the faults of naming.
+
+    ``labels``: the classes of the folders that it is trained with; the first must be the background. All photos are
+    for training, unless ``val`` or a train.txt says otherwise. Raises DataError where nothing can be opened.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder of data; expected photos without a subject in it")
+    if labels.names[0] != "background":
+        raise DataError(
+            f"{root}: photos without a subject are background, but class 0 is {labels.names[0]!r}; "
+            "group the other folders so that their first class is background"
+        )
+    masks = next((masks for _, masks in PAIRS if (root / masks).is_dir()), "")
+    if masks:
+        raise DataError(f"{root}: has masks in {masks}/, but empty means photos without any; leave out empty")
+    photos, faults = index_by_stem(root, SUFFIXES)
+    if not photos:
+        raise DataError(f"{root}: holds no photos (looked for {', '.join(sorted(SUFFIXES))})")
+    names = sorted(photos)
+    divided = Splits({"train": tuple(names), "val": ()})
+    if any((root / f"{split}.txt").is_file() for split in ("train", "val", "test")):
+        divided = find_splits(root, names, set(names))
+    if val:
+        divided = divided.with_val(val, root)
+    samples = {name: Sample(name, photos[name], EmptyReader(photos[name]), None, channels) for name in names}
+    splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
+    notes = (f"{len(names)} photos without a subject", *divided.notes)
+    return Dataset(root, labels, splits, notes), (*faults, *divided.faults)

@@ -1,0 +1,115 @@
+"""Label images: ``images/NAME.*`` and ``masks/NAME.png`` or ``.tif``, in which every value is an object and 0 is none.
+
+uint8, uint16 or 32-bit integers, PNG or TIFF; palette files count by their indices. There is one class, "object". An
+object may lie in several parts; two objects cannot overlap. The pairs of folders are those of layouts.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from imago.core.errors import DataError, ImageError
+from imago.core.instances import CroppedMask, Instances, masks_to_boxes
+from imago.data.detection import DetectionDataset, DetectionSample
+from imago.data.formats.checks import instance_labels, splits_by_folder
+from imago.data.formats.label_maps import UNREADABLE
+from imago.data.formats.layouts import PAIRS, pair
+from imago.data.splits import find_splits
+
+LOOKED_AT = 8  # label images that are looked at when the folder is opened
+CLASS = "object"
+
+
+@dataclass(frozen=True)
+class LabelImageReader:
+    """Reads one photo's objects."""
+
+    path: Path
+
+    def __call__(self) -> Instances:
+        label = read_label_image(self.path)
+        masks = [mask for _, mask in split_label_image(label)]
+        return Instances.make(label.shape, masks_to_boxes(masks), [1] * len(masks), cropped=masks)
+
+
+def read_label_image(path: Path) -> np.ndarray:
+    """Whole numbers (H, W), 0 and more, as stored. Raises ImageError."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            mode = image.mode
+            stored = np.array(image)
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: label image is missing") from error
+    except UNREADABLE as error:
+        raise ImageError(f"{path}: label image cannot be read ({error})") from error
+    if mode == "1":
+        return stored.astype(np.uint8)
+    if stored.ndim != 2 or mode not in ("L", "P", "I", "I;16", "I;16B", "I;16L"):
+        raise ImageError(f"{path}: is {mode}; a label image has one channel of whole numbers, 8, 16 or 32 bits")
+    if stored.min() < 0:
+        raise ImageError(f"{path}: holds {stored.min()}; a label image counts its objects from 1, and 0 is none")
+    return stored
+
+
+def split_label_image(label: np.ndarray) -> Iterator[tuple[int, CroppedMask]]:
+    """Whole numbers (H, W) -> each value but 0, rising, and its mask. Every pixel is looked at once, however many."""
+    where = np.flatnonzero(label)
+    values, which = np.unique(label.ravel()[where], return_inverse=True)
+    rows, columns = np.divmod(where, label.shape[1])
+    low, high = (np.full((len(values), 2), start, np.int64) for start in (max(label.shape), -1))
+    for axis, place in enumerate((rows, columns)):
+        np.minimum.at(low[:, axis], which, place)
+        np.maximum.at(high[:, axis], which, place)
+    for value, (top, left), (bottom, right) in zip(values, low, high, strict=True):
+        crop = label[top : bottom + 1, left : right + 1] == value
+        yield int(value), CroppedMask.from_mask(crop, int(left), int(top))
+
+
+def find_pair(root: Path) -> tuple[str, str] | None:
+    """The folders of photos and label images; None where there are none."""
+    usual = (names for names in PAIRS if names[0] != "JPEGImages")
+    return next((n for n in usual if (root / n[0]).is_dir() and (root / n[1]).is_dir()), None)
+
+
+def survey_label_images(root: Path, channels: int = 3) -> tuple[DetectionDataset, tuple[str, ...]]:
+    """The data set without what is damaged, and the faults."""
+    found = find_pair(root)
+    if found is None:
+        raise DataError(f"{root}: expected images/ and masks/")
+    if (root / "classes.txt").is_file():
+        raise DataError(
+            f"{root}: classes.txt says that the values in {found[1]}/ are classes, not single objects; use it to label "
+            "every pixel, or take classes.txt away if each value is an object"
+        )
+    layout = pair(root, *found)
+    names = sorted(layout.photos.keys() & layout.masks.keys())
+    if all(_is_one_mask(layout.masks[name]) for name in names[:LOOKED_AT]) and names:
+        raise DataError(
+            f"{root / found[1]}: holds 0 and 255 alone, which is one mask of everything; label images give each object "
+            "a value of its own (1, 2, 3 ...)"
+        )
+    divided = splits_by_folder(names) or find_splits(root, names, layout.photos.keys() | layout.masks.keys())
+    samples = {
+        name: DetectionSample(name, layout.photos[name], LabelImageReader(layout.masks[name]), channels)
+        for name in names
+    }
+    splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
+    notes = (f"each value in {found[1]}/ is an object", *divided.notes)
+    return DetectionDataset(root, instance_labels([CLASS], root), splits, True, notes), (
+        *layout.faults,
+        *divided.faults,
+    )
+
+
+def _is_one_mask(path: Path) -> bool:
+    try:
+        values = np.unique(read_label_image(path))
+    except ImageError:  # the check of the data names it, with all the others
+        return False
+    return values[-1] == 255 and len(values) <= 2

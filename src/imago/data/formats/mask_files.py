@@ -1,0 +1,82 @@
+"""One file an object: ``ID/images/ID.png`` and ``ID/masks/*.png``, as the Data Science Bowl of 2018 gives its nuclei.
+
+The folders lie in the root, or in ``train/``, ``val/`` and ``test/`` there. In a mask every pixel but 0 belongs to the
+object; objects may overlap. There is one class, "object"; ``classes.txt`` of one line gives it another name. A photo
+whose ``masks/`` is empty has no object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imago.core.errors import DataError
+from imago.core.instances import CroppedMask, Instances, masks_to_boxes
+from imago.data.detection import DetectionDataset, DetectionSample
+from imago.data.formats.checks import instance_labels, read_class_list, splits_by_folder
+from imago.data.formats.label_images import CLASS
+from imago.data.formats.label_maps import read_mask
+from imago.data.formats.layouts import MASK_SUFFIXES, index_by_stem
+from imago.data.splits import NAMES, find_splits
+from imago.files.images import SUFFIXES, image_size
+
+
+@dataclass(frozen=True)
+class MaskFilesReader:
+    """Reads one photo's objects."""
+
+    image_path: Path
+    paths: tuple[Path, ...]
+
+    def __call__(self) -> Instances:
+        size_hw = image_size(self.image_path)
+        masks = []
+        for path in self.paths:
+            mask = read_mask(path) > 0
+            if mask.shape != size_hw:
+                raise DataError(
+                    f"{path}: mask is {mask.shape[0]} x {mask.shape[1]} but {self.image_path.name} is "
+                    f"{size_hw[0]} x {size_hw[1]} (height x width)"
+                )
+            if not mask.any():
+                raise DataError(f"{path}: mask is empty; take it away")
+            masks.append(CroppedMask.from_mask(mask))
+        return Instances.make(size_hw, masks_to_boxes(masks), [1] * len(masks), cropped=masks)
+
+
+def photo_folders(root: Path) -> dict[str, Path]:
+    """Name -> folder that holds images/ and masks/; of those in train/ and the like ``train/NAME``."""
+    parents = {"": root, **{f"{name}/": root / name for name in NAMES if (root / name).is_dir()}}
+    return {
+        f"{prefix}{folder.name}": folder
+        for prefix, parent in parents.items()
+        for folder in sorted(parent.iterdir())
+        if (folder / "masks").is_dir() and (folder / "images").is_dir()
+    }
+
+
+def survey_masks(root: Path, channels: int = 3) -> tuple[DetectionDataset, tuple[str, ...]]:
+    """The data set without what is damaged, and the faults."""
+    faults: list[str] = []
+    samples: dict[str, DetectionSample] = {}
+    for name, folder in photo_folders(root).items():
+        photos, photo_faults = index_by_stem(folder / "images", SUFFIXES)
+        masks, mask_faults = index_by_stem(folder / "masks", MASK_SUFFIXES)
+        faults += photo_faults + mask_faults
+        if len(photos) != 1:
+            faults.append(f"{folder / 'images'}: holds {len(photos)} photos; expected one, whose objects lie in masks/")
+            continue
+        (image_path,) = photos.values()
+        samples[name] = DetectionSample(name, image_path, MaskFilesReader(image_path, tuple(masks.values())), channels)
+    faults += [
+        f"{folder}: has images/ but no masks/; an empty one says that there is no object"
+        for folder in sorted(root.iterdir())
+        if (folder / "images").is_dir() and not (folder / "masks").is_dir()
+    ]
+    divided = splits_by_folder(list(samples)) or find_splits(root, list(samples), set(samples))
+    listed = root / "classes.txt"
+    names = read_class_list(listed) if listed.is_file() else [CLASS]
+    if len(names) != 1:
+        raise DataError(f"{listed}: names {len(names)} classes; masks of one object each have no class but one")
+    splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
+    return DetectionDataset(root, instance_labels(names, root), splits, True, divided.notes), (*faults, *divided.faults)

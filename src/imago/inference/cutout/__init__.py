@@ -1,0 +1,1 @@
+"""From an alpha to a cut-out."""

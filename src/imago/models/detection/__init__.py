@@ -1,0 +1,1 @@
+"""Nets that find objects: boxes, and masks."""

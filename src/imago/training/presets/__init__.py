@@ -1,0 +1,1 @@
+"""Settings chosen by rules from the data and the free memory."""

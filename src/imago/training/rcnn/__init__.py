@@ -1,0 +1,1 @@
+"""The stages of R-CNN: crops, features, SVMs, box regression."""

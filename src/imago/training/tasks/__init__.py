@@ -1,0 +1,1 @@
+"""What differs between tasks: semantic, detection, R-CNN with its stages."""

@@ -1,0 +1,257 @@
+"""A model of objects evaluated on made-up images: what comes out, its table, its JSON, its page."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from detection_scenes import draw_instances, guess
+from test_report import Page
+
+from imago.core.errors import DataError
+from imago.core.instances import Instances
+from imago.core.labels import Labels
+from imago.draw.html import page
+from imago.evaluation.detection import ap_difference, evaluate_detection
+from imago.evaluation.detection_report import DetectionExample, detection_examples, detection_sections, detection_tiles
+from imago.evaluation.detection_results import DETECTION_SCORE_NAMES, DetectionEvaluation
+from imago.metrics.tide import ERROR_TYPES
+
+LABELS = Labels(("background", "<b>disc</b>", "box & co", "ring"))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An image whose first pixel says which one it is."""
+
+    number: int
+    unannotated: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"photo <{self.number}>"
+
+    def image(self) -> np.ndarray:
+        return np.full((240, 320, 3), self.number, np.uint8)
+
+    def instances(self) -> Instances:
+        return draw_instances(self.number)
+
+
+SAMPLES = [Drawn(number) for number in range(6)]
+
+
+def perfect(image: np.ndarray) -> Instances:
+    return draw_instances(int(image[0, 0, 0]))
+
+
+def middling(image: np.ndarray) -> Instances:
+    number = int(image[0, 0, 0])
+    return guess(draw_instances(number), number)
+
+
+def blind(image: np.ndarray) -> Instances:
+    return Instances.make((240, 320))
+
+
+def bare(instances: Instances) -> Instances:
+    return Instances.make(instances.size_hw, instances.boxes, instances.classes, instances.scores)
+
+
+@pytest.fixture(scope="module")
+def middle() -> DetectionEvaluation:
+    return evaluate_detection(middling, SAMPLES, LABELS, model="<middling>", resamples=20)
+
+
+def test_the_truth_found_has_full_marks() -> None:
+    told: list[int] = []
+    answer = evaluate_detection(perfect, SAMPLES, LABELS, resamples=10, progress=told.append)
+    assert answer.iou_type == "mask"
+    assert answer.score == pytest.approx(1.0)
+    assert set(answer.summary) == set(DETECTION_SCORE_NAMES)
+    full = [name for name in answer.summary if "ar1" not in name]  # AR1: one find an image
+    assert [answer.summary[name].mean for name in full] == pytest.approx([1.0] * len(full), nan_ok=True)
+    assert [row.best_f for row in answer.classes] == pytest.approx([1.0] * 3)
+    assert not any(answer.error_counts.values())
+    assert told == [1, 2, 3, 4, 5, 6]
+    off = answer.matrix.copy()
+    np.fill_diagonal(off, 0)
+    assert off.sum() == 0
+    assert answer.matrix.sum() == sum(row.objects for row in answer.classes)
+
+
+def test_a_blind_model_has_none() -> None:
+    answer = evaluate_detection(blind, SAMPLES, LABELS, resamples=10)
+    assert answer.score == 0
+    asked = sum(row.objects for row in answer.classes)
+    assert answer.error_counts == {**dict.fromkeys(ERROR_TYPES, 0), "missed": asked}
+    assert answer.tide_errors.by_type["missed"] == pytest.approx(1.0)
+    empty = [sample.name for sample in SAMPLES if not len(sample.instances())]
+    assert [image.name for image in answer.best(len(empty)) if image.score == 1] == empty[::-1]
+
+
+def test_a_middling_model(middle: DetectionEvaluation) -> None:
+    assert 0.1 < middle.score < 0.9
+    assert middle.score == middle.summary["mask_ap"].mean == pytest.approx(middle.scores["mask_ap"])
+    for name, value in middle.summary.items():
+        assert value.low <= value.mean + 1e-9, name
+        assert value.high >= value.mean - 1e-9, name
+    assert middle.score == pytest.approx(np.mean([row.ap.mean for row in middle.classes]))
+    scores = [image.score for image in middle.images]
+    assert scores == sorted(scores)
+    assert np.mean(scores) == pytest.approx(middle.summary["mean_precision"].mean)
+    assert middle.worst(2) == middle.images[:2]
+    assert middle.best(1) == middle.images[-1:]
+    # The curves are those that AP is the mean of.
+    assert np.nanmean(middle.curves[0]) == pytest.approx(middle.summary["mask_ap50"].mean)
+    assert np.nanmean(middle.curves[1]) == pytest.approx(middle.summary["mask_ap75"].mean)
+    assert middle.tide_errors.ap50 == pytest.approx(middle.summary["mask_ap50"].mean)
+
+
+def test_json_and_table(middle: DetectionEvaluation) -> None:
+    said = json.loads(json.dumps(middle.to_json(), allow_nan=False))
+    assert said["summary"]["mask_ap"]["mean"] == middle.score
+    assert said["errors"]["missed"]["count"] == middle.error_counts["missed"]
+    assert len(said["images"]) == 6
+    table = middle.table()
+    for words in ("<middling>: 6 images", "masks: AP at IoU 0.75", "VOC mAP, 11 points", "duplicate", "box & co"):
+        assert words in table
+
+
+def test_boxes_alone() -> None:
+    answer = evaluate_detection(lambda image: bare(perfect(image)), SAMPLES, LABELS, resamples=5)
+    assert answer.iou_type == "box"
+    assert not any(name.startswith("mask") for name in answer.summary)
+    assert answer.score == answer.summary["box_ap"].mean == pytest.approx(1.0)
+
+
+def test_judged_by_boxes_though_there_are_masks(middle: DetectionEvaluation) -> None:
+    """As a model of the same boxes alone is judged, so that the two can be compared; the masks' scores stay."""
+    answer = evaluate_detection(middling, SAMPLES, LABELS, by_boxes=True, resamples=5)
+    alone = evaluate_detection(lambda image: bare(middling(image)), SAMPLES, LABELS, resamples=5)
+    assert (answer.iou_type, answer.main) == ("box", "box_ap")
+    assert answer.summary["mask_ap"].mean == middle.summary["mask_ap"].mean
+    assert answer.images == alone.images
+    assert answer.error_counts == alone.error_counts
+    assert [value.mean for value in answer.by_class()] == [value.mean for value in alone.by_class()]
+    assert ap_difference(answer, alone, resamples=5).mean == 0
+
+
+def test_one_image_has_no_interval() -> None:
+    answer = evaluate_detection(middling, SAMPLES[1:2], LABELS)
+    assert math.isnan(answer.summary["mask_ap"].low)
+    assert math.isfinite(answer.summary["mask_ap"].mean)
+    json.dumps(answer.to_json(), allow_nan=False)
+
+
+def test_least_score_asks_for_less() -> None:
+    """Found is what has at least this score; AP does not care."""
+    low, high = (evaluate_detection(middling, SAMPLES, LABELS, score_threshold=s, resamples=5) for s in (0.0, 0.95))
+    assert low.score == high.score
+    assert low.error_counts["missed"] < high.error_counts["missed"]
+    assert sum(row.found for row in low.classes) > sum(row.found for row in high.classes)
+
+
+def test_paired_difference(middle: DetectionEvaluation) -> None:
+    full = evaluate_detection(perfect, SAMPLES, LABELS, resamples=5)
+    better = ap_difference(full, middle, resamples=50)
+    assert better.mean == pytest.approx(1 - middle.score)
+    assert better.real
+    assert better.low <= better.mean <= better.high
+    alike = ap_difference(middle, middle, resamples=50)
+    assert (alike.mean, alike.real, alike.p) == (0, False, 1)
+
+
+def test_difference_of_other_images(middle: DetectionEvaluation) -> None:
+    other = evaluate_detection(middling, SAMPLES[:3], LABELS, resamples=5)
+    with pytest.raises(ValueError, match="needs the same images for both"):
+        ap_difference(middle, other)
+    boxes = evaluate_detection(lambda image: bare(middling(image)), SAMPLES, LABELS, resamples=5)
+    with pytest.raises(ValueError, match="needs the same kind of score"):
+        ap_difference(middle, boxes)
+
+
+def half_bare(image: np.ndarray) -> Instances:
+    return bare(perfect(image)) if image[0, 0, 0] == 4 else perfect(image)
+
+
+def other_class(image: np.ndarray) -> Instances:
+    instances = perfect(image)
+    return replace(instances, classes=instances.classes + 3)
+
+
+def not_a_number(image: np.ndarray) -> Instances:
+    instances = perfect(image)
+    return replace(instances, scores=instances.scores * np.float32(math.nan))
+
+
+@pytest.mark.parametrize(
+    ("predict", "words"),
+    [
+        (lambda image: Instances.make((10, 10)), r"photo <0>: .* must be those of \(240, 320\) pixels; got \(10, 10\)"),
+        (half_bare, "the model has masks in photo <0> and boxes alone in photo <4>; give masks to all or to none"),
+        (other_class, r"the model has an object of class \d, but objects are 1 to 3"),
+        (not_a_number, r"scores must be numbers; \d+ are not"),
+    ],
+)
+def test_what_cannot_be_scored(predict, words: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=words):
+        evaluate_detection(predict, SAMPLES, LABELS)
+
+
+def test_nodetection_to_evaluate() -> None:
+    with pytest.raises(DataError, match="the list of images is empty"):
+        evaluate_detection(perfect, [], LABELS)
+    with pytest.raises(ValueError, match="least_score must lie between 0 and 1; got 50"):
+        evaluate_detection(perfect, SAMPLES, LABELS, score_threshold=50)
+
+
+def test_the_page(middle: DetectionEvaluation) -> None:
+    worst = detection_examples(middle.worst(2), middling, SAMPLES, middle.score_threshold)
+    assert [(example.name, example.score) for example in worst] == [(i.name, i.score) for i in middle.worst(2)]
+    assert all((example.found.scores >= 0.5).all() for example in worst)
+    gray = DetectionExample(
+        "to_gray", np.zeros((240, 320), np.uint8), SAMPLES[0].instances(), SAMPLES[0].instances(), 1.0
+    )
+    text = page("a <title>", [detection_tiles(middle), *detection_sections(middle, [gray], worst)])
+    read = Page(text)
+    assert len(read.all("img")) == 3 * 3
+    assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in read.all("img"))
+    assert len(read.all("svg")) == 4
+    for words in ("Mistakes", "<b>disc</b>", "photo <", "Worst images", "Best images", "location"):
+        assert any(words in word for word in read.words), words
+    assert "nan" not in text
+    assert "<b>disc" not in text
+
+
+def test_finds_of_classes_that_nobody_marked_count_nowhere() -> None:
+    """As if the model had not found them: neither right nor wrong."""
+    partly = [Drawn(number, unannotated=(2,)) for number in range(3)]
+    answer = evaluate_detection(middling, partly, LABELS, resamples=5)
+
+    def first_alone(image: np.ndarray) -> Instances:
+        found = middling(image)
+        return found[found.classes != 2]
+
+    expected = evaluate_detection(first_alone, SAMPLES[:3], LABELS, resamples=5)
+    assert answer.summary["mask_ap"].mean == expected.summary["mask_ap"].mean
+    assert np.array_equal(answer.matrix, expected.matrix)
+    assert answer.error_counts == expected.error_counts
+    assert not np.array_equal(answer.matrix, evaluate_detection(middling, SAMPLES[:3], LABELS, resamples=5).matrix)
+
+
+def test_the_page_of_a_blind_model_and_one_class() -> None:
+    one = Labels(("background", "cell"))
+
+    @dataclass(frozen=True)
+    class Cells(Drawn):
+        def instances(self) -> Instances:
+            return draw_instances(self.number, classes=2)
+
+    answer = evaluate_detection(blind, [Cells(0), Cells(1)], one, resamples=5)
+    read = Page(page("cells", detection_sections(answer)))
+    assert len(read.all("svg")) == 3  # no chart of single classes
+    assert "Worst images" not in read.words

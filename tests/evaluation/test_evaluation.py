@@ -1,0 +1,323 @@
+"""One model over annotated images: scores against hand-made numbers, order, JSON, table, faults."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_onnx import write_tiny
+
+from imago.cli.main import run
+from imago.core.errors import DataError, ImageError
+from imago.core.input_spec import InputSpec
+from imago.core.labels import Labels, binary_labels
+from imago.core.model_card import ModelCard, Task
+from imago.evaluation.results import SCORE_NAMES
+from imago.evaluation.semantic import Model, evaluate
+from imago.metrics import confusion
+from imago.metrics.confusion import ConfusionMatrix
+
+
+@dataclass
+class Answer:
+    label_map: np.ndarray | None
+    alpha: np.ndarray | None = None
+
+
+@dataclass
+class RedIsSubject:
+    """A whole, if simple, binary model: alpha is the red channel."""
+
+    card: ModelCard
+    soft: bool = True
+
+    def __call__(self, image: np.ndarray) -> Answer:
+        alpha = image[:, :, 0].astype(np.float32) / 255
+        return Answer((alpha >= 0.5).astype(np.uint8), alpha if self.soft else None)
+
+
+@dataclass
+class BlueIsClass:
+    """A whole, if simple, semantic model: the class is the value of the blue channel."""
+
+    card: ModelCard
+
+    def __call__(self, image: np.ndarray) -> Answer:
+        return Answer(np.ascontiguousarray(image[:, :, 2]))
+
+
+@dataclass
+class Sample:
+    name: str
+    pixels: np.ndarray
+    truth: np.ndarray
+    reads: list[str] = field(default_factory=list)
+
+    def image(self) -> np.ndarray:
+        self.reads.append(self.name)
+        return self.pixels
+
+    def label(self) -> np.ndarray:
+        return self.truth
+
+
+def card(task: Task, labels: Labels) -> ModelCard:
+    return ModelCard("plain", "", {}, task, labels, InputSpec())
+
+
+BINARY = RedIsSubject(card("binary", binary_labels()))
+THREE = Labels(("background", "cat", "dog & co"))
+SEMANTIC = BlueIsClass(card("semantic", THREE))
+
+
+def red(name: str, alpha: list[list[float]], truth: list[list[int]]) -> Sample:
+    plane = np.round(np.array(alpha) * 255).astype(np.uint8)
+    return Sample(name, np.stack([plane, 0 * plane, 0 * plane], axis=-1), np.array(truth, np.uint8))
+
+
+def blue(name: str, predicted: list[list[int]], truth: list[list[int]]) -> Sample:
+    plane = np.array(predicted, np.uint8)
+    return Sample(name, np.stack([0 * plane, 0 * plane, plane], axis=-1), np.array(truth, np.uint8))
+
+
+RED_SAMPLES = [
+    red("half", [[1, 1, 0, 0]], [[1, 0, 0, 255]]),  # IoU 1/2
+    red("right", [[1, 1, 1, 0]], [[1, 1, 1, 0]]),  # 1
+    red("empty", [[0, 0, 0, 0]], [[0, 0, 0, 0]]),  # no subject, none found: 1
+    red("wrong", [[0, 0, 0, 1]], [[1, 1, 0, 0]]),  # 0
+    red("unknown", [[0, 0, 0, 1]], [[255, 255, 255, 255]]),  # says nothing
+]
+
+
+def test_binary_by_hand() -> None:
+    result = evaluate(BINARY, RED_SAMPLES)
+    value = {name: interval.mean for name, interval in result.summary.items()}
+    assert value["iou_image_mean"] == pytest.approx((0.5 + 1 + 1 + 0) / 4)
+    assert value["iou"] == pytest.approx(4 / 8)
+    assert value["dice"] == pytest.approx(8 / 12)
+    assert value["precision"] == pytest.approx((0.5 + 1 + 1 + 0) / 4)
+    assert value["recall"] == pytest.approx((1 + 1 + 1 + 0) / 4)
+    assert value["max_f"] == pytest.approx((1.3 / (1.3 + 1) + 1 + 1 + 0) / 4)
+    assert value["mae"] == pytest.approx((1 / 3 + 0 + 0 + 3 / 4) / 4)
+    assert value["pixel_accuracy"] == pytest.approx(11 / 15)
+    assert result.score == value["iou_image_mean"]
+    assert [image.name for image in result.images] == ["wrong", "half", "right", "empty", "unknown"]
+    assert [image.name for image in result.worst(2)] == ["wrong", "half"]
+    assert [image.name for image in result.best(2)] == ["empty", "right"]
+    assert {image.name: image.scores["boundary_f"] for image in result.images}["empty"] == 1
+    assert list(result.summary) == [name for name in SCORE_NAMES if name in result.summary]
+    assert set(result.summary) == set(SCORE_NAMES)
+
+
+def test_max_f_is_the_maximum_of_the_mean_curve() -> None:
+    # The first image is best above 0.6, the second below 0.4: no threshold suits both.
+    samples = [red("a", [[0.9, 0.6]], [[1, 0]]), red("b", [[0.4, 0.0]], [[1, 0]])]
+    result = evaluate(BINARY, samples)
+    loose = 1.3 / (1.3 + 1)  # one hit, one false
+    assert result.summary["max_f"].mean == pytest.approx((loose + 1) / 2)
+    assert [image.scores["max_f"] for image in result.images if image.name == "a"] == [1]
+    assert result.curve is not None
+    assert max(result.curve["f_beta"]) == pytest.approx((loose + 1) / 2, abs=1e-5)
+    assert len(result.curve["threshold"]) == len(result.curve["precision"]) == 255
+
+
+def test_a_model_without_alpha_is_scored_by_its_label_map() -> None:
+    hard = evaluate(RedIsSubject(BINARY.card, soft=False), RED_SAMPLES)
+    assert hard.summary["mae"].mean == evaluate(BINARY, RED_SAMPLES).summary["mae"].mean
+    assert hard.summary["iou_image_mean"] == evaluate(BINARY, RED_SAMPLES).summary["iou_image_mean"]
+
+
+def test_semantic_by_hand() -> None:
+    samples = [
+        blue("a", [[0, 0, 1, 1]], [[0, 0, 1, 255]]),
+        blue("b", [[0, 0, 1, 1]], [[0, 1, 1, 0]]),
+    ]
+    result = evaluate(SEMANTIC, samples)
+    assert result.matrix.tolist() == [[3, 1, 0], [1, 2, 0], [0, 0, 0]]
+    value = {name: interval.mean for name, interval in result.summary.items()}
+    assert value["mean_iou"] == pytest.approx((3 / 5 + 2 / 4) / 2)
+    assert value["pixel_accuracy"] == pytest.approx(5 / 7)
+    assert value["mean_pixel_accuracy"] == pytest.approx((3 / 4 + 2 / 3) / 2)
+    assert "iou_image_mean" not in value
+    assert result.curve is None
+    rows = {row.name: row for row in result.classes}
+    assert rows["cat"].iou.mean == pytest.approx(2 / 4)
+    assert rows["cat"].share == pytest.approx(3 / 7)
+    assert math.isnan(rows["dog & co"].iou.mean)
+    assert math.isnan(rows["dog & co"].boundary_f)
+    assert [(image.name, image.score) for image in result.images] == [
+        ("b", pytest.approx(1 / 3)),
+        ("a", pytest.approx(1)),
+    ]
+
+
+def many(count: int) -> list[Sample]:
+    random = np.random.default_rng(0)
+    samples = []
+    for index in range(count):
+        truth = random.integers(0, 3, (20, 30))
+        predicted = np.where(random.random(truth.shape) < 0.3 + 0.6 * random.random(), truth, 0)
+        samples.append(blue(f"{index:03}", predicted.tolist(), truth.tolist()))
+    return samples
+
+
+def test_intervals_hold_their_mean_and_do_not_depend_on_order() -> None:
+    samples = many(40)
+    result = evaluate(SEMANTIC, samples)
+    for value in result.summary.values():
+        assert value.low < value.mean < value.high
+    for row in result.classes:
+        assert row.iou.low < row.iou.mean < row.iou.high
+    other = evaluate(SEMANTIC, samples[::-1])
+    assert other.scores == pytest.approx(result.scores)
+    pooled = ConfusionMatrix(3)
+    for sample in samples:
+        pooled.update(sample.pixels[:, :, 2], sample.truth)
+    assert result.score == pytest.approx(pooled.mean_iou())
+    per_class = np.array([row.iou.mean for row in result.classes])
+    assert per_class == pytest.approx(confusion.iou(pooled.counts()))
+
+
+def test_boundary_can_be_left_out() -> None:
+    result = evaluate(SEMANTIC, many(3), boundary=False)
+    assert "boundary_f" not in result.summary
+    assert math.isnan(result.classes[0].boundary_f)
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_images_are_read_once_each_not_all_at_first_and_progress_is_told() -> None:
+    reads: list[str] = []
+    ahead: list[int] = []
+    samples = many(20)
+    for sample in samples:
+        sample.reads = reads
+    done: list[int] = []
+
+    def progress(count: int) -> None:
+        done.append(count)
+        ahead.append(len(reads) - count)
+
+    evaluate(SEMANTIC, iter(samples), boundary=False, progress=progress)
+    assert reads == [sample.name for sample in samples]
+    assert done == list(range(1, 21))
+    assert max(ahead) <= 3
+
+
+def strict(text: str) -> dict:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize(("model", "samples"), [(BINARY, RED_SAMPLES), (SEMANTIC, many(1))])
+def test_json_and_table(model: Model, samples: list[Sample]) -> None:
+    result = evaluate(model, samples)
+    values = strict(json.dumps(result.to_json()))
+    assert values["images_count"] == len(result.images) == len(values["images"])
+    assert values["summary"]["mean_iou"]["mean"] == pytest.approx(result.scores["mean_iou"])
+    assert np.array(values["confusion_matrix"]).sum() == result.matrix.sum()
+    table = result.table()
+    lines = table.splitlines()
+    assert lines[0].startswith(f"plain: {len(result.images)} image")
+    for name in result.summary:
+        assert SCORE_NAMES[name] in table
+    for name in result.labels.names:
+        assert name in table
+    assert "nan" not in table
+    assert max(map(len, lines)) <= 100
+    summary = [line for line in lines if line.startswith(tuple(SCORE_NAMES.values()))]
+    assert len({line.rindex(".") for line in summary}) == 1  # the points stand below each other
+
+
+class Broken(Sample):
+    def image(self) -> np.ndarray:
+        raise ImageError(f"{self.name}.jpg: the file is cut off")
+
+
+def test_faults_name_the_image() -> None:
+    with pytest.raises(DataError, match="nothing to evaluate"):
+        evaluate(BINARY, [])
+    with pytest.raises(DataError, match=r"^b: the truth holds the value 7, but there are 2 classes"):
+        evaluate(BINARY, [RED_SAMPLES[0], red("b", [[1, 1]], [[1, 7]])])
+    with pytest.raises(DataError, match=r"^b: the prediction must be a label map of the mask's size \(1, 3\)"):
+        evaluate(BINARY, [red("b", [[1, 1]], [[1, 0, 0]])])
+    with pytest.raises(ImageError, match=r"bad\.jpg: the file is cut off"):
+        evaluate(BINARY, [RED_SAMPLES[0], Broken("bad", RED_SAMPLES[0].pixels, RED_SAMPLES[0].truth)])
+
+
+# -- the command --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def red_model(tmp_path: Path) -> Path:
+    return write_tiny(tmp_path / "model" / "red.onnx", name="red")
+
+
+GROUP = "background=background,box; disc=disc"  # the disc of the made-up scenes is red, the box blue
+
+
+def test_command_prints_a_table_and_writes_json(
+    red_model: Path, tiny_dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.json"
+    arguments = ["evaluate", str(red_model), str(tiny_dataset), "--group", GROUP]
+    assert run([*arguments, "--json", str(out)]) == 0
+    printed = capfd.readouterr()
+    assert printed.out.startswith("red: 3 images, 2 classes")
+    assert "matched by their order: background, disc in the data, background, subject in the model" in printed.err
+    values = strict(out.read_text("utf-8"))
+    assert [image["name"] for image in values["images"]] != []
+    assert values["split"] == "val"
+    assert 0 < values["summary"]["iou_image_mean"]["mean"] < 1
+    assert run([*arguments, "--json", str(out)]) == 1  # not over a file that is there
+    refused = capfd.readouterr()
+    assert "is there already" in refused.err
+    assert refused.out == ""  # said before the work, not after it
+    assert run([*arguments, "--json", str(out), "--overwrite", "--split", "all", "--limit", "4"]) == 0
+    assert strict(out.read_text("utf-8"))["images_count"] == 4
+
+
+def test_command_on_standard_output_prints_only_json(
+    red_model: Path, tiny_dataset: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["evaluate", str(red_model), str(tiny_dataset), "--group", GROUP, "--json", "-", "--no-boundary"]) == 0
+    values = strict(capfd.readouterr().out)
+    assert values["images_count"] == 3
+    assert "boundary_f" not in values["summary"]
+
+
+def cut_off(data: Path) -> None:
+    photo = data / "images" / "scene10.jpg"
+    photo.write_bytes(photo.read_bytes()[:400])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "damage", "words"),
+    [
+        ([], None, "has 3 classes (background, disc, box), but the model 'red' has 2 (background, subject)"),
+        (["--group", GROUP, "--split", "test"], None, "there is no split 'test'"),
+        (["--group", GROUP], cut_off, "scene10.jpg"),
+    ],
+)
+def test_command_says_in_one_line_what_is_wrong(
+    red_model: Path,
+    tiny_dataset: Path,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    damage: Callable[[Path], None] | None,
+    words: str,
+) -> None:
+    if damage is not None:
+        damage(tiny_dataset)
+    assert run(["evaluate", str(red_model), str(tiny_dataset), *arguments]) == 1
+    printed = capfd.readouterr()
+    faults = [line for line in printed.err.splitlines() if not line.startswith("note:")]
+    assert len(faults) == 1
+    assert words in faults[0]
+    assert printed.out == ""

@@ -186,7 +186,8 @@ def test_ctrl_c(data: Path, tmp_path: Path, number: int) -> None:
 def test_two_processes_under_torchrun(data: Path, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "--no-python", *imago(*arguments(data, tmp_path / "run", "--no-export", "--batch-size", "1", "--minutes", "30")),
+        "--no-python",
+        *imago(*arguments(data, tmp_path / "run", "--no-export", "--batch-size", "1", "--minutes", "30")),
     ]  # fmt: skip
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

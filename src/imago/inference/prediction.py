@@ -139,7 +139,7 @@ class Prediction:
     def compose(
         self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = 0.05
     ) -> Cutout:
-        """The cut-out, not made yet, with its notes; see ``inference.cutout.compose.compose``. ``matting`` refines hair."""
+        """The cut-out, not made yet, with its notes; see ``inference.cutout.compose``. ``matting`` refines hair."""
         photo, alpha = self.photo, self.alpha_map
         if photo.pixels.shape[2] == 1:
             photo = replace(photo, pixels=np.repeat(photo.pixels, 3, axis=2))

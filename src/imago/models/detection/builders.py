@@ -1,4 +1,4 @@
-"""The nets that find objects, by name. ``imago.models.detection.builders.DETECTION_BUILDERS["maskrcnn"](classes=2)`` makes one."""
+"""The nets that find objects, by name. ``DETECTION_BUILDERS["maskrcnn"](classes=2)`` makes one."""
 
 from __future__ import annotations
 

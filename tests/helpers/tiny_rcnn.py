@@ -20,7 +20,7 @@ def small(out: Path, *option: str, **changes: Any) -> TrainConfig:
     values: dict[str, Any] = {
         "data": (DataSource("drawn"),), "model": "rcnn", "size": TrainConfig.size, "multiple": TrainConfig.multiple,
         "batch_size": TrainConfig.batch_size, "option": ("width=8", "fc_width=64", "crop=32", *STAGES, *option),
-        "epochs": 10, "optimizer": "sgd", "lr": 0.02, "grad_clip": 5.0, "weight_decay": 5e-4, "ema": 0.9, "validate_every": 5,
-        "save_minutes": 1.0, "name": "small",
+        "epochs": 10, "optimizer": "sgd", "lr": 0.02, "grad_clip": 5.0, "weight_decay": 5e-4, "ema": 0.9,
+        "validate_every": 5, "save_minutes": 1.0, "name": "small",
     }  # fmt: skip
     return tiny(out, **{**values, **changes})

@@ -118,7 +118,7 @@ def test_a_model_that_leaves_overlaps_in_is_not_shown_with_them() -> None:
 
 def test_soft_suppression_has_no_threshold() -> None:
     with pytest.raises(
-        ValueError, match=r"soft suppression has no threshold; leave out iou \(got 0\.4\), or take hard"
+        ValueError, match=r"soft suppression has no threshold; leave out nms_thresh \(got 0\.4\), or take hard"
     ):
         DetectionOptions(nms="soft", nms_thresh=0.4)
 
@@ -167,7 +167,7 @@ def test_boxes_and_masks_lie_in_the_photo() -> None:
     assert found.masks[1].sum() == pytest.approx(200 * 50, rel=0.05)  # cut off by the photo's rim, not squeezed
 
 
-def test_nodetection_found() -> None:
+def test_nothing_found() -> None:
     found = find_objects(Known(objects([], [], [], masks=True), detection_card()), np.zeros((48, 64, 3), np.uint8))
     assert (len(found), found.cropped) == (0, ())
 

@@ -217,7 +217,7 @@ def test_another_stage_option_solves_anew(drawn: Path, trained: tuple[Path, list
         ({"option": ("width=4", "other.x=1")}, "rcnn has no part 'other' to set; it has proposals and stages"),
     ],
 )
-def test_settings_that_say_nodetection_are_refused(drawn: Path, tmp_path: Path, changes: dict, words: str) -> None:
+def test_settings_that_say_nothing_are_refused(drawn: Path, tmp_path: Path, changes: dict, words: str) -> None:
     with pytest.raises(ImagoError, match=words):
         build(small(tmp_path / "run", **changes), drawn, False, silent)
     assert not (tmp_path / "run" / "config.json").exists()

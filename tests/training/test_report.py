@@ -118,7 +118,7 @@ def run(evaluation: Evaluation) -> ReportData:
     )
 
 
-def test_page_is_whole_and_needs_nodetection_else(run: ReportData, tmp_path: Path) -> None:
+def test_page_is_whole_and_needs_nothing_else(run: ReportData, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "report.html"
     write_report(path, run)
     text = path.read_text("utf-8")

@@ -107,7 +107,7 @@ def test_what_a_run_writes(cells: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ({"option": ("depth=3",)}, "architecture 'cellnet' has no option 'depth'"),
     ],
 )
-def test_settings_that_say_nodetection_are_refused(
+def test_settings_that_say_nothing_are_refused(
     cells: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ImagoError, match=words):

@@ -72,7 +72,7 @@ def evaluate_detection(
     be another score.
     """
     if not 0 <= score_threshold <= 1:
-        raise ValueError(f"least_score must lie between 0 and 1; got {score_threshold}")
+        raise ValueError(f"score_threshold must lie between 0 and 1; got {score_threshold}")
 
     def read(sample: Sample) -> tuple[str, np.ndarray, Instances, tuple[int, ...]]:
         return sample.name, sample.image(), sample.instances(), sample.unannotated

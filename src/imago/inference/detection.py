@@ -1,6 +1,6 @@
 """Objects in photos with models that find them: ``.onnx`` files with decoding inside. No torch.
 
-engine = ObjectEngine("cells.onnx")
+engine = OnnxDetectionEngine("cells.onnx")
 found = find_objects(engine, photo, ObjectChoice(score=0.6))  # Instances, in pixels of the photo
 """
 

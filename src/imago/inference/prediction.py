@@ -298,10 +298,10 @@ class Prediction:
             return [where / (stem + OUTPUT_SUFFIXES[each]) for each in what]
         if len(what) != 1:
             raise ImagoError(f"{where}: one file cannot hold {len(what)} things; name a folder")
-        finished_runs = {"overlay": (".jpg", ".jpeg"), "json": (".json",), "yolo": (".txt",)}.get(what[0], (".png",))
-        if where.suffix.lower() not in finished_runs:
+        endings = {"overlay": (".jpg", ".jpeg"), "json": (".json",), "yolo": (".txt",)}.get(what[0], (".png",))
+        if where.suffix.lower() not in endings:
             raise ImagoError(
-                f"{where}: {what[0]} is written as {' or '.join(finished_runs)}; name the file so, or a folder"
+                f"{where}: {what[0]} is written as {' or '.join(endings)}; name the file so, or a folder"
             )
         return [where]
 

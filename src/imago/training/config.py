@@ -214,7 +214,7 @@ class TrainConfig:
                 raise ValueError(f"model {self.model!r} has no {name} to choose; leave --{name} out")
         TTA(scales=self.tta_scales)  # which knows what sizes there are
         if not 0 <= self.min_component_fraction < 1:
-            raise ValueError(f"specks is a share below 1; got {self.min_component_fraction}")
+            raise ValueError(f"min_component_fraction is a share below 1; got {self.min_component_fraction}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum lies from 0 up to 1; got {self.momentum}")
         for name in ("epochs", "devices", "validate_photos", "start_size", "seed"):

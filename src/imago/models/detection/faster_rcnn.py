@@ -6,8 +6,8 @@ in torchvision's form, whose published weights load: one anchor size a map, RoIA
 
 ``forward`` gives the proposals float32 (P, 5) (number of the image, x1 y1 x2 y2), class logits (P, classes), moves
 (P, 4 * classes), then the maps. ``loss`` has the terms rpn_objectness, rpn_box, class and box.
-Pictures in which some classes were not annotated (``DetectionTarget.unannotated``): see ``class_loss`` and
-proposals.py. Differs from the paper: both stages are trained at once (the paper's four steps in turn; its authors'
+Pictures in which some classes were not annotated (``DetectionTarget.unannotated``): see ``class_loss`` and rpn.py.
+Differs from the paper: both stages are trained at once (the paper's four steps in turn; its authors'
 later code does so too); background has moves too, which nobody looks at (torchvision's form); and see
 imago.models.detection.rpn.
 """

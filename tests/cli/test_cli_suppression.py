@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import draw_scene
+from known_engine import KNOWN, Known, detection_card
 from PIL import Image
-from test_detection_engine import KNOWN, Known, detection_card
 from tiny_onnx import write_tiny
 
 from imago.cli.main import run

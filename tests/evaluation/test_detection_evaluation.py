@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from detection_scenes import draw_instances, guess
-from test_report import Page
+from html_page import Page
 
 from imago.core.errors import DataError
 from imago.core.instances import Instances

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_instances import average_precision, draw_instances, draw_proposals, write_yolo
-from test_training import assert_same_weights, fitted, killed
+from killed_run import assert_same_weights, fitted, killed
 from tiny_rcnn import small
 from tiny_run import silent
 

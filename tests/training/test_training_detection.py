@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cells import draw_cells, write_cells
-from test_training import assert_same_weights, fitted, killed
+from killed_run import assert_same_weights, fitted, killed
 from tiny_detection import CellNet
 from tiny_run import silent, tiny
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cells import draw_cells, write_cells
-from test_training import assert_same_weights, fitted, killed
+from killed_run import assert_same_weights, fitted, killed
 from tiny_run import silent, tiny
 
 from imago.core.boxes import iou_matrix

@@ -107,8 +107,9 @@ def test_what_it_says_when_misused(
     assert said in capsys.readouterr().err
 
 
-def test_a_damaged_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", "5", '{"root": "x", "augment": null}', '{"root": "x", "data": 5}'])
+def test_a_damaged_settings_file(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text(text)
     assert run(["train", "--resume", "--out", str(tmp_path)]) == 1
     assert "config.json: damaged" in capsys.readouterr().err
 

@@ -18,9 +18,11 @@ import torch
 from conftest import write_tiny_dataset
 from killed_run import assert_same_weights, fitted, killed, weights
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_run import BINARY, silent, tiny
 
+from imago.cli.train import read_run
 from imago.core.errors import ImagoError
 from imago.core.labels import IGNORE
 from imago.models import checkpoint
@@ -169,6 +171,24 @@ def test_a_run_is_not_written_over(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ImagoError, match="is a file"):
         build(tiny(tmp_path / "file"), root, False, silent)
+
+
+def test_a_run_that_was_begun_before_settings_had_a_version(root: Path, tmp_path: Path) -> None:
+    """Its resume.safetensors and config.json are in the words of then."""
+    fitted(tiny(tmp_path / "whole"), root)
+    killed(tiny(tmp_path / "old"), root, 2)
+    state = tmp_path / "old" / "resume.safetensors"
+    with safe_open(state, framework="pt") as stored:
+        tensors, notes = {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata()  # noqa: SIM118
+    save_file({name.replace("optimizer.", "optimiser.", 1): value for name, value in tensors.items()}, state, notes)
+    settings = tmp_path / "old" / "config.json"
+    old = {"version": "", "batch_size": "batch", "optimizer": "optimiser", "weights": "init", "license": "licence"}
+    values = {old.get(name, name): value for name, value in json.loads(settings.read_text()).items()}
+    values.pop("")
+    settings.write_text(json.dumps(values))
+    config, _ = read_run(tmp_path / "old")
+    fitted(config, root, resume=True)
+    assert_same_weights(tmp_path / "whole", tmp_path / "old")
 
 
 def test_a_damaged_state_is_said(root: Path, tmp_path: Path) -> None:

@@ -300,9 +300,7 @@ class Prediction:
             raise ImagoError(f"{where}: one file cannot hold {len(what)} things; name a folder")
         endings = {"overlay": (".jpg", ".jpeg"), "json": (".json",), "yolo": (".txt",)}.get(what[0], (".png",))
         if where.suffix.lower() not in endings:
-            raise ImagoError(
-                f"{where}: {what[0]} is written as {' or '.join(endings)}; name the file so, or a folder"
-            )
+            raise ImagoError(f"{where}: {what[0]} is written as {' or '.join(endings)}; name the file so, or a folder")
         return [where]
 
     def _repr_png_(self) -> bytes:

@@ -319,7 +319,7 @@ def test_the_rule_lets_pass_what_keeps_it(rule: Callable[[House], Iterator[str]]
 
 
 @pytest.mark.parametrize("module", ["imago", "imago.cli.main"])
-def test_importing_brings_nodetection_heavy(module: str) -> None:
+def test_importing_brings_nothing_heavy(module: str) -> None:
     heavy = (*HEAVY, "platformdirs", *sorted(packages("train")))
     program = f"import sys, {module}; print(*[name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

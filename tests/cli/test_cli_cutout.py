@@ -155,7 +155,7 @@ def test_a_pipe_takes_a_photo_and_gives_a_png(photo_path: Path, model: str) -> N
     ("content", "message"),
     [(b"", "standard input: is empty (0 bytes)"), (b"no photo", "standard input: is not an image")],
 )
-def test_a_pipe_with_rubbish_gives_nodetection_and_says_why(model: str, content: bytes, message: str) -> None:
+def test_a_pipe_with_rubbish_gives_nothing_and_says_why(model: str, content: bytes, message: str) -> None:
     answer = imago("cutout", "-", "--model", model, input=content)
     assert (answer.returncode, answer.stdout) == (1, b"")
     assert answer.stderr.decode().startswith(f"imago: {message}")
@@ -216,7 +216,7 @@ def test_a_limit_on_size_can_be_set_and_raised(
     assert run([*arguments, "0.02"]) == 0
 
 
-def test_nodetection_is_replaced_without_being_told(
+def test_nothing_is_replaced_without_being_told(
     photo_path: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = photo_path.with_name("photo.cutout.png")
@@ -280,7 +280,7 @@ def test_misuse_is_said_before_anydetection_runs(
     assert names(photo_path.parent) == before
 
 
-def test_a_model_without_background_cuts_nodetection_out(
+def test_a_model_without_background_cuts_nothing_out(
     photo_path: Path, colors: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["cutout", str(photo_path), "--model", colors]) == 1

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import draw_scene
+from known_engine import KNOWN, Known, detection_card
 from PIL import Image
-from test_detection_engine import KNOWN, Known, detection_card
 from tiny_onnx import write_tiny
 
 from imago.cli.main import run
@@ -88,7 +88,7 @@ def test_evaluation_asks_for_all_scores_but_keeps_what_is_said_of_overlaps() -> 
     assert predictor.objects(image).scores.tolist() == pytest.approx([0.9, 0.3])
 
 
-def test_nets_that_find_nodetection_have_no_overlaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nets_that_find_nothing_have_no_overlaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = write_tiny(tmp_path / "plain.onnx", 3)
     assert run(["evaluate", str(plain), str(tmp_path), "--nms", "soft"]) == 1
     assert "finds no single objects, for which --nms-thresh, --nms and --class-agnostic are" in capsys.readouterr().err
@@ -97,9 +97,9 @@ def test_nets_that_find_nodetection_have_no_overlaps(tmp_path: Path, capsys: pyt
 def test_thresholds_that_mean_nothing(tmp_path: Path, model: Path) -> None:
     net, card = checkpoint.load_detection(model)
     for name, value, words in (
-        ("iou", 1.5, r"iou lies from 0 to 1; got 1\.5"),
-        ("score", -1, "score lies from 0 to 1; got -1"),
-        ("most", 0, "most counts objects, 1 or more; got 0"),
+        ("nms_thresh", 1.5, r"nms_thresh lies from 0 to 1; got 1\.5"),
+        ("score_thresh", -1, "score_thresh lies from 0 to 1; got -1"),
+        ("detections_per_img", 0, "detections_per_img counts objects, 1 or more; got 0"),
     ):
         with pytest.raises(ModelError, match=words):
             set_thresholds(net, {name: value})
@@ -107,7 +107,7 @@ def test_thresholds_that_mean_nothing(tmp_path: Path, model: Path) -> None:
 
     semantic = card.with_(architecture="unet", options={"classes": 3, "width": 2}, task="semantic")
     checkpoint.save(build("unet", classes=3, width=2), semantic, tmp_path / "unet.safetensors")
-    with pytest.raises(ModelError, match="it finds no objects, and has no iou to set"):
+    with pytest.raises(ModelError, match="it finds no objects, and has no nms_thresh to set"):
         export_run(tmp_path / "unet.safetensors", tmp_path / "unet.onnx", thresholds={"nms_thresh": 1.0})
 
 

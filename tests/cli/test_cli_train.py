@@ -107,8 +107,9 @@ def test_what_it_says_when_misused(
     assert said in capsys.readouterr().err
 
 
-def test_a_damaged_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", "5", '{"root": "x", "augment": null}', '{"root": "x", "data": 5}'])
+def test_a_damaged_settings_file(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text(text)
     assert run(["train", "--resume", "--out", str(tmp_path)]) == 1
     assert "config.json: damaged" in capsys.readouterr().err
 
@@ -186,7 +187,8 @@ def test_ctrl_c(data: Path, tmp_path: Path, number: int) -> None:
 def test_two_processes_under_torchrun(data: Path, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "--no-python", *imago(*arguments(data, tmp_path / "run", "--no-export", "--batch-size", "1", "--minutes", "30")),
+        "--no-python",
+        *imago(*arguments(data, tmp_path / "run", "--no-export", "--batch-size", "1", "--minutes", "30")),
     ]  # fmt: skip
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from test_yolo_format import write_yolo
+from yolo_folder import write_yolo
 
 from imago.cli.data import data_command
 from imago.cli.main import run

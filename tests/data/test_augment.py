@@ -89,7 +89,7 @@ def test_each_move_alone(field: str) -> None:
     assert all(agreement(m[0], m[1]) > 0.97 for m in moved)
 
 
-def test_nodetection_asked_for_is_the_resize_alone() -> None:
+def test_nothing_asked_for_is_the_resize_alone() -> None:
     image, label = coded_pair((64, 48), 3, 1)
     out, out_label, weight = augment(image, label, (64, 48), NO_AUGMENTATION, np.random.default_rng(3))
     assert np.array_equal(out, image)
@@ -360,7 +360,7 @@ def test_light_is_matched_part_of_the_way() -> None:
     assert means[2] > scene.mean() + 30
 
 
-def test_shadows_darken_the_place_and_nodetection_else() -> None:
+def test_shadows_darken_the_place_and_nothing_else() -> None:
     """Never a label, never the subject's own pixels; 10 to 50 percent at most."""
     backdrop = np.full((96, 96, 3), 200, np.uint8)
     subject = np.zeros((96, 96), bool)

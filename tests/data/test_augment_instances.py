@@ -102,7 +102,7 @@ def test_proposals_by_hand() -> None:
     np.testing.assert_allclose(warp_boxes(boxes, matrix, (20, 40)), [[20, 2, 36, 10], [0, 0, 4, 18]])
 
 
-def test_nodetection_asked_for_nodetection_done() -> None:
+def test_nothing_asked_for_nothing_done() -> None:
     image, instances = scene(3)
     picture, shown, _ = augment_instances(image, instances, PHOTO_HW, NO_AUGMENTATION, np.random.default_rng(0), FILL)
     assert np.array_equal(picture, image)

@@ -6,33 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from yolo_folder import BOX, label, photo, write_yolo
 
 from imago.core.errors import DataError
 from imago.data.formats.yolo_yaml import read_yolo_yaml
 from imago.data.open_detection import open_detection
 
-BOX = "0 0.5 0.5 0.5 0.4\n"  # in 20 x 40 (height x width): 10 6 30 14
 POLYGON = "1 0.25 0.1 0.75 0.1 0.75 0.5 0.25 0.5\n"  # 10 2 30 10
-
-
-def photo(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((20, 40, 3), 90, np.uint8)).save(path)
-
-
-def label(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def write_yolo(root: Path, text: str = BOX) -> Path:
-    for split, names in (("train", "abc"), ("val", "d")):
-        for name in names:
-            photo(root / "images" / split / f"{name}.jpg")
-            label(root / "labels" / split / f"{name}.txt", text)
-    (root / "classes.txt").write_text("cat\ndog\n")
-    return root
 
 
 def test_boxes(tmp_path: Path) -> None:

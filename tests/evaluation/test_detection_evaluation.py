@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from detection_scenes import draw_instances, guess
-from test_report import Page
+from html_page import Page
 
 from imago.core.errors import DataError
 from imago.core.instances import Instances
@@ -202,10 +202,10 @@ def test_what_cannot_be_scored(predict, words: str) -> None:  # type: ignore[no-
         evaluate_detection(predict, SAMPLES, LABELS)
 
 
-def test_nodetection_to_evaluate() -> None:
+def test_nothing_to_evaluate() -> None:
     with pytest.raises(DataError, match="the list of images is empty"):
         evaluate_detection(perfect, [], LABELS)
-    with pytest.raises(ValueError, match="least_score must lie between 0 and 1; got 50"):
+    with pytest.raises(ValueError, match="score_threshold must lie between 0 and 1; got 50"):
         evaluate_detection(perfect, SAMPLES, LABELS, score_threshold=50)
 
 

@@ -107,7 +107,7 @@ def test_any_batch_and_size_answers_as_torch(case: Case, shape_nhw: tuple[int, i
     np.testing.assert_allclose(answer, expected, atol=1e-4)
 
 
-def test_the_file_has_one_input_one_output_and_nodetection_of_this_machine(case: Case) -> None:
+def test_the_file_has_one_input_one_output_and_nothing_of_this_machine(case: Case) -> None:
     graph = case.model.graph
     assert [value.name for value in graph.input] == ["image"]
     assert [value.name for value in graph.output] == ["mask"]

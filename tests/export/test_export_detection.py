@@ -101,7 +101,7 @@ def test_the_file_answers_as_torch_on_photos(mask_files: tuple[Path, Path], data
 
 
 @pytest.mark.slow
-def test_nodetection_found_in_the_file(mask_files: tuple[Path, Path]) -> None:
+def test_nothing_found_in_the_file(mask_files: tuple[Path, Path]) -> None:
     """A thresholds' worth of nothing goes through the mask head too."""
     engine = OnnxDetectionEngine(mask_files[1])
     found = engine.run(np.full((1, 3, 64, 64), np.nan, np.float32))  # no score is above anything
@@ -130,7 +130,7 @@ def test_vgg_of_a_fixed_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_comparison_of_nodetection_is_said(tmp_path: Path) -> None:
+def test_a_comparison_of_nothing_is_said(tmp_path: Path) -> None:
     """A net that finds nothing would otherwise be told to answer as torch does, to the last digit."""
     net = stirred_net("yolov3_tiny", classes=3, width=2, score_thresh=1.0)
     card = ModelCard("boxes", "yolov3_tiny", {}, "boxes", LABELS, InputSpec(rule="resize", size_hw=(64, 64)))

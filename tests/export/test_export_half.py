@@ -60,7 +60,7 @@ def test_weights_that_decide_where_a_maximum_lies_stay_float32() -> None:
     assert 0 < np.abs(mask - half_mask).max() < 1e-2 * mask.std()
 
 
-def test_a_pool_whose_places_nobody_asks_for_holds_nodetection_back() -> None:
+def test_a_pool_whose_places_nobody_asks_for_holds_nothing_back() -> None:
     model = two_convolutions(places=False)
     store_half(model)
     assert rounded(model) == {"before", "after"}

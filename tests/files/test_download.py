@@ -65,7 +65,7 @@ def test_a_server_without_ranges_sends_all_again(server: Server, tmp_path: Path)
         pytest.param(CONTENT + b"more", id="too long"),
     ],
 )
-def test_a_wrong_file_is_refused_and_nodetection_is_left(server: Server, tmp_path: Path, came: bytes) -> None:
+def test_a_wrong_file_is_refused_and_nothing_is_left(server: Server, tmp_path: Path, came: bytes) -> None:
     server.files["/net.onnx"] = came
     with pytest.raises(DownloadError, match=r"not the published file \(SHA-256 .*expected " + SHA256[:12]):
         download(remote_of(server), tmp_path / "net.onnx")

@@ -36,7 +36,7 @@ def test_written_whole_with_folders_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError, ImagoError])
 @pytest.mark.parametrize("there", [False, True])
-def test_nodetection_is_left_after_a_failure(tmp_path: Path, failure: type[BaseException], there: bool) -> None:
+def test_nothing_is_left_after_a_failure(tmp_path: Path, failure: type[BaseException], there: bool) -> None:
     path = tmp_path / "c.bin"
     if there:
         path.write_bytes(b"old")

@@ -45,7 +45,7 @@ def test_links_that_lead_back(folder: Path) -> None:
     assert relatives(find_images([folder])) == ["a.PNG", "b.jpg", "sub/c.webp", "sub/deep/d.tif"]
 
 
-def test_nodetection_there(folder: Path) -> None:
+def test_nothing_there(folder: Path) -> None:
     with pytest.raises(ImageError, match=r"nowhere\.jpg: there is no such file"):
         find_images([folder / "nowhere.jpg"])
     with pytest.raises(ImageError, match="empty: no images"):

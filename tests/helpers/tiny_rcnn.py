@@ -19,8 +19,8 @@ def small(out: Path, *option: str, **changes: Any) -> TrainConfig:
     """Eighty steps or so of a narrow VGG-16 on crops of 32 pixels."""
     values: dict[str, Any] = {
         "data": (DataSource("drawn"),), "model": "rcnn", "size": TrainConfig.size, "multiple": TrainConfig.multiple,
-        "batch_size": TrainConfig.batch_size, "option": ("width=8", "fc_width=64", "crop=32", *STAGES, *option), "epochs": 10,
-        "optimizer": "sgd", "lr": 0.02, "grad_clip": 5.0, "weight_decay": 5e-4, "ema": 0.9, "validate_every": 5,
-        "save_minutes": 1.0, "name": "small",
+        "batch_size": TrainConfig.batch_size, "option": ("width=8", "fc_width=64", "crop=32", *STAGES, *option),
+        "epochs": 10, "optimizer": "sgd", "lr": 0.02, "grad_clip": 5.0, "weight_decay": 5e-4, "ema": 0.9,
+        "validate_every": 5, "save_minutes": 1.0, "name": "small",
     }  # fmt: skip
     return tiny(out, **{**values, **changes})

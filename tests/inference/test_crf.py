@@ -79,7 +79,7 @@ def test_it_mends_noise() -> None:
     assert ((after[1] > 0.5) == label).mean() > 0.97
 
 
-def test_without_weights_nodetection_changes() -> None:
+def test_without_weights_nothing_changes() -> None:
     image, _, scores = noisy_square()
     same = DenseCRF(near_weight=0, alike_weight=0).mean_field(scores, image)
     assert np.allclose(same, scores / scores.sum(0), atol=1e-5)

@@ -201,7 +201,7 @@ def test_crop() -> None:
     assert np.abs(made.array().astype(int) - whole[top:bottom, left:right]).max() <= 1
 
 
-def test_crop_where_nodetection_was_found() -> None:
+def test_crop_where_nothing_was_found() -> None:
     made = compose(Photo(noise(20, 30)), ArrayAlpha(np.zeros((20, 30), np.float32)), crop=True)
     assert made.size_hw == (20, 30)
     assert made.notes == ("nothing was found; the cut-out is empty, and not cropped",)

@@ -11,14 +11,13 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tiny_onnx import PLAIN, tiny_card, tiny_onnx
+from known_engine import KNOWN, Known, detection_card, objects
+from tiny_onnx import tiny_card, tiny_onnx
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ModelError
 from imago.core.input_spec import InputSpec
-from imago.core.labels import Labels
-from imago.core.model_card import ModelCard
 from imago.inference.detection import FrameDetections, OnnxDetectionEngine, find_objects
 from imago.inference.engines.onnx import OnnxEngine
 from imago.inference.engines.torch_detection import TorchDetectionEngine
@@ -26,31 +25,6 @@ from imago.inference.instances.paste_masks import paste
 from imago.inference.instances.postprocess import explain_doubt
 from imago.models import checkpoint
 from imago.models.detection.builders import build_detection
-
-LABELS = Labels(("background", "disc", "box"))
-
-
-def detection_card(task: Any = "instances", spec: InputSpec = PLAIN, **changes: Any) -> ModelCard:
-    return ModelCard(
-        "instances", "", {"score_thresh": 0.05, "nms_thresh": 0.5, "detections_per_img": 100}, task, LABELS, spec
-    ).with_(**changes)
-
-
-class Known:
-    """An engine that always finds the same."""
-
-    def __init__(self, found: FrameDetections, card: ModelCard) -> None:
-        self.found, self.card = found, card
-
-    def run(self, frame: np.ndarray) -> FrameDetections:
-        return self.found
-
-
-def objects(boxes: list[list[float]], scores: list[float], classes: list[int], masks: bool = False) -> FrameDetections:
-    return FrameDetections(
-        np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.int64),
-        np.ones((len(boxes), 28, 28), np.float32) if masks else None,
-    )  # fmt: skip
 
 
 @settings(deadline=None, max_examples=60)
@@ -71,9 +45,6 @@ def test_pasting_is_torchvisions(seed: int, side: int, x: float, y: float, width
 def test_a_mask_outside_of_the_image_is_empty() -> None:
     for box in ([100, 100, 120, 120], [-50, -50, -10, -10]):
         assert paste(np.ones((28, 28), np.float32), np.array(box, np.float32), (48, 64)).area == 0
-
-
-KNOWN = objects([[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 10], [30, 30, 40, 40]], [0.9, 0.8, 0.7, 0.3], [1, 1, 2, 1])
 
 
 def chosen(found: FrameDetections, choice: DetectionOptions, **options: Any) -> list[float]:
@@ -118,7 +89,7 @@ def test_a_model_that_leaves_overlaps_in_is_not_shown_with_them() -> None:
 
 def test_soft_suppression_has_no_threshold() -> None:
     with pytest.raises(
-        ValueError, match=r"soft suppression has no threshold; leave out iou \(got 0\.4\), or take hard"
+        ValueError, match=r"soft suppression has no threshold; leave out nms_thresh \(got 0\.4\), or take hard"
     ):
         DetectionOptions(nms="soft", nms_thresh=0.4)
 
@@ -167,7 +138,7 @@ def test_boxes_and_masks_lie_in_the_photo() -> None:
     assert found.masks[1].sum() == pytest.approx(200 * 50, rel=0.05)  # cut off by the photo's rim, not squeezed
 
 
-def test_nodetection_found() -> None:
+def test_nothing_found() -> None:
     found = find_objects(Known(objects([], [], [], masks=True), detection_card()), np.zeros((48, 64, 3), np.uint8))
     assert (len(found), found.cropped) == (0, ())
 

@@ -118,7 +118,7 @@ def test_save(tmp_path: Path) -> None:
     found.save(tmp_path / "out", what, overwrite=True)
 
 
-def test_save_writes_nodetection_where_one_is_there(tmp_path: Path) -> None:
+def test_save_writes_nothing_where_one_is_there(tmp_path: Path) -> None:
     (tmp_path / "fox.mask.png").write_bytes(b"mine")
     with pytest.raises(ImagoError, match="is there already"):
         binary().save(tmp_path, ("cutout", "mask"))

@@ -96,7 +96,7 @@ def test_classes_are_told_apart() -> None:
     assert found.classes[np.argmin(found.boxes[:, 0])] == 1
 
 
-def test_nodetection_is_nothing() -> None:
+def test_nothing_is_nothing() -> None:
     empty = separate(certain(np.zeros((20, 30), np.uint8), 3))
     assert len(empty) == 0
     assert empty.masks.shape == (0, 20, 30)

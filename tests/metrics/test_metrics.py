@@ -65,7 +65,7 @@ def test_a_class_only_predicted_has_iou_zero_and_no_accuracy() -> None:
     assert matrix.mean_pixel_accuracy() == 0.5
 
 
-def test_nodetection_counted_is_nan_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+def test_nothing_counted_is_nan_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
     matrix = ConfusionMatrix(2).update(np.zeros((2, 2), np.uint8), np.full((2, 2), 255, np.uint8))
     assert math.isnan(matrix.mean_iou())
     assert math.isnan(matrix.pixel_accuracy())

@@ -135,11 +135,11 @@ def test_thinning_leaves_one_pixel_between_and_none_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(("foreground", "expected"), [(False, 0), (True, 1)])
-def test_thinning_where_there_is_nodetection_to_thin(foreground: bool, expected: int) -> None:
+def test_thinning_where_there_is_nothing_to_thin(foreground: bool, expected: int) -> None:
     assert (segments(np.full((5, 7), foreground), thin=True) == expected).all()
 
 
-def test_thick_borders_cost_nodetection_once_they_are_thinned() -> None:
+def test_thick_borders_cost_nothing_once_they_are_thinned() -> None:
     truth = np.ones((40, 41), np.uint8)
     truth[:, 20] = 0
     thick = np.ones((40, 41))

@@ -80,7 +80,7 @@ def test_half_refuses_what_it_cannot_hold(net: SegmentationNet, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-def test_saving_replaces_whole_and_leaves_nodetection_beside(net: SegmentationNet, tmp_path: Path) -> None:
+def test_saving_replaces_whole_and_leaves_nothing_beside(net: SegmentationNet, tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     path.write_bytes(b"the one before")
     save(net, card(), path)

@@ -338,7 +338,7 @@ def found_by(net: DetectionModel) -> Detections:
 
 
 @pytest.mark.parametrize("form", list(NARROW))
-def test_thresholds_and_nodetection_found(form: str) -> None:
+def test_thresholds_and_nothing_found(form: str) -> None:
     net = stirred(narrow(form))
     net.score, net.most = 0.2, 3
     found = found_by(net)

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from conftest import TINY_NAMES, draw_scene
-from test_models import Form, every_form, make, noise, undropped
+from narrow_nets import Form, every_form, make, noise, undropped
 from torch import Tensor, nn
 
 from imago import losses

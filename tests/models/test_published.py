@@ -183,7 +183,7 @@ def test_a_wrong_checksum_is_refused_and_removed(
     assert left_in(tmp_path) == []
 
 
-def test_without_torch_nodetection_is_fetched(
+def test_without_torch_nothing_is_fetched(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(server, NAME, b"weights", monkeypatch)
@@ -197,7 +197,7 @@ def test_without_torch_nodetection_is_fetched(
     assert left_in(tmp_path) == []
 
 
-def test_a_conversion_that_was_stopped_fetches_nodetection_again(
+def test_a_conversion_that_was_stopped_fetches_nothing_again(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = publish(server, NAME, b"weights", monkeypatch)

@@ -150,7 +150,7 @@ def test_a_wrong_checksum_is_refused_and_removed(
     assert left_in(tmp_path) == []
 
 
-def test_without_torch_nodetection_is_fetched(
+def test_without_torch_nothing_is_fetched(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(server, "yolov3-coco", b"weights", monkeypatch)
@@ -160,7 +160,7 @@ def test_without_torch_nodetection_is_fetched(
     assert server.asked == []
 
 
-def test_onnx_files_are_nodetection_to_train_from(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_onnx_files_are_nothing_to_train_from(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "download", "u2netp", "--checkpoint"]) == 1
     assert "'u2netp' is published as .onnx, from which no training starts" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_instances import average_precision, draw_instances, draw_proposals, write_yolo
-from test_training import assert_same_weights, fitted, killed
+from killed_run import assert_same_weights, fitted, killed
 from tiny_rcnn import small
 from tiny_run import silent
 
@@ -36,8 +36,8 @@ NAMES = ("square", "disc", "star")  # the drawings have no star
 
 
 def drawn_for(image: np.ndarray, options: ProposalOptions) -> np.ndarray:
-    """In place of selective search, which finds drawn objects so well that regressors have nothing to learn: boxes about
-    the objects, and boxes anywhere."""
+    """In place of selective search, which finds drawn objects so well that regressors have nothing to learn: boxes
+    about the objects, and boxes anywhere."""
     (seed,) = [seed for seed in range(4) if np.array_equal(image, draw_instances(seed)[0])]
     return draw_proposals(draw_instances(seed)[1], seed, near=20)
 
@@ -217,7 +217,7 @@ def test_another_stage_option_solves_anew(drawn: Path, trained: tuple[Path, list
         ({"option": ("width=4", "other.x=1")}, "rcnn has no part 'other' to set; it has proposals and stages"),
     ],
 )
-def test_settings_that_say_nodetection_are_refused(drawn: Path, tmp_path: Path, changes: dict, words: str) -> None:
+def test_settings_that_say_nothing_are_refused(drawn: Path, tmp_path: Path, changes: dict, words: str) -> None:
     with pytest.raises(ImagoError, match=words):
         build(small(tmp_path / "run", **changes), drawn, False, silent)
     assert not (tmp_path / "run" / "config.json").exists()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import math
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import draw_scene
+from html_page import Page
 from PIL import Image
 
 from imago.core.input_spec import InputSpec
@@ -21,39 +21,6 @@ from imago.evaluation.semantic import evaluate
 from imago.training.report import THUMBNAIL_PX, Example, ReportData, render, write_report
 
 LABELS = Labels(("back & ground", "<b>disc</b>", '"box"'))
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Reads a page and complains where tags do not close in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if data.strip():
-            self.words.append(data.strip())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 class Answer:
@@ -118,7 +85,7 @@ def run(evaluation: Evaluation) -> ReportData:
     )
 
 
-def test_page_is_whole_and_needs_nodetection_else(run: ReportData, tmp_path: Path) -> None:
+def test_page_is_whole_and_needs_nothing_else(run: ReportData, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "report.html"
     write_report(path, run)
     text = path.read_text("utf-8")

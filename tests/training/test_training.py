@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,76 +16,24 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_tiny_dataset
+from killed_run import assert_same_weights, fitted, killed, weights
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_run import BINARY, silent, tiny
 
+from imago.cli.train import read_run
 from imago.core.errors import ImagoError
 from imago.core.labels import IGNORE
 from imago.models import checkpoint
 from imago.training import loop
-from imago.training.config import DataSource, TrainConfig
+from imago.training.config import DataSource
 from imago.training.interrupt import Stopped
 from imago.training.loop import fit, select_score
-from imago.training.run import Clock, Run
 from imago.training.tasks.base import Validation
 from imago.training.train import build, train
 
-
-def fitted(config: TrainConfig, root: Path, resume: bool = False) -> Run:
-    run = build(config, root, resume, silent)
-    if not run.progress.done:
-        fit(run)
-    return run
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """All that a run leaves behind: averaged weights of the best and the last epoch, net, average, optimiser."""
-    found = {}
-    for file in ("best.safetensors", "last.safetensors", "resume.safetensors"):
-        found |= {f"{file}/{name}": value for name, value in load_file(folder / file).items()}
-    return found
-
-
-def assert_same_weights(one: Path, other: Path) -> None:
-    mine, theirs = weights(one), weights(other)
-    assert mine.keys() == theirs.keys()
-    different = [name for name in mine if not torch.equal(mine[name], theirs[name])]
-    assert not different
-
-
 # kill -9
-
-
-def train_and_die(config: TrainConfig, root: Path, deaths: int, moment: str) -> None:
-    """Runs in a process of its own, which ends itself with SIGKILL at the ``deaths``-th saving of the state."""
-    save, replace_file, count = loop.save_resume, os.replace, 0
-
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def dying(run: Run, clock: Clock) -> None:
-        nonlocal count
-        count += 1
-        if count == deaths:
-            if moment == "before":
-                die()
-            if moment == "while":
-                os.replace = lambda *names: die()  # type: ignore[assignment]
-        save(run, clock)
-        os.replace = replace_file
-        if count == deaths:
-            die()
-
-    loop.save_resume = dying
-    fitted(config, root, resume=(Path(config.out) / "config.json").is_file())
-
-
-def killed(config: TrainConfig, root: Path, deaths: int, moment: str = "after") -> None:
-    process = multiprocessing.get_context("fork").Process(target=train_and_die, args=(config, root, deaths, moment))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
 
 
 # Savings: 1, 2, 3 after the steps of the first epoch (the third before its validation), 4 after its end, 5 to 8.
@@ -224,6 +171,24 @@ def test_a_run_is_not_written_over(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ImagoError, match="is a file"):
         build(tiny(tmp_path / "file"), root, False, silent)
+
+
+def test_a_run_that_was_begun_before_settings_had_a_version(root: Path, tmp_path: Path) -> None:
+    """Its resume.safetensors and config.json are in the words of then."""
+    fitted(tiny(tmp_path / "whole"), root)
+    killed(tiny(tmp_path / "old"), root, 2)
+    state = tmp_path / "old" / "resume.safetensors"
+    with safe_open(state, framework="pt") as stored:
+        tensors, notes = {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata()  # noqa: SIM118
+    save_file({name.replace("optimizer.", "optimiser.", 1): value for name, value in tensors.items()}, state, notes)
+    settings = tmp_path / "old" / "config.json"
+    old = {"version": "", "batch_size": "batch", "optimizer": "optimiser", "weights": "init", "license": "licence"}
+    values = {old.get(name, name): value for name, value in json.loads(settings.read_text()).items()}
+    values.pop("")
+    settings.write_text(json.dumps(values))
+    config, _ = read_run(tmp_path / "old")
+    fitted(config, root, resume=True)
+    assert_same_weights(tmp_path / "whole", tmp_path / "old")
 
 
 def test_a_damaged_state_is_said(root: Path, tmp_path: Path) -> None:

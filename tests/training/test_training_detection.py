@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cells import draw_cells, write_cells
-from test_training import assert_same_weights, fitted, killed
+from killed_run import assert_same_weights, fitted, killed
 from tiny_detection import CellNet
 from tiny_run import silent, tiny
 
@@ -107,7 +107,7 @@ def test_what_a_run_writes(cells: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ({"option": ("depth=3",)}, "architecture 'cellnet' has no option 'depth'"),
     ],
 )
-def test_settings_that_say_nodetection_are_refused(
+def test_settings_that_say_nothing_are_refused(
     cells: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ImagoError, match=words):
@@ -201,8 +201,8 @@ def test_borders_separate_cells_to_the_end(tmp_path: Path, capsys: pytest.Captur
     out = tmp_path / "run"
     words = [
         "train", str(folder), "--objects", "--model", "unet", "--option", "width=8", "--size", "64", "--multiple", "16",
-        "--batch-size", "4", "--workers", "0", "--precision", "32", "--device", "cpu", "--epochs", "20", "--rule", "pad",
-        "--lr", "0.01", "--validate-every", "5", "--out", str(out),
+        "--batch-size", "4", "--workers", "0", "--precision", "32", "--device", "cpu", "--epochs", "20",
+        "--rule", "pad", "--lr", "0.01", "--validate-every", "5", "--out", str(out),
     ]  # fmt: skip
     assert run_command(words) == 0
     assert "masks: AP (IoU 0.50 to 0.95)" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cells import draw_cells, write_cells
-from test_training import assert_same_weights, fitted, killed
+from killed_run import assert_same_weights, fitted, killed
 from tiny_run import silent, tiny
 
 from imago.core.boxes import iou_matrix
@@ -138,7 +138,7 @@ def test_unmoved_pictures_have_the_photos_own_proposals(cells: Path, tmp_path: P
         ({"loss": "ce"}, "--loss does not go with --model fastrcnn: each net has the loss of its paper"),
     ],
 )
-def test_settings_that_say_nodetection_are_refused(
+def test_settings_that_say_nothing_are_refused(
     cells: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ImagoError, match=words):

@@ -74,7 +74,8 @@ def evaluate_command(
     predictor.tta, predictor.choice = views, choice
     if choice != DetectionOptions() and not predictor.finds_objects:
         raise ImagoError(
-            f"model {model!r} finds no single objects, for which --nms-thresh, --nms and --class-agnostic are; leave them out"
+            f"model {model!r} finds no single objects, for which --nms-thresh, --nms and --class-agnostic are; "
+            "leave them out"
         )
     say_doubt(predictor)
     if crf:
@@ -111,8 +112,8 @@ def measure_semantic(
     dataset = open_dataset(data, parse_grouping(group) if group else None, channels=card.input.channels)
     if len(dataset.labels) != len(card.labels):
         raise DataError(
-            f"{data}: has {len(dataset.labels)} classes ({_shorten(dataset.labels.names)}), but the model {card.name!r} "
-            f"has {len(card.labels)} ({_shorten(card.labels.names)}); bring them together with --group"
+            f"{data}: has {len(dataset.labels)} classes ({_shorten(dataset.labels.names)}), but the model "
+            f"{card.name!r} has {len(card.labels)} ({_shorten(card.labels.names)}); bring them together with --group"
         )
     samples = dataset.split(split)[:limit]
     with Meter(len(samples)) as meter:
@@ -149,8 +150,8 @@ def measure_detection(
     if len(dataset.labels) != len(labels):
         raise DataError(
             f"{data}: has {len(dataset.labels) - 1} classes of objects ({_shorten(dataset.labels.names[1:])}), but the "
-            f"model {card.name!r} finds {len(labels) - 1} ({_shorten(labels.names[1:])}); both must have the same in one "
-            "order, or the model all names of the data's"
+            f"model {card.name!r} finds {len(labels) - 1} ({_shorten(labels.names[1:])}); both must have the same in "
+            "one order, or the model all names of the data's"
         )
     samples = dataset.split(split)[:limit]
     with Meter(len(samples)) as meter:

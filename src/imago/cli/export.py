@@ -45,9 +45,9 @@ def export_command(
     half: bool,
     tolerance: float | None,
     samples: Path | None,
-    score: float | None,
-    iou: float | None,
-    max_objects: int | None,
+    score_thresh: float | None,
+    nms_thresh: float | None,
+    detections_per_img: int | None,
     name: str,
     license: str,
     note: str,
@@ -59,7 +59,7 @@ def export_command(
     """
     from imago.export.export import export_run
 
-    asked = {"score_thresh": score, "nms_thresh": iou, "detections_per_img": max_objects}
+    asked = {"score_thresh": score_thresh, "nms_thresh": nms_thresh, "detections_per_img": detections_per_img}
     report = export_run(
         run,
         out,

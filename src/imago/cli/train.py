@@ -114,7 +114,7 @@ def read_run(folder: Path) -> tuple[TrainConfig, Path]:
         root = Path(stored.pop("root"))
     except FileNotFoundError as error:
         raise ImagoError(f"{folder}: there is no run to resume (no config.json); start it without --resume") from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImagoError(f"{path}: damaged ({error}); start anew in another --out") from error
     stored.pop("imago", None)
     stored.pop("version", None)

@@ -27,8 +27,9 @@ class Candidate:
 def parse_candidates(models: Sequence[str]) -> tuple[Candidate, ...]:
     """``["fcn8s,pspnet:resnet50", "runs/a", "b.onnx", "subject"]`` -> candidates.
 
-    A name of ``imago.models.BUILDERS`` or ``DETECTION_BUILDERS``, with or without ``:ENCODER``, is trained; a run's folder
-    stands for the model in it; everything else is a model file or a name that ``imago.load`` takes. Raises ImagoError.
+    A name of ``imago.models.BUILDERS`` or ``DETECTION_BUILDERS``, with or without ``:ENCODER``, is trained; a run's
+    folder stands for the model in it; everything else is a model file or a name that ``imago.load`` takes. Raises
+    ImagoError.
     """
     texts = [text.strip() for part in models for text in part.split(",") if text.strip()]
     if not texts:

@@ -21,7 +21,8 @@ class DetectionOptions:
     nms: Literal["hard", "soft"] = setting(
         "hard",
         "Objects: whether overlap with a better one of its class leaves an object out, or lowers its score. soft is "
-        "for models exported with --nms-thresh 1: others have left out overlaps themselves, and these do not come back.",
+        "for models exported with --nms-thresh 1: others have left out overlaps themselves, and these do not come "
+        "back.",
     )
     class_agnostic: bool = setting(False, "Objects: overlaps between classes count as those within one.")
     classes: tuple[str, ...] = setting((), "Objects: only these classes.", commas=True, metavar="NAME,...")
@@ -33,7 +34,7 @@ class DetectionOptions:
                 raise ValueError(f"{name} lies from 0 to 1; got {getattr(self, name):g}")
         if self.nms == "soft" and self.nms_thresh:
             raise ValueError(
-                f"soft suppression has no threshold; leave out iou (got {self.nms_thresh:g}), or take hard"
+                f"soft suppression has no threshold; leave out nms_thresh (got {self.nms_thresh:g}), or take hard"
             )
         if self.detections_per_img < 0:
-            raise ValueError(f"max_objects must not be negative; got {self.detections_per_img}")
+            raise ValueError(f"detections_per_img must not be negative; got {self.detections_per_img}")

@@ -66,7 +66,8 @@ class ModelCard:
             )
         if not 0 <= self.min_component_fraction < 1 or (self.min_component_fraction and self.task != "binary"):
             raise ModelError(
-                f"model {self.name!r}: min_component_fraction is a share below 1, of a binary model; got {self.min_component_fraction}"
+                f"model {self.name!r}: min_component_fraction is a share below 1, of a binary model; "
+                f"got {self.min_component_fraction}"
             )
         if self.proposals is not None and self.task not in DETECTION_TASKS:
             raise ModelError(f"model {self.name!r}: proposals are for finding objects; its task is {self.task!r}")
@@ -76,7 +77,8 @@ class ModelCard:
             raise ModelError(f"model {self.name!r}: separation is how objects are made, and the model makes none")
         if self.crop_padding is not None and not {"nms_thresh", "detections_per_img"} <= self.options.keys():
             raise ModelError(
-                f"model {self.name!r}: of crops the best are chosen by options nms_thresh and detections_per_img; got neither"
+                f"model {self.name!r}: of crops the best are chosen by options nms_thresh and detections_per_img; "
+                f"got {', '.join(self.options) or 'none'}"
             )
 
     @property

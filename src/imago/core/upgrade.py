@@ -43,7 +43,7 @@ AUGMENTATION = {
 
 
 def upgrade_card(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of a card of any format -> of the newest. Raises KeyError and TypeError for what is no card."""
+    """A card's JSON of any format -> of the newest. Raises KeyError, TypeError or ValueError for what is no card."""
     if values["format"] >= 2:
         return dict(values)
     card = _rename(values, CARD)
@@ -54,9 +54,10 @@ def upgrade_card(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's config.json of any version -> of the newest. Raises KeyError and TypeError where it is damaged."""
+    """A run's config.json of any version -> of the newest. Raises KeyError, TypeError or ValueError for others."""
+    values = dict(values)
     if values.get("version", 1) >= 2:
-        return dict(values)
+        return values
     settings = _rename(values, SETTINGS)
     if "rule" in settings:
         settings["rule"] = _upgrade_rule(settings["rule"])
@@ -70,7 +71,7 @@ def upgrade_settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rename(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {names.get(name, name): value for name, value in values.items()}
+    return {names.get(name, name): value for name, value in dict(values).items()}
 
 
 def _upgrade_rule(rule: str) -> str:

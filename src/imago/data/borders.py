@@ -1,8 +1,8 @@
 """Objects as a label map that keeps them apart: background, border, and the inside of each class.
 
-A semantic net learns the three (or more) kinds of pixels; ``inference.instances.separation`` makes objects of its answer. The best
-entries of the Data Science Bowl 2018 went this way (Caicedo et al. 2019, Nature Methods 16, section on methods): where
-cells touch, a net that is asked for borders sees them better than one that is asked for cells.
+A semantic net learns the three (or more) kinds of pixels; ``inference.instances.separation`` makes objects of its
+answer. The best entries of the Data Science Bowl 2018 went this way (Caicedo et al. 2019, Nature Methods 16, section on
+methods): where cells touch, a net that is asked for borders sees them better than one that is asked for cells.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ nor background. So do classes that no group takes.
 
 Several folders may each annotate some of the common classes only (nobody marked the person beside the elephant). A
 class that a folder's grouping does not name counts as not annotated there: it may be in the photos all the same, and
-its samples say so (``DetectionSample.unannotated``). A class that is named without members (``bag =``) is annotated, and
-the folder has none.
+its samples say so (``DetectionSample.unannotated``). A class that is named without members (``bag =``) is annotated,
+and the folder has none.
 """
 
 from __future__ import annotations

@@ -64,15 +64,15 @@ def evaluate_detection(
     """Runs ``predict`` over ``samples`` and scores it; ``labels`` are those of both, 0 the background.
 
     AP wants everything that the model finds, down to low scores. What speaks of single objects (mean precision,
-    confusion, counts of mistakes) takes those of ``score_threshold`` and more. ``by_boxes``: images, classes and mistakes
-    are judged by boxes though there are masks, to be held against a model that has none; the masks' scores stay in the
-    summary. ``most``: objects of a class and image that AP looks at, the best scores; COCO's 100 cut off what more
-    crowded images hold. ``model`` is the name in the tables; ``progress`` is told the count of images done. Raises
-    DataError (or what the sample raises) for the first image that cannot be scored: a mean over the rest would be
-    another score.
+    confusion, counts of mistakes) takes those of ``score_threshold`` and more. ``by_boxes``: images, classes and
+    mistakes are judged by boxes though there are masks, to be held against a model that has none; the masks' scores
+    stay in the summary. ``most``: objects of a class and image that AP looks at, the best scores; COCO's 100 cut off
+    what more crowded images hold. ``model`` is the name in the tables; ``progress`` is told the count of images done.
+    Raises DataError (or what the sample raises) for the first image that cannot be scored: a mean over the rest would
+    be another score.
     """
     if not 0 <= score_threshold <= 1:
-        raise ValueError(f"least_score must lie between 0 and 1; got {score_threshold}")
+        raise ValueError(f"score_threshold must lie between 0 and 1; got {score_threshold}")
 
     def read(sample: Sample) -> tuple[str, np.ndarray, Instances, tuple[int, ...]]:
         return sample.name, sample.image(), sample.instances(), sample.unannotated

@@ -135,13 +135,13 @@ def _error_section(evaluation: DetectionEvaluation, what: str) -> str:
             f"<p>AP50 is {costs.ap50 * 100:.1f}; were nothing wrong, {(costs.ap50 + costs.wrong) * 100:.1f}; "
             f"were nothing left out, {(costs.ap50 + costs.lacking) * 100:.1f}.</p>"
         )
+    how_many = f"How many there are, scores of {evaluation.score_threshold:g} and more"
     return (
         f"<p>Of {what}. Class: the right place, another name. Location: the right name, IoU of 0.1 to 0.5. Both: near "
         "an object of another name. Duplicate: found before with a better score. Background: nothing is there. Missed: "
         "not found at all.</p>"
         f'<div class="charts"><div>{bar_chart(by_kind, "What each kind costs in AP50", cost_words)}</div>'
-        f"<div>{bar_chart(counts, f'How many there are, scores of {evaluation.score_threshold:g} and more', count_words)}"
-        f"</div></div>{below}"
+        f"<div>{bar_chart(counts, how_many, count_words)}</div></div>{below}"
     )
 
 
@@ -174,8 +174,8 @@ def _confusion(evaluation: DetectionEvaluation, what: str) -> str:
     heat = heat_table(shares, names, "truth \\ found")
     return (
         f"<p>Each row shows, in per cent, what the objects of one class were taken for ({what}, IoU of 0.5, scores of "
-        f"{evaluation.score_threshold:g} and more). Column {escape(names[0])}: not found; row {escape(names[0])}: found, "
-        f'but not there.</p><div class="wide">{heat}</div>'
+        f"{evaluation.score_threshold:g} and more). Column {escape(names[0])}: not found; row {escape(names[0])}: "
+        f'found, but not there.</p><div class="wide">{heat}</div>'
     )
 
 

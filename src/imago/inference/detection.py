@@ -1,6 +1,6 @@
 """Objects in photos with models that find them: ``.onnx`` files with decoding inside. No torch.
 
-engine = ObjectEngine("cells.onnx")
+engine = OnnxDetectionEngine("cells.onnx")
 found = find_objects(engine, photo, ObjectChoice(score=0.6))  # Instances, in pixels of the photo
 """
 
@@ -47,7 +47,7 @@ NO_DETECTIONS = FrameDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.flo
 
 
 class DetectionEngine(Protocol):
-    """``OnnxDetectionEngine`` and ``TorchDetectionEngine`` are two. ``run`` may be called from several threads at once."""
+    """``OnnxDetectionEngine`` and ``TorchDetectionEngine`` are two. ``run`` may be called from several threads."""
 
     @property
     def card(self) -> ModelCard: ...
@@ -112,7 +112,8 @@ def check_task(card: ModelCard, name: str) -> None:
     """Raises ModelError for a model that finds no objects."""
     if card.task not in DETECTION_TASKS:
         raise ModelError(
-            f"{name}: its task is {card.task!r}; objects are found by models of the tasks {' and '.join(DETECTION_TASKS)}"
+            f"{name}: its task is {card.task!r}; objects are found by models of the tasks "
+            f"{' and '.join(DETECTION_TASKS)}"
         )
 
 
@@ -130,8 +131,8 @@ def predict_frame(
 
 
 def iter_inputs(card: ModelCard, image: np.ndarray, propose: Propose = propose) -> Iterator[list[np.ndarray]]:
-    """What ``DetectionEngine.run`` is given for uint8 (H, W, C): once, or for each ``CROPS`` proposals that are shown by
-    themselves, or never, where there are no proposals."""
+    """What ``DetectionEngine.run`` is given for uint8 (H, W, C): once, or for each ``CROPS`` proposals that are shown
+    by themselves, or never, where there are no proposals."""
     if card.proposals is None:
         yield [card.input.fit(image)[0][None]]
         return
@@ -160,9 +161,9 @@ def find_objects(
 ) -> Instances:
     """uint8 (H, W, C) -> its objects, the best score first, boxes and masks in pixels of the image.
 
-    ``choice``: which are wanted; ``DetectionOptions()`` if None. The model has thresholds of its own (its card's options),
-    by which fewer may come: a choice can only be stricter. ``propose``: how proposals are found, for models that judge
-    such. Raises ImagoError for a class that the model has not.
+    ``choice``: which are wanted; ``DetectionOptions()`` if None. The model has thresholds of its own (its card's
+    options), by which fewer may come: a choice can only be stricter. ``propose``: how proposals are found, for models
+    that judge such. Raises ImagoError for a class that the model has not.
     """
     choice = choice or DetectionOptions()
     card = engine.card

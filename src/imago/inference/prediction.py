@@ -139,7 +139,7 @@ class Prediction:
     def compose(
         self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = 0.05
     ) -> Cutout:
-        """The cut-out, not made yet, with its notes; see ``inference.cutout.compose.compose``. ``matting`` refines hair."""
+        """The cut-out, not made yet, with its notes; see ``inference.cutout.compose``. ``matting`` refines hair."""
         photo, alpha = self.photo, self.alpha_map
         if photo.pixels.shape[2] == 1:
             photo = replace(photo, pixels=np.repeat(photo.pixels, 3, axis=2))
@@ -298,11 +298,9 @@ class Prediction:
             return [where / (stem + OUTPUT_SUFFIXES[each]) for each in what]
         if len(what) != 1:
             raise ImagoError(f"{where}: one file cannot hold {len(what)} things; name a folder")
-        finished_runs = {"overlay": (".jpg", ".jpeg"), "json": (".json",), "yolo": (".txt",)}.get(what[0], (".png",))
-        if where.suffix.lower() not in finished_runs:
-            raise ImagoError(
-                f"{where}: {what[0]} is written as {' or '.join(finished_runs)}; name the file so, or a folder"
-            )
+        endings = {"overlay": (".jpg", ".jpeg"), "json": (".json",), "yolo": (".txt",)}.get(what[0], (".png",))
+        if where.suffix.lower() not in endings:
+            raise ImagoError(f"{where}: {what[0]} is written as {' or '.join(endings)}; name the file so, or a folder")
         return [where]
 
     def _repr_png_(self) -> bytes:

@@ -1,8 +1,8 @@
 """Published weights that can be downloaded by name: address, size, checksum, licence, and the card they lack.
 
 U2-Net's are those of rembg's release v0.0.0: the authors' checkpoints as ONNX. The ``-voc`` and ``-coco`` ones are
-torchvision's, for PyTorch, and darknet's (``imago.models.published.detection_entries``); they become an ``.onnx`` file on this
-machine (``imago.export.published``). Sizes and SHA-256 were compared over several independent public lists;
+torchvision's, for PyTorch, and darknet's (``imago.models.published.detection_entries``); they become an ``.onnx`` file
+on this machine (``imago.export.published``). Sizes and SHA-256 were compared over several independent public lists;
 torchvision's SHA-256 begin with the eight digits in the name of the file besides, and their sizes are those that
 torchvision states. Nothing here downloads: see ``imago.files.download``.
 """

@@ -68,7 +68,8 @@ class TrainConfig:
 
     data: tuple[DataSource, ...] = field(default=(), metadata={"cli": False})
     classes: tuple[str, ...] = field(default=(), metadata={"cli": False})  # nets that find objects: what all folders
-    # are grouped to, in order; each may annotate some of them (imago.data.detection_grouping). Empty: the first folder's
+    # are grouped to, in order; each may annotate some of them (imago.data.detection_grouping). Empty: the
+    # first folder's
     out: str = setting("runs/run", "Folder of the run.", short="-o")
     model: str = setting(
         "u2netp",
@@ -112,8 +113,8 @@ class TrainConfig:
     channels: int = setting(3, "Channels of the photos.")
     mean: tuple[float, ...] = setting(
         (),
-        "Taken out of each channel, on the 0..1 scale; by default what the pretrained encoder, or --weights, was trained "
-        "on, else ImageNet's.",
+        "Taken out of each channel, on the 0..1 scale; by default what the pretrained encoder, or --weights, was "
+        "trained on, else ImageNet's.",
         commas=True,
     )
     std: tuple[float, ...] = setting((), "What each channel is then divided by; default as --mean.", commas=True)
@@ -213,7 +214,7 @@ class TrainConfig:
                 raise ValueError(f"model {self.model!r} has no {name} to choose; leave --{name} out")
         TTA(scales=self.tta_scales)  # which knows what sizes there are
         if not 0 <= self.min_component_fraction < 1:
-            raise ValueError(f"specks is a share below 1; got {self.min_component_fraction}")
+            raise ValueError(f"min_component_fraction is a share below 1; got {self.min_component_fraction}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum lies from 0 up to 1; got {self.momentum}")
         for name in ("epochs", "devices", "validate_photos", "start_size", "seed"):

@@ -72,7 +72,7 @@ def build_input_spec(config: TrainConfig, net: SegmentationNet | DetectionModel)
 
 def load_best(finished: FinishedRun, load: Callable[[Path], tuple[AnyNet, ModelCard]]) -> tuple[AnyNet, ModelCard]:
     """The best checkpoint, stored again with the card that the settings want now: a finished run may be finished anew
-    with another use_size, mirror, scales or specks in its config.json."""
+    with another inference_size, tta_flip, tta_scales or min_component_fraction in its config.json."""
     config = finished.config
     net, card = load(finished.best)
     card = card.with_(

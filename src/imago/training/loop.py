@@ -71,7 +71,7 @@ def run_steps(run: Run, clock: Clock, interrupt: Interrupt) -> None:
 
 
 def take_step(run: Run, batch: Any, share: float) -> tuple[float, bool]:
-    """One forward and backward pass; the weights move at every ``grad_accum_steps``-th. The loss, and whether they moved."""
+    """Forward and backward; weights move at every ``grad_accum_steps``-th pass. The loss, and whether they moved."""
     config, progress = run.config, run.progress
     moves = (
         progress.step_in_epoch + 1

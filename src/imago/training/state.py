@@ -62,6 +62,7 @@ def load_state(
         parts: dict[str, dict[str, torch.Tensor]] = {"net": {}, "ema": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
+            part = "optimizer" if part == "optimiser" else part  # before settings had a version
             parts[part][rest] = value
         net.load_state_dict(parts["net"])
         if average:

@@ -45,7 +45,8 @@ class Augmentation:
     )
     pasted_max: int = setting(
         1,
-        "Most subjects that --copy-paste pastes in; above 1 they are small and large, and half take on the scene's light.",
+        "Most subjects that --copy-paste pastes in; above 1 they are small and large, and half take on the scene's "
+        "light.",
     )
     shadow: float = setting(
         0.0, "Share of replaced backgrounds and of pasted subjects that get a drawn shadow; the mask stays as it is."

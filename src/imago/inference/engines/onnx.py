@@ -87,7 +87,7 @@ class OnnxEngine:
         if self.card.task in DETECTION_TASKS:
             raise ModelError(
                 f"{self.name}: finds objects (task {self.card.task!r}), it labels no pixels; use "
-                "imago.inference.detection.ObjectEngine and find_objects"
+                "imago.inference.detection.OnnxDetectionEngine and find_objects"
             )
         spec = self.card.input
         shape = self._input.shape

@@ -39,8 +39,8 @@ def pick(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the wanted ones, the surest first, and their scores. Raises ImagoError for a class that there is not.
 
-    ``model_thresh``: the overlap up to which a model lets two of a class stand. 1: it left out none, and what becomes of
-    overlaps is for the choice to say; 0: nothing overlaps, or nobody knows.
+    ``model_thresh``: the overlap up to which a model lets two of a class stand. 1: it left out none, and what becomes
+    of overlaps is for the choice to say; 0: nothing overlaps, or nobody knows.
     """
     stays = scores >= choice.score_thresh
     if choice.classes:
@@ -111,7 +111,7 @@ def to_records(objects: Instances, labels: Labels) -> list[dict[str, Any]]:
     return [
         {
             "class": labels.names[int(objects.classes[index])],
-            "score_thresh": round(float(objects.scores[index]), 4),
+            "score": round(float(objects.scores[index]), 4),
             "box_xyxy": [round(float(value), 2) for value in objects.boxes[index]],
             "area": float(area),
         }

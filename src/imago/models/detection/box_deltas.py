@@ -1,10 +1,11 @@
 """A box as seen from another: the regression targets of R-CNN (arXiv:1311.2524, appendix C) and of all its heirs.
 
 Of a proposal with centre (x, y) and size (w, h) and a box with centre (X, Y) and size (W, H):
-((X - x) / w, (Y - y) / h, log(W / w), log(H / h)). The centre moves in units of the proposal, so that large and small objects cost alike.
+((X - x) / w, (Y - y) / h, log(W / w), log(H / h)). The centre moves in units of the proposal, so that large and small
+objects cost alike.
 
-Differs from the paper: ``decode_deltas`` lets a size grow by 62.5 at most (1000 / 16, as Detectron and torchvision do), for
-an exponential of a wild answer would be infinite.
+Differs from the paper: ``decode_deltas`` lets a size grow by 62.5 at most (1000 / 16, as Detectron and torchvision do),
+for an exponential of a wild answer would be infinite.
 """
 
 from __future__ import annotations

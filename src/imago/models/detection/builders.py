@@ -1,4 +1,4 @@
-"""The nets that find objects, by name. ``imago.models.detection.builders.DETECTION_BUILDERS["maskrcnn"](classes=2)`` makes one."""
+"""The nets that find objects, by name. ``DETECTION_BUILDERS["maskrcnn"](classes=2)`` makes one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 DetectionBuilder = Callable[..., "DetectionModel"]
 Pairs = Sequence[Sequence[float]]  # anchors: width and height in network pixels
-THRESHOLDS = ("score_thresh", "nms_thresh", "detections_per_img")  # attributes of every net; see thing_base
+THRESHOLDS = (
+    "score_thresh",
+    "nms_thresh",
+    "detections_per_img",
+)  # attributes of every net; see base.py
 
 
 def _check_published(pretrained: bool, in_channels: int, width: int, fc_width: int) -> None:
@@ -44,7 +48,8 @@ def _fastrcnn(
 
     if not 0 <= negative_from < 0.5 or batch_size_per_image < 1:
         raise ValueError(
-            f"negative_from lies from 0 up to 0.5, rois is 1 or more; got {negative_from} and {batch_size_per_image}"
+            "negative_from lies from 0 up to 0.5, batch_size_per_image is 1 or more; "
+            f"got {negative_from} and {batch_size_per_image}"
         )
     if encoder in ("vgg16", "vgg16_bn"):
         _check_published(pretrained, in_channels, width, fc_width or 4096)

@@ -2,8 +2,8 @@
 
 It does not find its proposals itself: ``forward(images, proposals)``, ``loss(images, targets, proposals)`` and
 ``decode(outputs, proposals, frame_hw)`` take a list with float32 (K, 4) boxes x1 y1 x2 y2 for each image, in network
-pixels (imago.data.selective_search finds them, ``Fit.boxes_to_frame`` brings them there). ``forward`` answers with two tensors
-over the R proposals of all images, one image after the other: class logits (R, classes) and box deltas
+pixels (imago.data.selective_search finds them, ``Fit.boxes_to_frame`` brings them there). ``forward`` answers with two
+tensors over the R proposals of all images, one image after the other: class logits (R, classes) and box deltas
 (R, classes - 1, 4) in units of ``delta_mean`` and ``delta_std``.
 
 ``vgg_fast_rcnn`` is the network of the paper: VGG-16 up to conv5_3, 7 x 7 RoI max pooling, fc6 and fc7 of 4096 with

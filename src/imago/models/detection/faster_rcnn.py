@@ -6,9 +6,10 @@ in torchvision's form, whose published weights load: one anchor size a map, RoIA
 
 ``forward`` gives the proposals float32 (P, 5) (number of the image, x1 y1 x2 y2), class logits (P, classes), moves
 (P, 4 * classes), then the maps. ``loss`` has the terms rpn_objectness, rpn_box, class and box.
-Pictures in which some classes were not annotated (``DetectionTarget.unannotated``): see ``class_loss`` and proposals.py.
-Differs from the paper: both stages are trained at once (the paper's four steps in turn; its authors' later code does
-so too); background has moves too, which nobody looks at (torchvision's form); and see imago.models.detection.rpn.
+Pictures in which some classes were not annotated (``DetectionTarget.unannotated``): see ``class_loss`` and rpn.py.
+Differs from the paper: both stages are trained at once (the paper's four steps in turn; its authors'
+later code does so too); background has moves too, which nobody looks at (torchvision's form); and see
+imago.models.detection.rpn.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class FasterRCNN(DetectionModel):
     learns_partly = True
 
     def __init__(
-        self, classes: int, in_channels: int, features: FeaturePyramid | VGGFeatures, rpn: RegionProposalNetwork, box_head: nn.Module,
-        fc_width: int, batch_size_per_image: int = 512,
+        self, classes: int, in_channels: int, features: FeaturePyramid | VGGFeatures, rpn: RegionProposalNetwork,
+        box_head: nn.Module, fc_width: int, batch_size_per_image: int = 512,
     ) -> None:  # fmt: skip
         super().__init__(classes, in_channels)
         self.multiple = self.least = features.multiple
@@ -206,7 +207,8 @@ class VGGHead(nn.Module):
 
 def build_vgg_faster_rcnn(
     classes: int, in_channels: int, width: int = 64, norm: bool = False, fc_width: int = 4096,
-    sizes: Sequence[float] = (128, 256, 512), proposals: int = 300, batch_size_per_image: int = 128, pretrained: bool = False,
+    sizes: Sequence[float] = (128, 256, 512), proposals: int = 300, batch_size_per_image: int = 128,
+    pretrained: bool = False,
 ) -> FasterRCNN:  # fmt: skip
     """The paper's net: 2,000 proposals in training and ``proposals`` in use, of 12,000 and 6,000 that are compared."""
     features = VGGFeatures(in_channels, width, norm)

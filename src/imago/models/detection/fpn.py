@@ -5,8 +5,8 @@ Feature Pyramid Network: Lin et al. 2017 (arXiv:1612.03144), torchvision's modul
 
 Both give, when called with images (N, C, H, W), a list of maps of ``channels`` channels, fine to coarse, and cut
 regions out of them: ``pool(maps, regions, side)``, regions float32 (R, 5): number of the image in the batch, x1 y1 x2
-y2 in network pixels -> (R, channels, side, side). Example: ``FeaturePyramid(build_encoder("resnet18_half"))`` and images
-(1, 3, 64, 96) give five maps of 256 channels: 16 x 24, 8 x 12, 4 x 6, 2 x 3 and 1 x 2.
+y2 in network pixels -> (R, channels, side, side). Example: ``FeaturePyramid(build_encoder("resnet18_half"))`` and
+images (1, 3, 64, 96) give five maps of 256 channels: 16 x 24, 8 x 12, 4 x 6, 2 x 3 and 1 x 2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Boxes from cells and anchors, and which anchor predicts which object: what YOLO v2 and v3 share, and the last step of all.
+"""Boxes from cells and anchors, and which anchor predicts which object: what YOLO v2 and v3 share, and the last step.
 
 Direct location prediction (YOLO9000, arXiv:1612.08242, section 2; YOLO v3, arXiv:1804.02767, figure 2): in the cell of
 column c and row r, of ``stride`` pixels, with an anchor of p_w x p_h pixels,

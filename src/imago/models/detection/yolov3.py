@@ -68,7 +68,8 @@ class Scale(nn.Module):
 class YOLOv3(DetectionModel):
     """``backbone`` gives maps, fine to coarse; ``scales`` look at them coarse to fine, as many as there are.
 
-    ``forward`` gives a tuple with a (N, A, 5 + C, h, w) for each scale, coarse first: see ``imago.models.detection.yolo_head``.
+    ``forward`` gives a tuple with a (N, A, 5 + C, h, w) for each scale, coarse first: see
+    ``imago.models.detection.yolo_head``.
     """
 
     multiple = 32

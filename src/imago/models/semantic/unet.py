@@ -12,8 +12,8 @@ form passes its signal through 23 layers without fading.
 ``EncoderUNet`` keeps the idea (contract, expand, join maps of equal size) and takes the contracting path from an
 ``Encoder``. Where the paper has 2 x 2 transposed convolutions it has nearest-neighbour doubling: no checkerboard. By
 default it is the form of segmentation-models-pytorch (five steps up, the last without a partner). For small nets:
-``projection`` puts a 1 x 1 convolution before the doubling, so that the narrow map is the one that grows; ``context`` lets
-the coarsest map see the whole photo; with fewer ``widths`` the answer is made at the stride of the finest map and
+``projection`` puts a 1 x 1 convolution before the doubling, so that the narrow map is the one that grows; ``context``
+lets the coarsest map see the whole photo; with fewer ``widths`` the answer is made at the stride of the finest map and
 enlarged bilinearly. Its initial weights are torch's; it always has batch normalisation.
 """
 

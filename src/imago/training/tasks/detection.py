@@ -181,7 +181,7 @@ class DetectionTask:
 
 
 def refuse_settings(config: TrainConfig, inapplicable: Mapping[str, str]) -> None:
-    """``inapplicable``: names of settings, and why they say nothing. Raises ImagoError where one is not as it usually is."""
+    """``inapplicable``: names of settings, and why they do not apply. Raises ImagoError where one was changed."""
     usual = {field.name: field.default for field in fields(TrainConfig)}
     for name, why in inapplicable.items():
         if getattr(config, name) != usual[name]:
@@ -189,7 +189,7 @@ def refuse_settings(config: TrainConfig, inapplicable: Mapping[str, str]) -> Non
 
 
 class NetDetectionEngine:
-    """An engine (see ``imago.inference.detection.DetectionEngine``) over a net in memory, with its training's arithmetic."""
+    """A ``imago.inference.detection.DetectionEngine`` over a net in memory, with its training's arithmetic."""
 
     def __init__(
         self, net: DetectionModel, card: ModelCard, device: torch.device, autocast: torch.dtype | None = None

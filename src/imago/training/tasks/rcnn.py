@@ -59,8 +59,8 @@ INAPPLICABLE = {
     "rule": _CROPS,
     "shapes": _CROPS,
     "multiple": _CROPS,
-    "batch_size": "a step is 32 crops of objects and 96 of background, of all photos; set --option stages.positives=32 and "
-    "stages.negatives=96",
+    "batch_size": "a step is 32 crops of objects and 96 of background, of all photos; set --option stages.positives=32 "
+    "and stages.negatives=96",
 }
 INAPPLICABLE_AUGMENTATION = ("zoom_min", "zoom_max", "focus", "close_up", "aspect_jitter", "rotate_deg", "copy_paste")
 

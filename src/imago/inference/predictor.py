@@ -85,10 +85,13 @@ class Predictor:
         return self._one(image)
 
     def _one(self, image: Picture) -> Prediction:
-        return self.predict(read_image(image, channels=self.card.input.channels, max_pixels=self.options.max_pixels))
+        photo = read_image(image, channels=self.card.input.channels, max_pixels=self.options.max_pixels)
+        if isinstance(image, np.ndarray) and np.may_share_memory(photo.pixels, image):
+            photo = replace(photo, pixels=photo.pixels.copy())  # a loop over a video fills its buffer anew
+        return self.predict(photo)
 
     def predict(self, photo: Photo) -> Prediction:
-        """The same for a photo that has been read already."""
+        """The same for a photo that has been read already, and whose pixels nobody changes any more."""
         if self.card.task in DETECTION_TASKS:
             return self._find(cast(DetectionEngine, self.engine), photo)
         scores = self.scores(photo.pixels)

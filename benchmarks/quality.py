@@ -93,9 +93,9 @@ def main() -> None:
 
 def find_peer(asked: str | None) -> str | None:
     """What to load as the peer: ``asked``, else the downloaded one; None where there is none, which is said."""
-    from imago.models.catalog import CATALOG
+    from imago.models.published import PUBLISHED
 
-    if asked is not None or CATALOG[PEER].path.is_file():
+    if asked is not None or PUBLISHED[PEER].path.is_file():
         return asked or PEER
     say(
         f"no peer: {PEER} is not on this machine; get it with: imago models download {PEER} "

@@ -49,7 +49,7 @@ def main() -> None:
     plain = None
     for name, (views, crf) in ways.items():
         say(name)
-        model.tta, model.crf = views, crf
+        model = model.with_options(tta=views, crf=crf)
         start = time.perf_counter()
         found = evaluate(model, samples)
         seconds = (time.perf_counter() - start) / len(samples)

@@ -135,7 +135,7 @@ def bare_loop(run: Run) -> Callable[[int], float]:
     import torch
 
     from imago.models.base import Target
-    from imago.training.device import channels_last_is_faster
+    from imago.models.memory_format import channels_last_is_faster
     from imago.training.optim import build_optimizer
     from imago.training.train import build_criterion, build_net
 

@@ -38,13 +38,17 @@ WALLED = (
     "imago.training",
     "imago.export",
     "imago.inference.engines.torch",
-    "imago.inference.engines.torch_detection",
 )
 BASE_IN_MODELS = (
     "imago.models",
     "imago.models.catalog",
+    "imago.models.detection.builders",
+    "imago.models.find",
+    "imago.models.published",
     "imago.models.published.entries",
     "imago.models.published.detection_entries",
+    "imago.models.published.semantic_entries",
+    "imago.models.semantic.builders",
     "imago.models.shipped",
 )
 IMPORT_NAMES = {

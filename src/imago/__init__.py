@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from imago.core.detection_options import DetectionOptions
     from imago.core.errors import DataError, ImageError, ImagoError, ModelError
     from imago.core.input_spec import InputSpec
     from imago.core.labels import Labels
     from imago.core.model_card import ModelCard
+    from imago.core.separation import Separation
+    from imago.core.tta import TTA
+    from imago.inference.crf import DenseCRF
     from imago.inference.load import load
+    from imago.inference.options import PredictOptions
     from imago.inference.prediction import Prediction
     from imago.inference.predictor import Predictor
 
@@ -20,7 +25,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "load": "imago.inference.load",
     "Predictor": "imago.inference.predictor",
+    "PredictOptions": "imago.inference.options",
     "Prediction": "imago.inference.prediction",
+    "TTA": "imago.core.tta",
+    "DetectionOptions": "imago.core.detection_options",
+    "Separation": "imago.core.separation",
+    "DenseCRF": "imago.inference.crf",
     "Labels": "imago.core.labels",
     "InputSpec": "imago.core.input_spec",
     "ModelCard": "imago.core.model_card",
@@ -31,15 +41,20 @@ _HOMES = {
 }
 
 __all__ = [
+    "TTA",
     "DataError",
+    "DenseCRF",
+    "DetectionOptions",
     "ImageError",
     "ImagoError",
     "InputSpec",
     "Labels",
     "ModelCard",
     "ModelError",
+    "PredictOptions",
     "Prediction",
     "Predictor",
+    "Separation",
     "load",
 ]
 

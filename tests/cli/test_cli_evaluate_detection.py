@@ -18,7 +18,7 @@ from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.data.formats.write_detection import ImageDetections, to_coco
 from imago.data.open_detection import open_detection
-from imago.inference.detection import FrameDetections
+from imago.inference.engines.base import FrameDetections
 from imago.inference.predictor import Predictor
 
 SPEC = InputSpec(rule="pad", multiple=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

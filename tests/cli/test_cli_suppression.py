@@ -22,10 +22,9 @@ from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.export.export import export_run, set_thresholds
 from imago.files.model_file import read_onnx_card
-from imago.inference.detection import OnnxDetectionEngine
+from imago.inference.engines.onnx import OnnxEngine
 from imago.inference.predictor import Predictor
-from imago.models import checkpoint
-from imago.models.detection.builders import build_detection
+from imago.models import build, checkpoint
 
 LABELS = Labels(("background", "disc", "box"))
 OPTIONS = {"classes": 3, "width": 2, "score_thresh": 0.3, "detections_per_img": 60}
@@ -35,7 +34,7 @@ OPTIONS = {"classes": 3, "width": 2, "score_thresh": 0.3, "detections_per_img": 
 def model(tmp_path: Path) -> Path:
     """A narrow YOLO that finds much, and suppresses past 0.5."""
     torch.manual_seed(0)
-    net = build_detection("yolov3_tiny", **OPTIONS)
+    net = build("yolov3_tiny", **OPTIONS)
     for layer in (m for m in net.modules() if isinstance(m, torch.nn.Conv2d) and m.bias is not None):
         torch.nn.init.normal_(layer.weight, std=3)
     card = ModelCard("much", "yolov3_tiny", OPTIONS, "boxes", LABELS, InputSpec(rule="area", size_hw=(96, 96)))
@@ -82,10 +81,10 @@ def test_evaluation_asks_for_all_scores_but_keeps_what_is_said_of_overlaps() -> 
     predictor = Predictor(Known(KNOWN, detection_card("boxes")))
     image = np.zeros((48, 64, 3), np.uint8)
     assert len(predictor.objects(image)) == 4
-    predictor.choice = DetectionOptions(
+    strict = DetectionOptions(
         score_thresh=0.95, nms_thresh=0.5, class_agnostic=True, classes=("box",), detections_per_img=1
     )
-    assert predictor.objects(image).scores.tolist() == pytest.approx([0.9, 0.3])
+    assert predictor.with_options(detection=strict).objects(image).scores.tolist() == pytest.approx([0.9, 0.3])
 
 
 def test_nets_that_find_nothing_have_no_overlaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +94,7 @@ def test_nets_that_find_nothing_have_no_overlaps(tmp_path: Path, capsys: pytest.
 
 
 def test_thresholds_that_mean_nothing(tmp_path: Path, model: Path) -> None:
-    net, card = checkpoint.load_detection(model)
+    net, card = checkpoint.load(model)
     for name, value, words in (
         ("nms_thresh", 1.5, r"nms_thresh lies from 0 to 1; got 1\.5"),
         ("score_thresh", -1, "score_thresh lies from 0 to 1; got -1"),
@@ -123,7 +122,7 @@ def test_a_file_that_leaves_overlaps_in(
     assert card is not None
     assert (card.options["iou"], card.options["most"], card.options["score"]) == (1.0, 400, 0.2)
     frame = card.input.fit(np.asarray(Image.open(photo)))[0][None]
-    assert 60 < len(OnnxDetectionEngine(out).run(frame).scores) <= 400
+    assert 60 < len(OnnxEngine(out).run(frame).scores) <= 400
     hard, overlap, said = found(photo, out, capfd)
     assert overlap <= 0.51  # of boxes with two decimals
     assert "note" not in said

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imago.export.detection_parity import find_differences
-from imago.inference.detection import FrameDetections
+from imago.inference.engines.base import FrameDetections
 
 
 def some(boxes: list[list[float]], scores: list[float], classes: list[int]) -> FrameDetections:

@@ -21,11 +21,11 @@ from imago.data.selective_search import CachedProposals
 from imago.export.detection import export_detection
 from imago.export.detection_parity import find_differences
 from imago.files.images import read_image
-from imago.inference.detection import OnnxDetectionEngine, find_objects
-from imago.inference.engines.torch_detection import TorchDetectionEngine
-from imago.models import checkpoint
+from imago.inference.detection import find_objects
+from imago.inference.engines.onnx import OnnxEngine
+from imago.inference.engines.torch import TorchEngine
+from imago.models import build, checkpoint
 from imago.models.detection.base import DetectionModel
-from imago.models.detection.builders import build_detection
 
 SEARCH = ProposalOptions(side=150, count=300)
 LABELS = Labels(("background", "disc", "box"))
@@ -34,7 +34,7 @@ LABELS = Labels(("background", "disc", "box"))
 def stirred_net(name: str, **options: Any) -> DetectionModel:
     """Random weights with scores far apart, as a trained net's."""
     torch.manual_seed(0)
-    net = build_detection(name, **options)
+    net = build(name, **options)
     for key, tensor in net.state_dict().items():
         if key.endswith(
             ("cls_logits.weight", "cls_score.weight", "bbox_pred.weight", "class_score.weight", "box_deltas.weight")
@@ -75,7 +75,7 @@ def mask_files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @pytest.mark.slow
 def test_the_file_answers_as_torch(mask_files: tuple[Path, Path]) -> None:
-    mine, other = OnnxDetectionEngine(mask_files[1]), TorchDetectionEngine(mask_files[0], device="cpu")
+    mine, other = OnnxEngine(mask_files[1]), TorchEngine(mask_files[0], device="cpu")
     options = LIGHT if "separable" in other.card.options else OPTIONS
     assert mine.card.options == options | {"nms_thresh": 0.5, "detections_per_img": 100}
     assert other.card.options == options
@@ -92,7 +92,7 @@ def test_the_file_answers_as_torch(mask_files: tuple[Path, Path]) -> None:
 @pytest.mark.slow
 @pytest.mark.data
 def test_the_file_answers_as_torch_on_photos(mask_files: tuple[Path, Path], data_root: Path) -> None:
-    mine, other = OnnxDetectionEngine(mask_files[1]), TorchDetectionEngine(mask_files[0], device="cpu")
+    mine, other = OnnxEngine(mask_files[1]), TorchEngine(mask_files[0], device="cpu")
     for path in sorted((data_root / "coco128" / "train2017").glob("*.jpg"))[:12]:
         frame = mine.card.input.fit(read_image(path).pixels)[0][None]
         apart = find_differences(other.run(frame), mine.run(frame), 0.2 + 1e-3, 100, 0.5)
@@ -103,7 +103,7 @@ def test_the_file_answers_as_torch_on_photos(mask_files: tuple[Path, Path], data
 @pytest.mark.slow
 def test_nothing_found_in_the_file(mask_files: tuple[Path, Path]) -> None:
     """A thresholds' worth of nothing goes through the mask head too."""
-    engine = OnnxDetectionEngine(mask_files[1])
+    engine = OnnxEngine(mask_files[1])
     found = engine.run(np.full((1, 3, 64, 64), np.nan, np.float32))  # no score is above anything
     assert found.boxes.shape == (0, 4)
     assert found.masks is not None
@@ -119,12 +119,7 @@ def test_vgg_of_a_fixed_size(tmp_path: Path) -> None:
     report = export_detection(net, card, tmp_path / "net.onnx", samples=[draw_scene(1)[0], draw_scene(2)[0]])
     assert (report.sizes, report.largest_difference < 1e-3) == ("64 x 96", True)
     assert (
-        len(
-            find_objects(
-                OnnxDetectionEngine(tmp_path / "net.onnx"), draw_scene(1)[0], DetectionOptions(score_thresh=0.3)
-            )
-        )
-        > 3
+        len(find_objects(OnnxEngine(tmp_path / "net.onnx"), draw_scene(1)[0], DetectionOptions(score_thresh=0.3))) > 3
     )
     json.loads(report.card.to_json())
 
@@ -157,7 +152,7 @@ def fast_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.mark.slow
 def test_proposals_are_judged_as_in_torch(fast_files: tuple[Path, Path], tmp_path: Path) -> None:
-    mine, other = OnnxDetectionEngine(fast_files[1]), TorchDetectionEngine(fast_files[0], device="cpu")
+    mine, other = OnnxEngine(fast_files[1]), TorchEngine(fast_files[0], device="cpu")
     assert mine.card.proposals == SEARCH
     kept = CachedProposals(tmp_path)  # the order of selective search has a random factor
     sure, every = DetectionOptions(score_thresh=0.25), DetectionOptions(score_thresh=0.0)

@@ -16,9 +16,9 @@ from imago.core.input_spec import InputSpec
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.export.detection import export_detection
-from imago.inference.detection import OnnxDetectionEngine
+from imago.inference.engines.onnx import OnnxEngine
+from imago.models import build
 from imago.models.detection.base import DetectionModel
-from imago.models.detection.builders import build_detection
 from imago.models.detection.yolov1 import YOLOv1
 
 ANCHORS = ((12, 12), (24, 24), (40, 24), (24, 40), (60, 60))
@@ -29,7 +29,7 @@ FREE, FIXED = (InputSpec(rule=rule, size_hw=(128, 128)) for rule in ("area", "re
 def outspoken(name: str, gain: float, **options: Any) -> DetectionModel:
     """A narrow net whose answers differ from place to place, as those of a trained one do."""
     torch.manual_seed(3)
-    net = build_detection(name, classes=4, width=4, detections_per_img=30, **options)
+    net = build(name, classes=4, width=4, detections_per_img=30, **options)
     net.train()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d) and not isinstance(net, YOLOv1):
@@ -64,7 +64,7 @@ def test_equal_answers(name: str, options: dict[str, Any], gain: float, score: f
     assert net.training  # as it was
     assert report.largest_difference < 1e-3
     assert report.finds
-    engine = OnnxDetectionEngine(tmp_path / "net.onnx")
+    engine = OnnxEngine(tmp_path / "net.onnx")
     assert {key: engine.card.options[key] for key in ("score", "iou", "most")} == {
         "score_thresh": score, "nms_thresh": 0.5, "detections_per_img": 30,
     }  # fmt: skip
@@ -86,7 +86,7 @@ def test_equal_answers(name: str, options: dict[str, Any], gain: float, score: f
 
 @pytest.mark.parametrize("spec", [InputSpec("area", (128, 128), 128), InputSpec("resize", (256, 256))])
 def test_v1_has_one_size(spec: InputSpec, tmp_path: Path) -> None:
-    net = build_detection("yolov1_fast", classes=4, width=2, size=128)
+    net = build("yolov1_fast", classes=4, width=2, size=128)
     card = ModelCard("v1", "yolov1_fast", {}, "boxes", LABELS, spec)
     with pytest.raises(ModelError, match=r"model 'v1': images are 256 x \d+; this net takes 128 x 128 alone"):
         export_detection(net, card, tmp_path / "net.onnx", samples=[draw_scene(1)[0]])

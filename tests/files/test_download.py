@@ -13,7 +13,7 @@ from file_server import Server, serving
 
 from imago.core.model_card import ModelCard
 from imago.files.download import DownloadError, Remote, compute_sha256, download, models_folder
-from imago.models.catalog import CATALOG, recognise
+from imago.models.published import PUBLISHED, recognize
 
 CONTENT = bytes(range(256)) * 4000  # 1.02 MB: several chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_made_is_said(server: Server, tmp_path: Path) ->
 def test_imago_home_says_where_models_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGO_HOME", str(tmp_path))
     assert models_folder() == tmp_path / "models"
-    assert CATALOG["u2netp"].path == tmp_path / "models" / "u2netp.onnx"
+    assert PUBLISHED["u2netp"].path == tmp_path / "models" / "u2netp.onnx"
     monkeypatch.delenv("IMAGO_HOME")
     assert models_folder().parts[-2:] == ("imago", "models")
 
@@ -130,18 +130,18 @@ def test_imago_home_says_where_models_lie(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_published_file_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "renamed.onnx"
     path.write_bytes(CONTENT)
-    assert recognise(path) is None
-    entry = CATALOG["u2netp"]
+    assert recognize(path) is None
+    entry = PUBLISHED["u2netp"]
     here = replace(entry, remote=Remote("http://localhost/", len(CONTENT), compute_sha256(path)))
-    monkeypatch.setitem(CATALOG, "u2netp", here)
-    assert recognise(path) == entry.card
+    monkeypatch.setitem(PUBLISHED, "u2netp", here)
+    assert recognize(path) == entry.card
     path.write_bytes(CONTENT[:-1] + b"?")  # same size
-    assert recognise(path) is None
+    assert recognize(path) is None
 
 
-@pytest.mark.parametrize("name", [name for name, entry in CATALOG.items() if not entry.converted])
+@pytest.mark.parametrize("name", [name for name, entry in PUBLISHED.items() if not entry.converted])
 def test_catalog_entries_are_whole(name: str) -> None:
-    entry = CATALOG[name]
+    entry = PUBLISHED[name]
     assert entry.card.name == name
     assert entry.remote.address.startswith("https://")
     assert entry.remote.address.endswith(f"/{name}.onnx")

@@ -14,7 +14,7 @@ from file_server import Server
 
 from imago.core.model_card import ModelCard
 from imago.files.download import Remote
-from imago.models.catalog import CATALOG
+from imago.models.published import PUBLISHED
 from imago.models.published.entries import Published
 
 
@@ -29,8 +29,8 @@ def publish(server: Server, name: str, content: bytes, monkeypatch: pytest.Monke
     """``content`` becomes what the catalogue's entry ``name`` fetches; ``changes``: of its card."""
     server.files["/weights"] = content
     remote = Remote(server.address("/weights"), len(content), hashlib.sha256(content).hexdigest())
-    entry = replace(CATALOG[name], remote=remote, card=CATALOG[name].card.with_(**changes))
-    monkeypatch.setitem(CATALOG, name, entry)
+    entry = replace(PUBLISHED[name], remote=remote, card=PUBLISHED[name].card.with_(**changes))
+    monkeypatch.setitem(PUBLISHED, name, entry)
     return entry
 
 

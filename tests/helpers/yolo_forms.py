@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from imago.models.catalog import ARCHITECTURES
 from imago.models.detection.base import DetectionTarget
-from imago.models.detection.builders import DETECTION_BUILDERS
 
 SMALL5 = ((12, 12), (24, 24), (40, 24), (24, 40), (60, 60))
 SMALL9 = ((8, 8), (12, 8), (8, 12), (16, 16), (24, 16), (16, 24), (32, 32), (48, 32), (60, 60))
@@ -46,7 +46,7 @@ every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 
 def make(form: Form, classes: int = 4, in_channels: int = 3) -> Any:
     torch.manual_seed(0)
-    return DETECTION_BUILDERS[form.name](classes=classes, in_channels=in_channels, **form.options)
+    return ARCHITECTURES[form.name].builder(classes=classes, in_channels=in_channels, **form.options)
 
 
 def noise(*shape: int) -> Tensor:

@@ -69,7 +69,7 @@ def test_bad_files_are_named_and_the_run_goes_on(predictor: Predictor, photos: P
     Image.new("RGB", (200, 200)).save(photos / "a" / "4.png")
     seen: list[Outcome] = []
     plan = plan_for(photos, tmp_path / "out")
-    report = run_batch(predictor, plan, write_mean, threads=2, max_pixels=30_000, on_outcome=seen.append)
+    report = run_batch(predictor.with_options(max_pixels=30_000), plan, write_mean, threads=2, on_outcome=seen.append)
     assert report.done == 8
     assert [path.relative_to(photos).as_posix() for path, _ in report.failed] == [
         "a/1.png",

@@ -10,6 +10,7 @@ from tiny_onnx import write_tiny
 
 from imago.inference.crf import CRF_PIXELS, DenseCRF
 from imago.inference.engines.onnx import OnnxEngine
+from imago.inference.options import PredictOptions
 from imago.inference.permutohedral import Lattice
 from imago.inference.predictor import Predictor
 
@@ -98,7 +99,7 @@ def test_a_predictor_refines(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     for classes in (1, 3):
         engine = OnnxEngine(write_tiny(tmp_path / f"{classes}.onnx", classes), threads=1)
-        plain, refined = Predictor(engine)(image), Predictor(engine, crf=DenseCRF())(image)
+        plain, refined = Predictor(engine)(image), Predictor(engine, PredictOptions(crf=DenseCRF()))(image)
         assert refined.label_map.shape == plain.label_map.shape == (64, 64)
         assert refined.label_map.dtype == plain.label_map.dtype
         assert not np.array_equal(refined.label_map, plain.label_map)

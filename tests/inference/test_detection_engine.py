@@ -18,13 +18,16 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ModelError
 from imago.core.input_spec import InputSpec
-from imago.inference.detection import FrameDetections, OnnxDetectionEngine, find_objects
+from imago.core.labels import Labels
+from imago.core.model_card import ModelCard
+from imago.inference.detection import find_objects
+from imago.inference.engines.base import FrameDetections
 from imago.inference.engines.onnx import OnnxEngine
-from imago.inference.engines.torch_detection import TorchDetectionEngine
+from imago.inference.engines.torch import TorchEngine
 from imago.inference.instances.paste_masks import paste
 from imago.inference.instances.postprocess import explain_doubt
-from imago.models import checkpoint
-from imago.models.detection.builders import build_detection
+from imago.inference.predictor import Predictor
+from imago.models import build, checkpoint
 
 
 @settings(deadline=None, max_examples=60)
@@ -105,7 +108,7 @@ def test_it_is_said_where_soft_suppression_comes_too_late() -> None:
 def test_a_net_with_its_overlaps_is_suppressed_at_use_as_it_does_itself(tmp_path: Path) -> None:
     options = {"classes": 3, "width": 2, "score_thresh": 0.3, "detections_per_img": 500}
     torch.manual_seed(0)
-    net = build_detection("yolov3_tiny", **options)
+    net = build("yolov3_tiny", **options)
     for layer in (m for m in net.modules() if isinstance(m, torch.nn.Conv2d) and m.bias is not None):
         torch.nn.init.normal_(layer.weight, std=3)
     card = detection_card("boxes", InputSpec(rule="area", size_hw=(96, 96)), architecture="yolov3_tiny")
@@ -115,7 +118,7 @@ def test_a_net_with_its_overlaps_is_suppressed_at_use_as_it_does_itself(tmp_path
         path = tmp_path / f"{iou}.safetensors"
         checkpoint.save(net, card.with_(options=options | {"nms_thresh": iou}), path)
         choice = DetectionOptions(score_thresh=0.0, nms_thresh=0.45 if iou == 1.0 else 0.0)
-        found[iou] = find_objects(TorchDetectionEngine(path, "cpu"), image, choice)
+        found[iou] = find_objects(TorchEngine(path, "cpu"), image, choice)
     assert 5 < len(found[0.45]) < 500
     np.testing.assert_array_equal(found[0.45].boxes, found[1.0].boxes)
     np.testing.assert_array_equal(found[0.45].classes, found[1.0].classes)
@@ -145,12 +148,12 @@ def test_nothing_found() -> None:
 
 def test_files_that_find_no_objects(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="its task is 'binary'; objects are found by models of the tasks boxes and"):
-        OnnxDetectionEngine(tiny_onnx(tiny_card(1), 1))
+        find_objects(OnnxEngine(tiny_onnx(tiny_card(1), 1)), np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(ModelError, match="the outputs boxes, scores, classes, masks for its task 'instances'; it has"):
-        OnnxDetectionEngine(tiny_onnx(detection_card(), 1))
+        OnnxEngine(tiny_onnx(detection_card(), 1))
     with pytest.raises(ModelError, match=r"gone\.onnx: there is no such model file"):
-        OnnxDetectionEngine(tmp_path / "gone.onnx")
+        OnnxEngine(tmp_path / "gone.onnx")
     with pytest.raises(ModelError, match=r"finds objects \(task 'boxes'\), it labels no pixels"):
-        OnnxEngine(tiny_onnx(detection_card("boxes"), 1))
+        Predictor(Known(KNOWN, detection_card("boxes"))).scores(np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(ModelError, match="choose binary, semantic, boxes, instances"):
         detection_card("outlines")

@@ -17,7 +17,8 @@ from imago.core.errors import ImagoError, ModelError
 from imago.core.input_spec import InputSpec
 from imago.files.model_file import read_onnx_card, read_onnx_metadata, sidecar
 from imago.inference import threads
-from imago.inference.engines.onnx import OnnxEngine, minmax_normalize, sigmoid, softmax
+from imago.inference.engines.onnx import OnnxEngine
+from imago.inference.engines.probabilities import minmax_normalize, sigmoid, softmax
 
 # --- cards ------------------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ def test_binary() -> None:
     assert found.label_map[20, 30] == 1
     assert found.notes == ("first frame",)
     assert found.scores is None
-    assert found.image is PIXELS
+    assert np.shares_memory(found.image, PIXELS)
     assert repr(found) == "Prediction('some/fox.jpg', 40 x 60, labels: background, subject)"
     with pytest.raises(AttributeError, match="does not change"):
         found.labels = NAMES

@@ -58,9 +58,12 @@ def test_both_engines_answer_alike(tmp_path: Path, photo: np.ndarray, classes: i
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((1, 4, 64, 64), r"net\.safetensors: expected input \(N, 3, h, w\); got \(1, 4, 64, 64\)"),
+        (
+            (1, 4, 64, 64),
+            r"net\.safetensors: images must be \(N, 3, H, W\); got \(1, 4, 64, 64\)\. Prepare images with card\.input\.fit",
+        ),
         ((3, 64, 64), r"got \(3, 64, 64\)"),
-        ((1, 3, 64, 40), "multiples of 16; got 64 x 40"),
+        ((1, 3, 64, 40), r"images are 64 x 40; this net needs multiples of 16.*Prepare images with card\.input\.fit"),
     ],
 )
 def test_other_shapes_are_refused(tmp_path: Path, shape: tuple[int, ...], words: str) -> None:

@@ -21,6 +21,7 @@ from imago.core.model_card import ModelCard
 from imago.core.tta import TTA
 from imago.inference import tta as views_module
 from imago.inference.engines.onnx import OnnxEngine
+from imago.inference.options import PredictOptions
 from imago.inference.predictor import Predictor, resolve_tta
 from imago.inference.tta import OVERLAP, predict_tta, slide, window_corners, window_starts
 
@@ -122,7 +123,7 @@ def test_a_predictor_looks_so(tmp_path: Path, classes: int) -> None:
     """At the photo's own size by a window of 32 x 48; a look at the whole photo at 32 x 48 is blurred."""
     engine = OnnxEngine(write_tiny(tmp_path / "m.onnx", classes, input=WINDOW), threads=1)
     image = np.random.default_rng(0).integers(0, 256, (100, 140, 3), np.uint8)
-    found = Predictor(engine, tta=TTA(slide=True, flip=True))(image)
+    found = Predictor(engine, PredictOptions(tta=TTA(slide=True, flip=True)))(image)
     if classes == 3:
         assert (found.label_map == image.argmax(axis=2)).mean() > 0.999
     else:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from imago.core.errors import ModelError
-from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.models.catalog import ARCHITECTURES
 from imago.models.detection.yolov1 import YOLOv1
 from imago.models.detection.yolov2 import YOLOv2
 from imago.models.detection.yolov3 import YOLOv3
@@ -319,5 +319,5 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_a_builder_has_the_same_values_as_a_cfg(tmp_path: Path) -> None:
-    net = DETECTION_BUILDERS["yolov3_spp"](classes=4, width=2)
+    net = ARCHITECTURES["yolov3_spp"].builder(classes=4, width=2)
     assert count_values(net) == count_values(narrow(tmp_path, "yolov3-spp"))

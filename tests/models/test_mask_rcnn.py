@@ -20,13 +20,12 @@ from torchvision.ops import FrozenBatchNorm2d, batched_nms
 from imago.core import boxes as numpy_boxes
 from imago.core.errors import ModelError
 from imago.core.input_spec import InputSpec
+from imago.models import build
 from imago.models.detection.base import DetectionModel, Detections, DetectionTarget
-from imago.models.detection.builders import build_detection
 from imago.models.detection.faster_rcnn import SampledRois
 from imago.models.detection.rpn import ignore_crowd
 from imago.models.detection.suppression import nms_by_class
-from imago.models.published.torchvision import translate_names
-from imago.models.published.torchvision_detection import PARTS, fold_epsilon
+from imago.models.published.torchvision import PARTS, fold_epsilon, translate_names
 
 NARROW: dict[str, dict[str, Any]] = {
     "pyramid": {"encoder": "resnet18_half", "width": 16, "fc_width": 32, "sizes": (8, 16, 32, 64, 128)},
@@ -44,7 +43,7 @@ NARROW: dict[str, dict[str, Any]] = {
 def narrow(form: str, **options: Any) -> DetectionModel:
     torch.manual_seed(0)
     name = "maskrcnn" if form.endswith("mask") else "fasterrcnn"
-    return build_detection(name, classes=3, batch_size_per_image=64, proposals=50, **(NARROW[form] | options))
+    return build(name, classes=3, batch_size_per_image=64, proposals=50, **(NARROW[form] | options))
 
 
 def scene(seed: int, size_hw: tuple[int, int] = (64, 96)) -> tuple[Tensor, DetectionTarget]:
@@ -90,7 +89,7 @@ def test_torchvision(ours: str, peer: Callable[..., Any]) -> None:
         box_score_thresh=0.1, box_detections_per_img=20,
     )  # fmt: skip
     stirred(reference).transform = Unchanged()
-    net = build_detection(ours, classes=4, proposals=60, score_thresh=0.1, detections_per_img=20).eval()
+    net = build(ours, classes=4, proposals=60, score_thresh=0.1, detections_per_img=20).eval()
     net.load_state_dict(translate_names(reference.state_dict(), PARTS[ours]))
     images = torch.randn(2, 3, 96, 160, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
@@ -110,13 +109,13 @@ def test_torchvision(ours: str, peer: Callable[..., Any]) -> None:
 def test_published_counts(ours: str, count: int) -> None:
     """Frozen norms are not counted."""
     with torch.device("meta"):
-        net = build_detection(ours, classes=91, frozen_norms=True)
+        net = build(ours, classes=91, frozen_norms=True)
     assert sum(p.numel() for p in net.parameters() if p.requires_grad) == count
 
 
 def test_the_paper_has_vgg16_and_nine_anchors_a_place() -> None:
     with torch.device("meta"):
-        net = build_detection("fasterrcnn", classes=21, encoder="vgg16")
+        net = build("fasterrcnn", classes=21, encoder="vgg16")
     convolutions = 14_714_688  # VGG-16's 13
     rpn = 512 * 512 * 9 + 512 + 512 * 9 * 5 + 9 * 5
     head = 512 * 49 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 21 * 5 + 21 * 5
@@ -128,7 +127,7 @@ def test_published_files_have_older_names(ours: str) -> None:
     """The .pth files: no ".0.0", mask_fcn1 .. mask_fcn4, and norms that count nothing."""
     with torch.device("meta"):
         peer = getattr(theirs, f"{ours}_resnet50_fpn")(weights=None, weights_backbone=None, num_classes=91)
-        net = build_detection(ours, classes=91)
+        net = build(ours, classes=91)
     old = {}
     for name, tensor in peer.state_dict().items():
         parts = name.split(".")
@@ -282,9 +281,9 @@ def test_what_cannot_be_learnt_from() -> None:
     with pytest.raises(ValueError, match=r"image 0 of the batch needs masks \(2, 64, 96\) to learn from; got None"):
         net.loss(image[None], [DetectionTarget(target.boxes, target.classes)])
     with pytest.raises(ModelError, match="a feature pyramid needs an encoder with maps of stride 4, 8, 16 and 32"):
-        build_detection("fasterrcnn", encoder="mobilenet_v3_large")
+        build("fasterrcnn", encoder="mobilenet_v3_large")
     with pytest.raises(ModelError, match="has no option 'colour'"):
-        build_detection("maskrcnn", color=1)
+        build("maskrcnn", color=1)
 
 
 @pytest.mark.slow

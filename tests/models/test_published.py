@@ -20,8 +20,8 @@ from imago.core.errors import ModelError
 from imago.export import published
 from imago.inference.load import load_engine
 from imago.models import build
-from imago.models.catalog import CATALOG
 from imago.models.find import find_model
+from imago.models.published import PUBLISHED
 from imago.models.published.entries import Published
 from imago.models.published.torchvision import PARTS, load_torchvision, translate_names
 
@@ -95,7 +95,7 @@ def test_from_their_file_to_ours(
 def test_every_tensor_lands_in_its_place(zipped: bool, theirs: nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(saved(theirs.state_dict(), zipped))
-    card = CATALOG[NAME].card
+    card = PUBLISHED[NAME].card
     net = build(card.architecture, **card.options).eval()
     load_torchvision(net, card.architecture, path)
     images = torch.randn(1, 3, 65, 97, generator=torch.Generator().manual_seed(2))
@@ -105,7 +105,7 @@ def test_every_tensor_lands_in_its_place(zipped: bool, theirs: nn.Module, tmp_pa
 
 @pytest.mark.parametrize("name", PEERS)
 def test_the_card_builds_the_net_of_the_file(name: str) -> None:
-    card = CATALOG[name].card
+    card = PUBLISHED[name].card
     with torch.device("meta"):
         named = translate_names(peer_of(name).state_dict(), PARTS[card.architecture])
         own = build(card.architecture, **card.options).state_dict()
@@ -114,7 +114,7 @@ def test_the_card_builds_the_net_of_the_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", PEERS)
 def test_the_catalog_says_what_torchvision_says(name: str) -> None:
-    entry = CATALOG[name]
+    entry = PUBLISHED[name]
     weights = torchvision.models.get_model_weights(PEERS[name])["COCO_WITH_VOC_LABELS_V1"]
     check_as_torchvision_says(entry, weights)
     assert entry.card.labels.names == ("background", *weights.meta["categories"][1:])

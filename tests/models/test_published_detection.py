@@ -25,20 +25,18 @@ import imago
 from imago.cli.main import run
 from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
-from imago.inference.detection import FrameDetections, OnnxDetectionEngine
+from imago.inference.engines.base import FrameDetections
+from imago.inference.engines.onnx import OnnxEngine
 from imago.inference.load import load_engine
-from imago.models import checkpoint
-from imago.models.catalog import CATALOG
+from imago.models import build, checkpoint
 from imago.models.detection.base import DetectionModel
-from imago.models.detection.builders import build_detection
 from imago.models.find import find_model
+from imago.models.published import PUBLISHED
 from imago.models.published.darknet_weights import count_values, write_weights
-from imago.models.published.detection_entries import DETECTION_ENTRIES
-from imago.models.published.torchvision import translate_names
-from imago.models.published.torchvision_detection import PARTS, fold_epsilon
+from imago.models.published.torchvision import PARTS, fold_epsilon, translate_names
 
 PEERS = {"fasterrcnn-resnet50-coco": "fasterrcnn_resnet50_fpn", "maskrcnn-resnet50-coco": "maskrcnn_resnet50_fpn"}
-YOLOS = {entry.card.name: entry for entry in DETECTION_ENTRIES if entry.form == "darknet"}
+YOLOS = {entry.card.name: entry for entry in PUBLISHED.values() if entry.form == "darknet"}
 
 
 # What the catalogue says
@@ -46,7 +44,7 @@ YOLOS = {entry.card.name: entry for entry in DETECTION_ENTRIES if entry.form == 
 
 @pytest.mark.parametrize("name", PEERS)
 def test_the_catalog_says_what_torchvision_says(name: str) -> None:
-    entry = CATALOG[name]
+    entry = PUBLISHED[name]
     weights = torchvision.models.get_model_weights(PEERS[name])["COCO_V1"]
     check_as_torchvision_says(entry, weights)
     theirs = weights.meta["categories"]
@@ -62,7 +60,7 @@ def test_the_catalog_says_what_torchvision_says(name: str) -> None:
 def test_the_catalog_says_what_the_weights_files_hold(name: str) -> None:
     entry = YOLOS[name]
     with torch.device("meta"):
-        net = build_detection(entry.card.architecture, **entry.card.options)
+        net = build(entry.card.architecture, **entry.card.options)
     header = 16 if name.startswith("yolov2") else 20  # darknet 0.1 counted the images in 4 bytes
     assert entry.remote.size == header + 4 * count_values(net)
     assert len(bytes.fromhex(entry.remote.sha256)) == 32
@@ -76,16 +74,16 @@ def test_the_catalog_says_what_the_weights_files_hold(name: str) -> None:
 
 
 def test_tiny_has_the_anchors_that_it_was_trained_with() -> None:
-    net = build_detection("yolov3_tiny", **CATALOG["yolov3-tiny-coco"].card.options)
+    net = build("yolov3_tiny", **PUBLISHED["yolov3-tiny-coco"].card.options)
     assert net.masks == [[3, 4, 5], [1, 2, 3]]
 
 
 @pytest.mark.parametrize("name", PEERS)
 def test_the_card_builds_the_net_of_the_file(name: str) -> None:
-    card = CATALOG[name].card
+    card = PUBLISHED[name].card
     with torch.device("meta"):
         peer = torchvision.models.get_model_builder(PEERS[name])(weights=None, weights_backbone=None, num_classes=91)
-        own = build_detection(card.architecture, **card.options)
+        own = build(card.architecture, **card.options)
     named = translate_names(fold_epsilon(peer.state_dict()), PARTS[card.architecture])
     assert {key: tensor.shape for key, tensor in named.items()} == {
         key: tensor.shape for key, tensor in own.state_dict().items()
@@ -104,7 +102,7 @@ def test_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def weights_file(folder: Path, name: str) -> bytes:
-    write_weights(build_detection(name, classes=81, width=2), folder / "other.weights", overwrite=True)
+    write_weights(build(name, classes=81, width=2), folder / "other.weights", overwrite=True)
     return (folder / "other.weights").read_bytes()
 
 
@@ -127,7 +125,7 @@ def test_another_nets_file_is_refused_in_words_and_removed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     contents = {"short": b"weights", "stranger": saved({"layer1.weight": torch.zeros(1)})}
-    card = CATALOG[name].card
+    card = PUBLISHED[name].card
     narrow = {"width": 1} if name.startswith("yolo") else {"encoder": "resnet18_half", "width": 16, "fc_width": 16}
     published = contents[content] if content in contents else weights_file(tmp_path, content)
     entry = publish(server, name, published, monkeypatch, options=card.options | narrow)
@@ -171,9 +169,7 @@ def test_onnx_files_are_nothing_to_train_from(server: Server, capsys: pytest.Cap
 def outspoken_yolo() -> DetectionModel:
     """A narrow yolov3-tiny whose answers differ from place to place."""
     torch.manual_seed(3)
-    net: Any = build_detection(
-        "yolov3_tiny", **CATALOG["yolov3-tiny-coco"].card.options | {"width": 2, "score_thresh": 0.3}
-    )
+    net: Any = build("yolov3_tiny", **PUBLISHED["yolov3-tiny-coco"].card.options | {"width": 2, "score_thresh": 0.3})
     net.train()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -205,7 +201,7 @@ def test_from_darknets_file_to_ours(
     write_weights(net, tmp_path / "narrow.weights", seen=5)
     content = (tmp_path / "narrow.weights").read_bytes()
     entry = publish(
-        server, name, content, monkeypatch, options=CATALOG[name].card.options | {"width": 2, "score_thresh": 0.3},
+        server, name, content, monkeypatch, options=PUBLISHED[name].card.options | {"width": 2, "score_thresh": 0.3},
         input=InputSpec(rule="area", size_hw=(128, 128)),
     )  # fmt: skip
     server.stop_after = 20_000
@@ -221,7 +217,7 @@ def test_from_darknets_file_to_ours(
     assert left_in(tmp_path) == [f"{name}.onnx"]
 
     engine = load_engine(name)
-    assert isinstance(engine, OnnxDetectionEngine)
+    assert isinstance(engine, OnnxEngine)
     assert engine.card == entry.card
     frame = engine.card.input.fit(draw_scene(5, (90, 150))[0])[0][None]
     with torch.no_grad():
@@ -285,14 +281,14 @@ def test_from_torchvisions_file_to_ours(
 ) -> None:
     name, theirs = "maskrcnn-resnet50-coco", narrow_peer()
     publish(
-        server, name, saved(theirs.state_dict()), monkeypatch, options=CATALOG[name].card.options | NARROW,
+        server, name, saved(theirs.state_dict()), monkeypatch, options=PUBLISHED[name].card.options | NARROW,
         input=InputSpec(rule="area", size_hw=(160, 160)),
     )  # fmt: skip
     assert run(["models", "download", name, "--checkpoint"]) == 0
     assert "The PyTorch file was removed" in capsys.readouterr().err
     assert left_in(tmp_path) == [f"{name}.onnx", f"{name}.safetensors"]
-    net, card = checkpoint.load_detection(tmp_path / "models" / f"{name}.safetensors")
-    assert card == CATALOG[name].card
+    net, card = checkpoint.load(tmp_path / "models" / f"{name}.safetensors")
+    assert card == PUBLISHED[name].card
     assert checkpoint.load_matching(net, tmp_path / "models" / f"{name}.safetensors") == []
     predictor = imago.load(name)
     engine: Any = predictor.engine

@@ -15,8 +15,9 @@ from imago.core.instances import Instances
 from imago.data.augment.settings import NO_AUGMENTATION, Augmentation
 from imago.data.crops import add_padding, crop_boxes, warp_crop
 from imago.data.detection import DetectionSample
-from imago.inference.detection import FrameDetections, merge_crops
-from imago.models.detection.builders import build_detection
+from imago.inference.detection import merge_crops
+from imago.inference.engines.base import FrameDetections
+from imago.models import build
 from imago.models.detection.rcnn import build_rcnn
 from imago.training.dataset import PhotoCache, Source
 from imago.training.rcnn.crops import CropDataset, CropSampler, augment_crop, sample_crops, select_crops
@@ -106,7 +107,7 @@ def test_bodies(encoder: str, crop: int, features: int, places: int) -> None:
 )
 def test_nets_that_cannot_be(options: dict, words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        build_detection("rcnn", classes=3, **options)
+        build("rcnn", classes=3, **options)
 
 
 def test_decode_by_hand() -> None:

@@ -9,13 +9,14 @@ import pytest
 import torch
 from yolo_forms import FORMS, Form, every_form, make, noise, size_of
 
-from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.models.catalog import ARCHITECTURES
 
 
 def test_every_builder_is_examined() -> None:
-    assert {form.name for form in FORMS.values()} == {name for name in DETECTION_BUILDERS if name.startswith("yolo")}
-    for builder in DETECTION_BUILDERS.values():
-        assert all(p.default is not inspect.Parameter.empty for p in inspect.signature(builder).parameters.values())
+    assert {form.name for form in FORMS.values()} == {name for name in ARCHITECTURES if name.startswith("yolo")}
+    for architecture in ARCHITECTURES.values():
+        parameters = inspect.signature(architecture.builder).parameters.values()
+        assert all(p.default is not inspect.Parameter.empty for p in parameters)
 
 
 @every_form
@@ -59,7 +60,7 @@ def test_v1_knows_one_size(size: int) -> None:
     with pytest.raises(ValueError, match=f"images are {size} x {size}; this net takes 128 x 128 alone"):
         net(noise(1, 3, size, size))
     with pytest.raises(ValueError, match="size must be a multiple of 64"):
-        DETECTION_BUILDERS["yolov1"](size=100)
+        ARCHITECTURES["yolov1"].builder(size=100)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_v1_knows_one_size(size: int) -> None:
 )
 def test_parameter_counts(name: str, options: dict[str, Any], count: int) -> None:
     with torch.device("meta"):
-        net = DETECTION_BUILDERS[name](**options)
+        net = ARCHITECTURES[name].builder(**options)
     assert sum(p.numel() for p in net.parameters()) == count
 
 
@@ -102,4 +103,4 @@ def test_refusals_in_words() -> None:
         ("yolov2", {"width": 2, "classes": 1}, "classes counts the background and is 2 or more"),
     ]:
         with pytest.raises(ValueError, match=words.replace("(", r"\(")):
-            DETECTION_BUILDERS[name](**options)
+            ARCHITECTURES[name].builder(**options)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from yolo_forms import instances
 
-from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.models.catalog import ARCHITECTURES
 from imago.models.detection.yolo_head import as_anchors, assign_targets, ignore_mask, select_detections
 from imago.models.detection.yolov1 import YOLOv1
 
@@ -62,7 +62,7 @@ def test_excused() -> None:
 
 
 def test_v1_cells_by_hand() -> None:
-    net = DETECTION_BUILDERS["yolov1_fast"](classes=3, width=2)
+    net = ARCHITECTURES["yolov1_fast"].builder(classes=3, width=2)
     assert isinstance(net, YOLOv1)
     target = instances((100, 200, 148, 312, 2), (102, 210, 146, 302, 1), (380, 0, 448, 128, 1))
     cells = net.assign_cells(target)  # centres (124, 256), the same, (414, 64)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 from yolo_forms import FORMS, SMALL6, Form, every_form, instances, make, noise, size_of
 
+from imago.models.catalog import ARCHITECTURES
 from imago.models.detection.base import DetectionModel, Detections, DetectionTarget
-from imago.models.detection.builders import DETECTION_BUILDERS
 from imago.models.detection.yolo_head import assign_targets
 from imago.models.detection.yolov1 import YOLOv1
 from imago.models.detection.yolov2 import PRIOR_IMAGES, YOLOv2
@@ -23,7 +23,7 @@ from imago.models.detection.yolov3 import YOLOv3
 
 def test_v1_loss_by_hand() -> None:
     """Equation 3 with one object: box 1 of its cell is responsible; everything else is 0."""
-    net = DETECTION_BUILDERS["yolov1_fast"](classes=3, width=2, size=128)
+    net = ARCHITECTURES["yolov1_fast"].builder(classes=3, width=2, size=128)
     assert isinstance(net, YOLOv1)
     scores, confidences, boxes = torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2, 4)
     target = instances((64, 0, 128, 64, 2))  # centre (96, 32): row 0, column 1; half the image a side
@@ -45,7 +45,7 @@ def test_v1_loss_by_hand() -> None:
 
 
 def test_v2_loss_by_hand() -> None:
-    net = DETECTION_BUILDERS["yolov2_tiny"](classes=3, width=2, anchors=[(32, 32)])
+    net = ARCHITECTURES["yolov2_tiny"].builder(classes=3, width=2, anchors=[(32, 32)])
     assert isinstance(net, YOLOv2)
     raw = torch.zeros(1, 1, 7, 1, 2)  # two cells; all boxes 32 x 32 in the middle of their cell
     target = instances((0, 0, 32, 32, 2))
@@ -72,7 +72,7 @@ def test_v2_draws_to_its_anchors_at_first() -> None:
 
 
 def test_v3_loss_by_hand() -> None:
-    net = DETECTION_BUILDERS["yolov3_tiny"](classes=3, width=2, anchors=SMALL6)
+    net = ARCHITECTURES["yolov3_tiny"].builder(classes=3, width=2, anchors=SMALL6)
     assert isinstance(net, YOLOv3)
     outputs = (torch.zeros(1, 3, 7, 1, 1), torch.zeros(1, 3, 7, 2, 2))
     target = instances((0, 0, 32, 32, 2))  # exactly anchor 3, the first of the coarse map; in the middle of the cell

@@ -23,7 +23,7 @@ from imago.core.proposal_options import ProposalOptions
 from imago.data.augment.settings import Augmentation
 from imago.data.selective_search import propose
 from imago.inference.detection import find_objects
-from imago.inference.engines.torch_detection import TorchDetectionEngine
+from imago.inference.engines.torch import TorchEngine
 from imago.inference.load import load
 from imago.inference.predictor import Predictor
 from imago.models import checkpoint
@@ -91,14 +91,14 @@ def test_what_the_run_leaves(trained: tuple[Path, list[str]]) -> None:
     assert "features" not in names  # gigabytes, with a large net
     summary = json.loads((folder / "scores.json").read_text())["drawn"]["summary"]
     assert summary["box_ap50"]["mean"] > 0.9
-    _, card = checkpoint.load_detection(folder / "best.safetensors")
+    _, card = checkpoint.load(folder / "best.safetensors")
     assert card.scores["drawn/box_ap50"] == pytest.approx(summary["box_ap50"]["mean"], abs=1e-4)
     assert any(line.startswith("features: 4 of 4") for line in said)
 
 
 def test_regressors_move_boxes_towards_the_detection(trained: tuple[Path, list[str]]) -> None:
     """Proposals a fifth to the right of the objects: with the regressors they lie better."""
-    engine = TorchDetectionEngine(trained[0] / "best.safetensors", "cpu")
+    engine = TorchEngine(trained[0] / "best.safetensors", "cpu")
     engine.net.score_thresh = 0.0
     before, after = [], []
     for seed in range(4):
@@ -116,7 +116,7 @@ def test_regressors_move_boxes_towards_the_detection(trained: tuple[Path, list[s
 
 def test_crops_come_in_batches(trained: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """Never more than so many in memory; the answer is the same, whatever their number."""
-    engine = TorchDetectionEngine(trained[0] / "best.safetensors", "cpu")
+    engine = TorchEngine(trained[0] / "best.safetensors", "cpu")
     image, instances = draw_instances(1)
     boxes = draw_proposals(instances, 1, near=40, far=60)
     sizes: list[int] = []
@@ -161,7 +161,7 @@ def test_killed_in_each_stage_it_ends_the_same(drawn: Path, trained: tuple[Path,
     said = []
     train(config, drawn, True, said.append)
     assert not [line for line in said if line.startswith(("features", "SVMs", "regressors"))]
-    mine, theirs = (checkpoint.load_detection(at / "best.safetensors")[0].state_dict() for at in (folder, trained[0]))
+    mine, theirs = (checkpoint.load(at / "best.safetensors")[0].state_dict() for at in (folder, trained[0]))
     for name, value in mine.items():
         torch.testing.assert_close(value, theirs[name], rtol=0, atol=0)
 
@@ -189,9 +189,9 @@ def test_killed_while_it_is_fine_tuned(drawn: Path) -> None:
 def test_another_stage_option_solves_anew(drawn: Path, trained: tuple[Path, list[str]]) -> None:
     """A finished run whose config.json asks for other stages: the CNN stays, what follows is worked out again."""
     folder = copy_of(trained[0], drawn / "other")
-    before = checkpoint.load_detection(folder / "best.safetensors")[0]
+    before = checkpoint.load(folder / "best.safetensors")[0]
     train(run_of(drawn, "other", "stages.svm_c=0.5"), drawn, True, silent)
-    after = checkpoint.load_detection(folder / "best.safetensors")[0]
+    after = checkpoint.load(folder / "best.safetensors")[0]
     assert isinstance(before, RCNN)
     assert isinstance(after, RCNN)
     assert torch.equal(before.softmax.weight, after.softmax.weight)
@@ -247,16 +247,21 @@ def test_the_file_answers_as_torch(
     for seed, size_hw in ((7, (64, 80)), (8, (150, 201))):
         image, _ = draw_instances(seed, size_hw)
         boxes = propose(image, one.card.proposals)  # once: their order has a random factor
-        one.propose = other.propose = lambda image, options, boxes=boxes: boxes
-        mine, theirs = one.objects(image), other.objects(image)
+        mine, theirs = (
+            model.with_options(find_proposals=lambda image, options, boxes=boxes: boxes).objects(image)
+            for model in (one, other)
+        )
         assert len(mine) == len(theirs) > 2
         np.testing.assert_allclose(mine.boxes, theirs.boxes, atol=1e-2)
         np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-3)
         np.testing.assert_array_equal(mine.classes, theirs.classes)
     single = np.array([[10, 10, 40, 40]], np.float32)
     for few in (single, single[:0]):
-        one.propose = other.propose = lambda image, options, few=few: few
-        assert len(one.objects(image)) == len(other.objects(image))
+        mine, theirs = (
+            model.with_options(find_proposals=lambda image, options, few=few: few).objects(image)
+            for model in (one, other)
+        )
+        assert len(mine) == len(theirs)
     photo = tmp_path / "photo.png"
     Image.fromarray(draw_instances(2)[0]).save(photo)
     capsys.readouterr()

@@ -20,7 +20,7 @@ from imago.core.errors import DataError, ImagoError
 from imago.data.augment.settings import Augmentation
 from imago.inference.load import load
 from imago.models import checkpoint
-from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.models.catalog import ARCHITECTURES, Architecture
 from imago.training.config import DataSource, TrainConfig
 from imago.training.train import build, train
 
@@ -41,7 +41,7 @@ def finder(out: Path, **changes: Any) -> TrainConfig:
 
 @pytest.fixture(autouse=True)
 def _cellnet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DETECTION_BUILDERS, "cellnet", CellNet)
+    monkeypatch.setitem(ARCHITECTURES, "cellnet", Architecture("cellnet", "detection", CellNet))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_a_run_writes(cells: Path, tmp_path: Path, capsys: pytest.CaptureFi
     report = (tmp_path / "run" / "report.html").read_text()
     assert "Worst images" in report
     assert "Learning rate" in report
-    _, card = checkpoint.load_detection(tmp_path / "run" / "best.safetensors")
+    _, card = checkpoint.load(tmp_path / "run" / "best.safetensors")
     assert (card.name, card.task, card.labels.names) == ("cells", "boxes", ("background", "object"))
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())["cells"]["summary"]
     assert scores["box_ap50"]["mean"] == pytest.approx(card.scores["cells/box_ap50"], abs=1e-4)
@@ -237,7 +237,7 @@ def test_mask_rcnn_to_the_end(tmp_path: Path) -> None:
         tmp_path / "run", model="maskrcnn:resnet18_half", option=options, epochs=1, multiple=32, export=True
     )
     train(config, tmp_path, say=silent)
-    net, card = checkpoint.load_detection(tmp_path / "run" / "best.safetensors")
+    net, card = checkpoint.load(tmp_path / "run" / "best.safetensors")
     assert card.task == "instances"
     assert card.options["encoder"] == "resnet18_half"
     assert any(name.startswith("cells/mask_ap") for name in card.scores)

@@ -51,7 +51,7 @@ def test_every_photo_is_searched_once(cells: Path, tmp_path: Path, searched: lis
     config = judge(tmp_path / "run", proposals=str(tmp_path / "kept"))
     train(config, tmp_path, say=silent)
     assert len(searched) == len(list((tmp_path / "kept").iterdir())) == 8
-    _, card = checkpoint.load_detection(tmp_path / "run" / "best.safetensors")
+    _, card = checkpoint.load(tmp_path / "run" / "best.safetensors")
     assert card.proposals == proposals.ProposalOptions(side=80, count=60)
     assert card.options["iou"] == 0.3
     fitted(judge(tmp_path / "copy_paste", "batch_size_per_image=8", proposals=str(tmp_path / "kept")), tmp_path)
@@ -180,8 +180,7 @@ def test_fast_rcnn_to_the_end(cells: Path, tmp_path: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["objects"]
     kept = proposals.CachedProposals(tmp_path / "kept")
     exported, trained = load(out / "model.onnx"), load(out / "best.safetensors", device="cpu")
-    exported.propose = trained.propose = kept
-    one, other = exported.objects(draw_cells(4)[0]), trained.objects(draw_cells(4)[0])
+    one, other = (model.with_options(find_proposals=kept).objects(draw_cells(4)[0]) for model in (exported, trained))
     sure = other.scores > 0.2
     assert sure.any()
     # The file's weights are rounded to float16.

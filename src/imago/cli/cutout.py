@@ -82,14 +82,15 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
     """Returns the exit code. Of a photo that has objects of an earlier run beside it nothing is written."""
     from imago.core.errors import ImagoError
     from imago.files.writing import atomic_write, exists
+    from imago.inference.options import PredictOptions
 
     plan = plan_photos(settings.paths, settings.out, ("cutout",), overwrite=True)  # that file itself is not written
-    predictor = load_predictor(settings.model, len(plan))
+    options = PredictOptions(detection=choice, max_pixels=settings.max_pixels)
+    predictor = load_predictor(settings.model, len(plan), options)
     if not predictor.finds_objects:
         raise ImagoError(
             f"model {settings.model!r} finds no single objects, which --instances asks for; use one that does"
         )
-    predictor.choice = choice
     say_doubt(predictor)
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
@@ -106,7 +107,7 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
                 image.save(stream, "PNG", icc_profile=image.info.get("icc_profile"))
         return () if count else ("nothing was found",)
 
-    return process(predictor, plan, write, settings.max_pixels)
+    return process(predictor, plan, write)
 
 
 def sanitize_name(name: str) -> str:
@@ -117,6 +118,7 @@ def sanitize_name(name: str) -> str:
 def cut_files(settings: CutoutSettings) -> int:
     """Returns the exit code."""
     from imago.files.writing import atomic_write
+    from imago.inference.options import PredictOptions
 
     plan = plan_photos(settings.paths, settings.out, ("cutout",), settings.overwrite)
     threads = 1 if len(plan) > 1 else None  # of one photo the strips are packed on all cores
@@ -127,22 +129,24 @@ def cut_files(settings: CutoutSettings) -> int:
                 stream, settings.background, settings.crop, settings.matting, threads=threads
             )
 
-    return process(load_predictor(settings.model, len(plan)), plan, write, settings.max_pixels)
+    predictor = load_predictor(settings.model, len(plan), PredictOptions(max_pixels=settings.max_pixels))
+    return process(predictor, plan, write)
 
 
 def cut_pipe(settings: CutoutSettings) -> int:
     """Returns the exit code. The PNG is finished before its first byte is written."""
     from imago.files.images import read_image
+    from imago.inference.options import PredictOptions
 
     if sys.stdin.isatty():
         raise click.UsageError("'-' reads the photo from a pipe, as in: imago cutout - < photo.jpg > cutout.png")
     if sys.stdout.isatty():
         raise click.UsageError("'-' writes a PNG to standard output; send it to a file, as in: > cutout.png")
-    predictor = load_predictor(settings.model, 1)
+    predictor = load_predictor(settings.model, 1, PredictOptions(max_pixels=settings.max_pixels))
     photo = read_image(
         sys.stdin.buffer.read(),
         channels=predictor.card.input.channels,
-        max_pixels=settings.max_pixels,
+        max_pixels=predictor.options.max_pixels,
         name="standard input",
     )
     png = io.BytesIO()

@@ -65,23 +65,20 @@ def evaluate_command(
     views, choice = build_settings(TTA, values), build_settings(DetectionOptions, values)
     from imago.core.errors import ImagoError
     from imago.files.writing import exists
+    from imago.inference.crf import DenseCRF
     from imago.inference.load import load
+    from imago.inference.options import PredictOptions
 
     target = Path(json_out) if json_out not in (None, "-") else None
     if target is not None and target.exists() and not overwrite:
         raise exists(target)  # before the work, not after it
-    predictor = load(model)
-    predictor.tta, predictor.choice = views, choice
+    predictor = load(model, options=PredictOptions(tta=views, detection=choice, crf=DenseCRF() if crf else None))
     if choice != DetectionOptions() and not predictor.finds_objects:
         raise ImagoError(
             f"model {model!r} finds no single objects, for which --nms-thresh, --nms and --class-agnostic are; "
             "leave them out"
         )
     say_doubt(predictor)
-    if crf:
-        from imago.inference.crf import DenseCRF
-
-        predictor.crf = DenseCRF()
     result: Evaluation | DetectionEvaluation
     if predictor.finds_objects:
         result = measure_detection(predictor, data, split, group, limit, max_found)

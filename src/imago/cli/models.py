@@ -16,8 +16,8 @@ from imago.core.errors import ModelError
 from imago.core.model_card import ModelCard
 from imago.files.download import download, models_folder
 from imago.files.model_file import read_onnx_card, read_safetensors_card
-from imago.models.catalog import CATALOG, read_published_card, recognise
 from imago.models.find import find_model, models_on_disk
+from imago.models.published import PUBLISHED, read_published_card, recognize
 from imago.models.published.entries import Published
 from imago.models.shipped import shipped_models
 
@@ -55,10 +55,10 @@ def download_command(name: str, address: str | None, checkpoint: bool) -> None:
 
     Weights that are published for PyTorch or darknet are converted to .onnx, once; only this needs PyTorch.
     """
-    if name not in CATALOG:
+    if name not in PUBLISHED:
         where = "comes with Imago" if name in shipped_models() else "is not to be downloaded"
-        raise ModelError(f"model {name!r} {where}; to be had are {', '.join(CATALOG)}")
-    entry = CATALOG[name]
+        raise ModelError(f"model {name!r} {where}; to be had are {', '.join(PUBLISHED)}")
+    entry = PUBLISHED[name]
     if checkpoint and not entry.converted:
         raise ModelError(f"model {name!r} is published as .onnx, from which no training starts; leave out --checkpoint")
     if _is_there(entry) and (entry.checkpoint.is_file() or not checkpoint):
@@ -120,7 +120,7 @@ def list_models() -> list[ModelRow]:
     on_disk = models_on_disk()
     for name, path in on_disk.items():
         listed.append(ModelRow(name, "on disk", path.stat().st_size, _read_card(path), path))
-    for name, entry in CATALOG.items():
+    for name, entry in PUBLISHED.items():
         if name not in on_disk:
             listed.append(ModelRow(name, "to download", entry.remote.size, entry.card))
     return listed
@@ -135,12 +135,12 @@ def _read_card(path: Path) -> ModelCard | None:
 
 
 def _find_card(model: str) -> ModelCard:
-    if model in CATALOG and model not in shipped_models():
-        return CATALOG[model].card
+    if model in PUBLISHED and model not in shipped_models():
+        return PUBLISHED[model].card
     path = find_model(model)
     if path.suffix.lower() == ".safetensors":
         return read_safetensors_card(path)
-    card = read_onnx_card(path) or recognise(path)
+    card = read_onnx_card(path) or recognize(path)
     if card is None:
         raise ModelError(f"{path}: an ONNX file without an Imago model card; nothing is known about it")
     return card

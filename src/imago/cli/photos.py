@@ -13,6 +13,7 @@ from imago.core.text import one_line
 if TYPE_CHECKING:
     from imago.files.inputs import PlannedImage
     from imago.inference.batch import Outcome, Report, Write
+    from imago.inference.options import PredictOptions
     from imago.inference.predictor import Predictor
 
 MEGA = 1_000_000
@@ -32,29 +33,29 @@ def plan_photos(paths: Sequence[str], out: Path | None, kinds: Sequence[str], ov
     return plan_outputs(photos, out, [OUTPUT_SUFFIXES[kind] for kind in kinds], overwrite)
 
 
-def load_predictor(model: str, photos: int) -> Predictor:
-    """The model, set up for one photo (as many threads as cores are free) or for many (one thread a photo)."""
+def load_predictor(model: str, photos: int, options: PredictOptions) -> Predictor:
+    """The model, answering as ``options`` say, set up for one photo (as many threads as cores are free) or for many (one thread a photo)."""
     import cv2
 
     from imago.inference.batch import workers_for
     from imago.inference.load import load
 
     if workers_for(photos) == 1:
-        return load(model, keep_memory=photos > 1)
+        return load(model, keep_memory=photos > 1, options=options)
     cv2.setNumThreads(1)  # the photos are spread over the cores, so that their parts need not be
-    return load(model, threads=1)
+    return load(model, threads=1, options=options)
 
 
 def say_doubt(predictor: Predictor) -> None:
     """A note where what is asked of overlaps comes too late for this model."""
     from imago.inference.instances.postprocess import explain_doubt
 
-    doubt = explain_doubt(predictor.choice, predictor.card)
+    doubt = explain_doubt(predictor.options.detection, predictor.card)
     if doubt:
         echo(f"note: {doubt}", err=True)
 
 
-def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write, max_pixels: int) -> int:
+def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write) -> int:
     """Run ``plan`` and tell: notes and failures as they come, a summary at the end. Returns the exit code."""
     from imago.inference.batch import run_batch
 
@@ -71,7 +72,7 @@ def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write, ma
                 hint = DEBUG_HINT if outcome.unforeseen is not None and not debug else ""
                 meter.say(f"imago: {outcome.failure}{hint}")
 
-        report = run_batch(predictor, plan, write, max_pixels=max_pixels, on_outcome=tell)
+        report = run_batch(predictor, plan, write, on_outcome=tell)
         meter.say(_summarize(report, plan, meter.seconds))
     return 1 if report.failed else 0
 

@@ -85,6 +85,8 @@ def segment_command(**values: Any) -> int:
     )
     from imago.core.errors import ImagoError
     from imago.files.writing import atomic_write, exists
+    from imago.inference.crf import DenseCRF
+    from imago.inference.options import PredictOptions
 
     plan = plan_photos(settings.paths, settings.out, settings.formats, settings.overwrite)
     for path in settings.tables.values():
@@ -103,8 +105,11 @@ def segment_command(**values: Any) -> int:
             found[planned.image.path] = prediction.instances
         return ()
 
-    predictor = load_predictor(settings.model, len(plan))
-    predictor.tta, predictor.choice = views, choice
+    options = PredictOptions(
+        tta=views, detection=choice, crf=DenseCRF() if settings.crf else None,
+        max_pixels=int(settings.max_megapixels * MEGA),
+    )  # fmt: skip
+    predictor = load_predictor(settings.model, len(plan), options)
     say_doubt(predictor)
     asked = [kind for kind in (*settings.formats, *settings.tables) if kind in DETECTION_FORMATS]
     if asked and not predictor.finds_objects:
@@ -112,11 +117,7 @@ def segment_command(**values: Any) -> int:
             f"model {settings.model!r} finds no single objects, which --save {','.join(asked)} asks for; "
             "use one that does"
         )
-    if settings.crf:
-        from imago.inference.crf import DenseCRF
-
-        predictor.crf = DenseCRF()
-    code = process(predictor, plan, write, int(settings.max_megapixels * MEGA))
+    code = process(predictor, plan, write)
     for planned in plan:
         if planned.image.path in lines:
             echo_json(lines[planned.image.path])

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imago.core.errors import ImagoError, ModelError
-from imago.models import BUILDERS
-from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.models.catalog import ARCHITECTURES, options_of
 from imago.models.find import find_model
-from imago.training.config import list_net_options
 
 
 @dataclass(frozen=True)
@@ -27,9 +25,8 @@ class Candidate:
 def parse_candidates(models: Sequence[str]) -> tuple[Candidate, ...]:
     """``["fcn8s,pspnet:resnet50", "runs/a", "b.onnx", "subject"]`` -> candidates.
 
-    A name of ``imago.models.BUILDERS`` or ``DETECTION_BUILDERS``, with or without ``:ENCODER``, is trained; a run's
-    folder stands for the model in it; everything else is a model file or a name that ``imago.load`` takes. Raises
-    ImagoError.
+    A name of ``imago.models.catalog.ARCHITECTURES``, with or without ``:ENCODER``, is trained; a run's folder
+    stands for the model in it; everything else is a model file or a name that ``imago.load`` takes. Raises ImagoError.
     """
     texts = [text.strip() for part in models for text in part.split(",") if text.strip()]
     if not texts:
@@ -44,8 +41,8 @@ def parse_candidates(models: Sequence[str]) -> tuple[Candidate, ...]:
 
 def _candidate(text: str) -> Candidate:
     architecture, colon, encoder = text.partition(":")
-    if architecture in BUILDERS or architecture in DETECTION_BUILDERS:
-        if colon and "encoder" not in list_net_options(architecture):
+    if architecture in ARCHITECTURES:
+        if colon and "encoder" not in options_of(architecture):
             raise ImagoError(f"{text}: {architecture} has no encoder to choose; write {architecture}")
         return Candidate(re.sub(r"[^\w.-]+", "-", text), architecture, encoder)
     path = Path(text)
@@ -57,5 +54,5 @@ def _candidate(text: str) -> Candidate:
     try:
         file = find_model(text)
     except ModelError as error:
-        raise ImagoError(f"{error}. To train: {', '.join([*BUILDERS, *DETECTION_BUILDERS])}") from error
+        raise ImagoError(f"{error}. To train: {', '.join(ARCHITECTURES)}") from error
     return Candidate(path.stem if path.suffix else text, file=file)

@@ -99,7 +99,7 @@ class DetectionComparison:
     def inputs(self, predictor: Predictor, photo: np.ndarray) -> list[list[np.ndarray]]:
         if predictor.card.objects:
             return [[predictor.card.input.fit(photo)[0][None]]]
-        return list(iter_inputs(predictor.card, photo, predictor.propose))
+        return list(iter_inputs(predictor.card, photo, predictor.options.find_proposals))
 
     def run(self, predictor: Predictor, photos: Sequence[np.ndarray]) -> Callable[[], object]:
         """Another photo each time: the more objects, the longer it takes."""

@@ -19,7 +19,7 @@ from imago.evaluation.results import Evaluation
 from imago.inference.load import read_card
 from imago.inference.predictor import Predictor
 from imago.metrics.bootstrap import Difference
-from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.models.catalog import task_of
 
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
@@ -142,7 +142,7 @@ def choose_task(candidates: Sequence[Candidate], objects: bool) -> ComparisonTas
 def _finds_objects(candidate: Candidate, objects: bool) -> bool | None:
     """None where its file does not tell; measuring it will say why."""
     if candidate.file is None:
-        return objects or candidate.architecture in DETECTION_BUILDERS
+        return objects or task_of(candidate.architecture) == "detection"
     try:
         return read_card(candidate.file).finds_objects
     except ModelError:

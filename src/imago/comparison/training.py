@@ -17,8 +17,7 @@ from imago.comparison.candidates import Candidate
 from imago.core.errors import ImagoError
 from imago.core.text import to_utf8
 from imago.files.writing import atomic_write
-from imago.models import BUILDERS
-from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.models.catalog import ARCHITECTURES, task_of
 
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
@@ -54,7 +53,7 @@ def check_options(config: TrainConfig, candidates: Sequence[Candidate]) -> None:
     there = {name for candidate in candidates for name in option_names(candidate)}
     for text in config.option:
         net = text.partition("=")[0].partition(".")[0]
-        if net in {*BUILDERS, *DETECTION_BUILDERS} - there and "." in text.partition("=")[0]:
+        if net in ARCHITECTURES.keys() - there and "." in text.partition("=")[0]:
             nets = ", ".join(sorted(there))
             raise ImagoError(f"--option {text}: there is no {net} among --models; name one of {nets}")
 
@@ -98,7 +97,7 @@ def find_inapplicable(architecture: str) -> tuple[set[str], set[str]]:
     )
     from imago.training.tasks.rcnn import INAPPLICABLE, INAPPLICABLE_AUGMENTATION
 
-    if architecture not in DETECTION_BUILDERS:
+    if task_of(architecture) == "semantic":
         return set(DETECTION_ONLY), set()
     if architecture != "rcnn":
         return set(SEMANTIC_ONLY), set(SEMANTIC_ONLY_AUGMENTATION)

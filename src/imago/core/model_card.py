@@ -28,7 +28,7 @@ class ModelCard:
     """One model: what it is, what it eats, what it answers, how good it is, where it comes from."""
 
     name: str
-    architecture: str  # key of imago.models.BUILDERS, "" for a network from elsewhere
+    architecture: str  # key of imago.models.catalog.ARCHITECTURES, "" for a network from elsewhere
     options: dict[str, Any]  # keyword arguments of the builder (classes, in_channels, encoder, ...)
     task: Task
     labels: Labels

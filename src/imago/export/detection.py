@@ -34,7 +34,7 @@ from imago.export.detection_parity import SURE, TOLERANCE, compare_detection
 from imago.export.graph import Input, Translations, example_hw, pack_card, trace
 from imago.export.semantic import ExportReport, check_export, describe_sizes
 from imago.files.writing import atomic_write
-from imago.inference.detection import OnnxDetectionEngine
+from imago.inference.engines.onnx import OnnxEngine
 from imago.models.detection.base import DetectionModel
 from imago.models.detection.builders import read_thresholds
 
@@ -96,7 +96,7 @@ def export_detection(
     least = max(SURE[precision], net.score_thresh + limit)
     found = compare_detection(
         module,
-        OnnxDetectionEngine(content, card=card),
+        OnnxEngine(content, card=card),
         samples,
         least=least,
         most=net.detections_per_img,

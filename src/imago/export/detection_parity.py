@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from imago.core.boxes import iou_matrix
-from imago.inference.detection import DetectionEngine, FrameDetections, iter_inputs
+from imago.inference.detection import iter_inputs
+from imago.inference.engines.base import DetectionEngine, FrameDetections
 
 # Largest difference to torch, of a score, and of a box's corner as ``corner_scale`` counts it.
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2}

@@ -63,14 +63,11 @@ def export_run(
         images, described = _validation_photos(path.parent, card), "validation photos of the run"
         if not images:
             images, described = make_images(card.input.channels), "made-up images (the run's photos are not there)"
-    if card.task in DETECTION_TASKS:
-        finder, _ = checkpoint.load_detection(path)
-        set_thresholds(finder, thresholds or {})
-        report = export_detection(
-            finder, card, out, samples=images, half=half, tolerance=tolerance, overwrite=overwrite
-        )
+    net, _ = checkpoint.load(path)
+    if isinstance(net, DetectionModel):
+        set_thresholds(net, thresholds or {})
+        report = export_detection(net, card, out, samples=images, half=half, tolerance=tolerance, overwrite=overwrite)
     else:
-        net, _ = checkpoint.load(path)
         report = export_onnx(net, card, out, samples=images, half=half, tolerance=tolerance, overwrite=overwrite)
     return replace(report, samples=described)
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from imago.core.errors import ModelError
-from imago.core.model_card import DETECTION_TASKS
 from imago.export.detection import export_detection
 from imago.export.export import make_images
 from imago.export.semantic import ExportReport, export_onnx
 from imago.models import build, checkpoint
-from imago.models.base import SegmentationNet
+from imago.models.catalog import Net
 from imago.models.detection.base import DetectionModel
-from imago.models.detection.builders import build_detection
 from imago.models.published.darknet_weights import read_weights
 from imago.models.published.entries import Published
 from imago.models.published.torchvision import load_torchvision
-from imago.models.published.torchvision_detection import load_torchvision_detection
 
 # Ten times the usual: here nobody can ask for more. Full-size YOLO v2 with random weights made loud came to 9e-4; a
 # fault of the exporter is far larger. How near the file is to torch is said in any case.
@@ -49,17 +46,12 @@ def convert(entry: Published, keep_checkpoint: bool = False) -> ExportReport:
     return report
 
 
-def build_published(entry: Published, weights: Path) -> SegmentationNet | DetectionModel:
+def build_published(entry: Published, weights: Path) -> Net:
     """The net that the entry's card describes, with the published ``weights``. Raises ModelError that names the file
     where it is not that net's."""
-    card = entry.card
-    if card.task not in DETECTION_TASKS:
-        net = build(card.architecture, **card.options).eval()
-        load_torchvision(net, card.architecture, weights)
-        return net
-    finder = build_detection(card.architecture, **card.options).eval()
-    if entry.form == "darknet":
-        read_weights(finder, weights)
+    net = build(entry.card.architecture, **entry.card.options).eval()
+    if isinstance(net, DetectionModel) and entry.form == "darknet":
+        read_weights(net, weights)
     else:
-        load_torchvision_detection(finder, card.architecture, weights)
-    return finder
+        load_torchvision(net, entry.card.architecture, weights)
+    return net

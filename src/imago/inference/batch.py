@@ -15,7 +15,7 @@ from pathlib import Path
 
 from imago.core.errors import ImagoError, fault_line
 from imago.core.text import one_line
-from imago.files.images import MAX_PIXELS, image_size, read_image
+from imago.files.images import image_size, read_image
 from imago.files.inputs import PlannedImage
 from imago.inference.prediction import Prediction
 from imago.inference.predictor import Predictor
@@ -57,7 +57,6 @@ def run_batch(
     write: Write,
     *,
     threads: int | None = None,
-    max_pixels: int = MAX_PIXELS,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Report:
     """Read, run and ``write`` every photo of ``plan``. ``threads``: worker threads, ``workers_for(len(plan))`` if None.
@@ -78,7 +77,7 @@ def run_batch(
                 megapixels = _megapixels(waiting[-1].image.path)
                 if running and sum(running.values()) + megapixels > MEGAPIXELS_IN_WORK:
                     break
-                running[pool.submit(_trip, predictor, waiting.pop(), write, max_pixels, stop)] = megapixels
+                running[pool.submit(_trip, predictor, waiting.pop(), write, stop)] = megapixels
             ready, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ready:
                 del running[future]
@@ -102,14 +101,12 @@ def _megapixels(path: Path) -> float:
     return height * width / 1e6
 
 
-def _trip(
-    predictor: Predictor, planned: PlannedImage, write: Write, max_pixels: int, stop: threading.Event
-) -> Outcome | None:
+def _trip(predictor: Predictor, planned: PlannedImage, write: Write, stop: threading.Event) -> Outcome | None:
     """One photo all the way; None if it was stopped before anything was written."""
     path = planned.image.path
     notes: tuple[str, ...] = ()
     try:
-        photo = read_image(path, channels=predictor.card.input.channels, max_pixels=max_pixels)
+        photo = read_image(path, channels=predictor.card.input.channels, max_pixels=predictor.options.max_pixels)
         notes = photo.notes
         if stop.is_set():
             return None

@@ -1,15 +1,12 @@
-"""Objects in photos with models that find them: ``.onnx`` files with decoding inside. No torch.
+"""Objects in photos with models that find them, on any engine.
 
-engine = OnnxDetectionEngine("cells.onnx")
-found = find_objects(engine, photo, ObjectChoice(score=0.6))  # Instances, in pixels of the photo
+engine = OnnxEngine("cells.onnx")
+found = find_objects(engine, photo, DetectionOptions(score_thresh=0.6))  # Instances, in pixels of the photo
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -22,106 +19,29 @@ from imago.core.model_card import DETECTION_TASKS, ModelCard
 from imago.core.proposal_options import ProposalOptions
 from imago.data.crops import crop_boxes
 from imago.data.selective_search import propose
-from imago.inference.engines.onnx import first_line, open_session, read_card
+from imago.inference.engines.base import DetectionEngine, FrameDetections
 from imago.inference.instances.paste_masks import paste
 from imago.inference.instances.postprocess import model_nms_thresh, pick
-from imago.inference.runtime import runtime_errors
-from imago.inference.threads import free_cores
 
 CROPS = 64  # at a time, so that a photo's 2,000 proposals do not lie in memory as pictures
 # uint8 RGB (H, W, 3) -> float32 (K, 4): boxes in it where objects may be; data.selective_search has two.
 Propose = Callable[[np.ndarray, ProposalOptions], np.ndarray]
 
 
-@dataclass(frozen=True)
-class FrameDetections:
-    """What a model found in one prepared image, the best score first. NumPy's twin of ``detection_base.Found``."""
-
-    boxes: np.ndarray  # float32 (K, 4) x1 y1 x2 y2, pixels of the network's frame
-    scores: np.ndarray  # float32 (K,), 0..1
-    classes: np.ndarray  # int64 (K,), 1 and more
-    masks: np.ndarray | None = None  # float32 (K, m, m), 0..1: what lies in each box, stretched to a square
-
-
 NO_DETECTIONS = FrameDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-
-
-class DetectionEngine(Protocol):
-    """``OnnxDetectionEngine`` and ``TorchDetectionEngine`` are two. ``run`` may be called from several threads."""
-
-    @property
-    def card(self) -> ModelCard: ...
-
-    def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> FrameDetections:
-        """``frame`` float32 (1, C, h, w): one image prepared by ``card.input.fit``. ``proposals`` float32 (K, 4) in its
-        pixels, K 1 or more, where ``card.proposals`` says that the model judges such. Where ``card.crop_padding`` says
-        that it looks at each by itself, ``frame`` is (K, C, h, w) crops, and all boxes are in pixels of the image."""
-        ...
-
-
-class OnnxDetectionEngine:
-    """One ``.onnx`` file that ``imago.export.detection`` wrote, ready to run.
-
-    ``source``: a path, or the bytes of a file. ``threads``, ``device``, ``card``: as
-    ``OnnxEngine``'s. Raises ModelError.
-    """
-
-    def __init__(
-        self,
-        source: Path | str | bytes,
-        threads: int | None = None,
-        device: str | None = None,
-        card: ModelCard | None = None,
-    ) -> None:
-        source = Path(source) if isinstance(source, str) else source
-        self.name = str(source) if isinstance(source, Path) else "model"
-        if isinstance(source, Path) and not source.is_file():
-            raise ModelError(f"{source}: there is no such model file")
-        self.card = card or read_card(source, self.name)
-        check_task(self.card, self.name)
-        self.session = open_session(source, self.name, threads or free_cores(), device, keep_memory=True)
-        self._outputs = ["boxes", "scores", "classes"] + (["masks"] if self.card.task == "instances" else [])
-        given = [value.name for value in self.session.get_outputs()]
-        missing = [name for name in self._outputs if name not in given]
-        self._inputs = [value.name for value in self.session.get_inputs()]
-        wanted = 1 if self.card.proposals is None else 2
-        if missing or len(self._inputs) != wanted:
-            raise ModelError(
-                f"{self.name}: expected {('one input', 'two inputs')[wanted - 1]} and the outputs "
-                f"{', '.join(self._outputs)} for its task {self.card.task!r}; it has {', '.join(self._inputs)} and "
-                f"{', '.join(given)}. Mend the card or export the model again"
-            )
-
-    def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> FrameDetections:
-        """See ``DetectionEngine.run``."""
-        given = [frame] if proposals is None else [frame, proposals]
-        try:
-            answer = self.session.run(
-                self._outputs,
-                {name: a.astype(np.float32, copy=False) for name, a in zip(self._inputs, given, strict=True)},
-            )
-        except runtime_errors() as error:
-            raise ModelError(
-                f"{self.name}: cannot run on input of shape {frame.shape} ({first_line(error)}); "
-                "does the size rule in its card fit the network?"
-            ) from error
-        return FrameDetections(*answer)
-
-
-def check_task(card: ModelCard, name: str) -> None:
-    """Raises ModelError for a model that finds no objects."""
-    if card.task not in DETECTION_TASKS:
-        raise ModelError(
-            f"{name}: its task is {card.task!r}; objects are found by models of the tasks "
-            f"{' and '.join(DETECTION_TASKS)}"
-        )
 
 
 def predict_frame(
     engine: DetectionEngine, image: np.ndarray, propose: Propose = propose
 ) -> tuple[FrameDetections, Fit]:
-    """What the model says of uint8 (H, W, C), and the way from its frame to the image."""
+    """What the model says of uint8 (H, W, C), and the way from its frame to the image. Raises ModelError for a model
+    that finds no objects."""
     card, size_hw = engine.card, (image.shape[0], image.shape[1])
+    if card.task not in DETECTION_TASKS:
+        raise ModelError(
+            f"{card.name}: its task is {card.task!r}; objects are found by models of the tasks "
+            f"{' and '.join(DETECTION_TASKS)}"
+        )
     found = [engine.run(*given) for given in iter_inputs(card, image, propose)]
     if card.crop_padding is not None:  # boxes lie in the image already
         return merge_crops(found, size_hw, card.options["nms_thresh"], card.options["detections_per_img"]), Fit.none(
@@ -163,7 +83,7 @@ def find_objects(
 
     ``choice``: which are wanted; ``DetectionOptions()`` if None. The model has thresholds of its own (its card's
     options), by which fewer may come: a choice can only be stricter. ``propose``: how proposals are found, for models
-    that judge such. Raises ImagoError for a class that the model has not.
+    that judge such. Raises ImagoError for a class that the model has not, ModelError for one that finds no objects.
     """
     choice = choice or DetectionOptions()
     card = engine.card

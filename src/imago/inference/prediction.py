@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from imago.core.errors import ImagoError
+from imago.core.frozen import freeze, freeze_array
 from imago.core.instances import Instances
 from imago.core.labels import Labels, binary_labels
 from imago.core.text import to_json, to_utf8
@@ -35,7 +36,7 @@ JPEG_QUALITY = 90  # of overlays
 
 
 class Prediction:
-    """One photo's answer, read-only. What takes memory is made when it is first asked for.
+    """One photo's answer, read-only: so are its arrays. What takes memory is made when it is first asked for.
 
     A binary model gives ``alpha_map``, a semantic one ``label_map`` and its scores at the network's size, one that
     finds objects ``instances``.
@@ -68,9 +69,15 @@ class Prediction:
             check_objects(instances, labels, photo.size_hw)
         if low_scores is not None and (low_scores.ndim != 3 or len(low_scores) != len(labels)):
             raise ValueError(f"scores must be ({len(labels)}, h, w), one plane a label; got {low_scores.shape}")
-        self.__dict__.update(photo=photo, labels=labels, scores=low_scores, _alpha_map=alpha_map, instances=instances)
+        photo = freeze(photo)
+        if isinstance(alpha_map, AlphaMap):
+            alpha_map = replace(alpha_map, pixels=photo.pixels)
+        self.__dict__.update(
+            photo=photo, labels=labels, scores=freeze_array(low_scores), _alpha_map=freeze(alpha_map),
+            instances=freeze(instances),
+        )  # fmt: skip
         if label_map is not None:
-            self.__dict__["label_map"] = label_map
+            self.__dict__["label_map"] = freeze_array(label_map)
 
     if TYPE_CHECKING:
         photo: Photo
@@ -109,18 +116,18 @@ class Prediction:
         """uint8 or uint16 (H, W), values of ``labels``; of a binary model 1 where alpha is one half or more; of objects
         the class of the surest one that is there."""
         if self._alpha_map is None and self.instances is not None:
-            return to_class_map(self.instances, len(self.labels))
+            return freeze_array(to_class_map(self.instances, len(self.labels)))
         assert self._alpha_map is not None
         found = np.empty(self.size_hw, np.uint8)
         for top in range(0, self.size_hw[0], STRIP_ROWS):
             bottom = min(self.size_hw[0], top + STRIP_ROWS)
             found[top:bottom] = self._alpha_map.rows(top, bottom) >= 0.5
-        return found
+        return freeze_array(found)
 
     @cached_property
     def alpha(self) -> np.ndarray:
         """float32 (H, W), 0 to 1: how much of the pixel is subject. Saving does not need it: it goes by strips."""
-        return compute_full_alpha(self.alpha_map)
+        return freeze_array(compute_full_alpha(self.alpha_map))
 
     @cached_property
     def alpha_map(self) -> AlphaMap | ArrayAlpha:
@@ -133,8 +140,8 @@ class Prediction:
         if self.labels.names[0] != "background":
             raise ImagoError(f"{self.name}: the model has no class 'background', so there is no subject to cut out")
         if self.scores is None:
-            return ArrayAlpha((self.label_map != 0).astype(np.uint8) * np.uint8(255))
-        return AlphaMap(1 - self.scores[0], self.photo.pixels)
+            return freeze(ArrayAlpha((self.label_map != 0).astype(np.uint8) * np.uint8(255)))
+        return freeze(AlphaMap(1 - self.scores[0], self.photo.pixels))
 
     def compose(
         self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = 0.05

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ModelError
 from imago.core.instances import Instances
 from imago.core.model_card import DETECTION_TASKS, ModelCard
 from imago.core.separation import Separation
 from imago.core.tta import TTA
-from imago.data.selective_search import propose
-from imago.files.images import MAX_PIXELS, Photo, read_image
+from imago.files.images import Photo, read_image
 from imago.inference.components import drop_small_components
-from imago.inference.crf import DenseCRF
 from imago.inference.cutout.alpha import AlphaMap
-from imago.inference.detection import DetectionEngine, Propose, find_objects
-from imago.inference.engines.base import Engine
+from imago.inference.detection import find_objects
+from imago.inference.engines.base import DetectionEngine, Engine
 from imago.inference.instances.postprocess import select
 from imago.inference.instances.separation import separate_in
 from imago.inference.label_map import enlarge_labels
+from imago.inference.options import PredictOptions
 from imago.inference.prediction import Prediction
 from imago.inference.tta import predict_tta
 
@@ -39,36 +37,39 @@ def resolve_tta(card: ModelCard, asked: TTA) -> TTA:
     return tta if asked.scales != (1.0,) else replace(tta, scales=card.tta_scales)
 
 
+@dataclass(frozen=True, eq=False)
 class Predictor:
-    """A model that is ready: ``model("photo.jpg")`` -> Prediction. May be called from several threads at once.
+    """A model that is ready: ``model("photo.jpg")`` -> Prediction. It does not change, and may be called from several
+    threads at once; ``with_options`` gives another one over the same model.
 
-    ``max_pixels``: photos with more are refused before they are decoded. ``crf``: refines every answer. ``views``: how
-    the net looks at a photo; the mirror image and other sizes are looked at too where the model's card says so.
+    The mirror image and other sizes are looked at too where the model's card says so, whatever ``options`` say.
     """
 
-    def __init__(
-        self,
-        engine: Engine | DetectionEngine,
-        max_pixels: int = MAX_PIXELS,
-        crf: DenseCRF | None = None,
-        tta: TTA | None = None,
-    ) -> None:
-        self.engine = engine
-        self.max_pixels = max_pixels
-        self.crf = crf
-        self.tta = tta or TTA()
-        self.choice = DetectionOptions()  # which objects are wanted
-        self.separation = self.card.separation or Separation()  # how objects are made, if they are made
-        self.propose: Propose = propose  # how proposals are found, where the card asks for some
+    engine: Engine | DetectionEngine
+    options: PredictOptions = field(default_factory=PredictOptions)
+
+    def with_options(self, **changes: Any) -> Predictor:
+        """The same model, answering in another way: ``model.with_options(tta=TTA(flip=True), crf=DenseCRF())``.
+
+        ``changes``: fields of ``PredictOptions``; what is not named stays. Raises TypeError for a field that there is
+        not.
+        """
+        return replace(self, options=replace(self.options, **changes))
 
     @property
     def card(self) -> ModelCard:
+        """What the model says of itself."""
         return self.engine.card
 
     @property
     def finds_objects(self) -> bool:
         """Whether predictions hold ``instances``."""
         return self.card.finds_objects
+
+    @property
+    def separation(self) -> Separation:
+        """How objects are made, if they are made: as the options say, else the card."""
+        return self.options.separation or self.card.separation or Separation()
 
     @overload
     def __call__(self, image: Picture) -> Prediction: ...
@@ -84,16 +85,19 @@ class Predictor:
         return self._one(image)
 
     def _one(self, image: Picture) -> Prediction:
-        return self.predict(read_image(image, channels=self.card.input.channels, max_pixels=self.max_pixels))
+        photo = read_image(image, channels=self.card.input.channels, max_pixels=self.options.max_pixels)
+        if isinstance(image, np.ndarray) and np.may_share_memory(photo.pixels, image):
+            photo = replace(photo, pixels=photo.pixels.copy())  # a loop over a video fills its buffer anew
+        return self.predict(photo)
 
     def predict(self, photo: Photo) -> Prediction:
-        """The same for a photo that has been read already."""
+        """The same for a photo that has been read already, and whose pixels nobody changes any more."""
         if self.card.task in DETECTION_TASKS:
             return self._find(cast(DetectionEngine, self.engine), photo)
         scores = self.scores(photo.pixels)
-        if self.crf is not None:
+        if self.options.crf is not None:
             both = np.stack([1 - scores[0], scores[0]]) if self.card.task == "binary" else scores
-            refined = self.crf.refine(both, photo.pixels)
+            refined = self.options.crf.refine(both, photo.pixels)
             scores = refined[1:] if self.card.task == "binary" else refined
         if self.card.task == "binary":
             mask = drop_small_components(scores[0], self.card.min_component_fraction)
@@ -101,32 +105,39 @@ class Predictor:
         if self.card.objects:
             labels = self.card.object_labels
             found = separate_in(scores, photo.size_hw, self.separation)
-            return Prediction(photo, labels, instances=select(found, labels, self.choice))
+            return Prediction(photo, labels, instances=select(found, labels, self.options.detection))
         return Prediction(photo, self.card.labels, label_map=enlarge_labels(scores, photo.size_hw), low_scores=scores)
 
     def scores(self, image: np.ndarray) -> np.ndarray:
-        """What the net says of uint8 (H, W, C), looked at as asked and as its card says: float32 (K, h, w), 0..1."""
-        tta = resolve_tta(self.card, self.tta)
+        """What the net says of uint8 (H, W, C), looked at as asked and as its card says: float32 (K, h, w), 0..1.
+
+        Raises ModelError for a model that finds objects.
+        """
+        if self.card.task in DETECTION_TASKS:
+            raise ModelError(
+                f"{self.card.name}: finds objects (task {self.card.task!r}), it labels no pixels; ask for objects(image)"
+            )
+        tta = resolve_tta(self.card, self.options.tta)
         return predict_tta(cast(Engine, self.engine).run, self.card.input, image, tta, self.card.name)
 
     def objects(self, image: np.ndarray) -> Instances:
         """All objects that the model finds in uint8 (H, W, C), whatever their scores and classes: as average precision
-        wants them. Of ``choice`` counts what it says of overlaps. Raises ModelError for a model that finds none."""
+        wants them. Of ``options.detection`` counts what it says of overlaps. Raises ModelError for a model that finds
+        none."""
         if not self.finds_objects:
             raise ModelError(f"{self.card.name}: finds no single objects; its task is {self.card.task!r}")
-        open_minded = Predictor(self.engine, self.max_pixels, self.crf, self.tta)
-        open_minded.separation, open_minded.propose = self.separation, self.propose
-        open_minded.choice = replace(self.choice, score_thresh=0.0, classes=(), detections_per_img=0)
-        found = open_minded(image).instances
+        everything = replace(self.options.detection, score_thresh=0.0, classes=(), detections_per_img=0)
+        found = self.with_options(detection=everything)(image).instances
         assert found is not None
         return found
 
     def _find(self, engine: DetectionEngine, photo: Photo) -> Prediction:
         """With a net that finds objects. It looks at the photo once, and has no probabilities for a CRF to refine."""
-        if self.crf is not None or self.tta != TTA():
+        options = self.options
+        if options.crf is not None or not options.tta.is_plain:
             raise ModelError(
                 f"{self.card.name}: a net that finds objects looks at a photo once; leave out the CRF, mirror images, "
                 "scales and the sliding window"
             )
-        found = find_objects(engine, photo.pixels, self.choice, self.propose)
+        found = find_objects(engine, photo.pixels, options.detection, options.find_proposals)
         return Prediction(photo, self.card.labels, instances=found)

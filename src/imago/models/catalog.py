@@ -1,177 +1,112 @@
-"""Published weights that can be downloaded by name: address, size, checksum, licence, and the card they lack.
+"""The one catalog of architectures: name, task, builder.
 
-U2-Net's are those of rembg's release v0.0.0: the authors' checkpoints as ONNX. The ``-voc`` and ``-coco`` ones are
-torchvision's, for PyTorch, and darknet's (``imago.models.published.detection_entries``); they become an ``.onnx`` file
-on this machine (``imago.export.published``). Sizes and SHA-256 were compared over several independent public lists;
-torchvision's SHA-256 begin with the eight digits in the name of the file besides, and their sizes are those that
-torchvision states. Nothing here downloads: see ``imago.files.download``.
+``imago.models.build("unet", classes=12, encoder="resnet34")`` makes a net that labels pixels, ``build("maskrcnn",
+classes=2)`` one that finds objects. Making one needs the ``train`` extra; asking for names and options does not.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from imago.core.input_spec import InputSpec
-from imago.core.labels import binary_labels, voc_labels
-from imago.core.model_card import ModelCard
-from imago.files.download import Remote, compute_sha256
-from imago.models.published.detection_entries import DETECTION_ENTRIES, TORCHVISION
-from imago.models.published.entries import Published
+from imago.core.errors import ModelError
+from imago.models.detection import builders as detection
+from imago.models.semantic import builders as semantic
 
-_RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
+if TYPE_CHECKING:
+    from imago.models.base import SegmentationNet
+    from imago.models.detection.base import DetectionModel
 
-
-def _u2net(name: str, architecture: str, size: int, sha256: str, foreground: str, data: str, note: str) -> Published:
-    card = ModelCard(
-        name=name,
-        architecture=architecture,
-        options={"classes": 1, "in_channels": 3},
-        task="binary",
-        labels=binary_labels(foreground),
-        # As the authors' own test script prepares an image: divided by its largest value, then ImageNet's mean and std.
-        input=InputSpec(rule="resize", size_hw=(320, 320), multiple=1, scale="max"),
-        output="probability",
-        minmax_normalize=True,
-        data=(data,),
-        license="Apache-2.0",
-        note=note,
-    )
-    return Published(Remote(f"{_RELEASE}{name}.onnx", size, sha256), card)
+Net: TypeAlias = "SegmentationNet | DetectionModel"
+NetTask = Literal["semantic", "detection"]  # labels pixels; finds objects
 
 
-def _voc(
-    name: str,
-    architecture: str,
-    options: dict[str, Any],
-    file: str,
-    size: int,
-    sha256: str,
-    scores: tuple[float, float],
-) -> Published:
-    """``scores``: mean IoU and pixel accuracy as torchvision states them."""
-    card = ModelCard(
-        name=name,
-        architecture=architecture,
-        options={"classes": 21, "in_channels": 3, **options},
-        task="semantic",
-        labels=voc_labels(),
-        # torchvision brings the shorter side to 520. A rule for the area costs the same for every photo; at 4:3, the
-        # usual shape of COCO's photos, 600 x 600 is torchvision's size (520 x 696), multiples of the nets' stride.
-        input=InputSpec(rule="area", size_hw=(600, 600), multiple=8),
-        scores={"coco-val2017/mean_iou": scores[0], "coco-val2017/pixel_accuracy": scores[1]},
-        data=(
-            "COCO train2017, the photos with any of PASCAL VOC's 20 classes, labelled as VOC does (annotations CC BY "
-            "4.0; the photos under their Flickr owners' terms)",
-            "ImageNet-1k, on which the encoder began (for research use)",
-        ),
-        license="BSD-3-Clause",
-        note=f"Published by torchvision ({file}). Learnt from COCO's photos with VOC's 21 labels, not from VOC. The "
-        "scores are torchvision's own, with the shorter side at 520 pixels; here a photo gets about 600 x 600 in area.",
-    )
-    return Published(Remote(TORCHVISION + file, size, sha256), card, "torchvision")
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the catalog."""
+
+    name: str
+    task: NetTask
+    builder: Callable[..., Net]  # its keyword arguments are the architecture's options
 
 
-CATALOG: dict[str, Published] = {
-    entry.card.name: entry
-    for entry in (
-        _u2net(
-            "u2net",
-            "u2net",
-            175_997_641,
-            "8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
-            "subject",
-            "DUTS-TR (10,553 images, for academic use)",
-            "Official weights of U2-Net (Qin et al. 2020, arXiv:2005.09007): whatever stands out in a photo.",
-        ),
-        _u2net(
-            "u2netp",
-            "u2netp",
-            4_574_861,
-            "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
-            "subject",
-            "DUTS-TR (10,553 images, for academic use)",
-            "Official weights of the small U2-Net (Qin et al. 2020, arXiv:2005.09007): whatever stands out in a photo.",
-        ),
-        _u2net(
-            "u2net_human_seg",
-            "u2net",
-            175_997_641,
-            "01eb6a29a5c4d8edb30b56adad9bb3a2a0535338e480724a213e0acfd2d1c73c",
-            "person",
-            "Supervisely Person (for research use)",
-            "Official weights of U2-Net (Qin et al. 2020) for people.",
-        ),
-        _voc(
-            "lraspp-mobilenetv3-voc",
-            "lraspp",
-            {"encoder": "mobilenet_v3_large"},
-            "lraspp_mobilenet_v3_large-d234d4ea.pth",
-            13_097_061,
-            "d234d4eae9d55d5f76de18b77cf0dc62c66fe5c5482758209d00f950c92bb280",
-            (0.579, 0.912),
-        ),
-        _voc(
-            "deeplabv3-mobilenetv3-voc",
-            "deeplabv3",
-            {"encoder": "mobilenet_v3_large", "output_stride": 16, "rates": [12, 24, 36]},
-            "deeplabv3_mobilenet_v3_large-fc3c493d.pth",
-            44_356_159,
-            "fc3c493d68e89cc31ef488c803d5d7dd2f3190fb570598faa49fef69be8e5e70",
-            (0.603, 0.912),
-        ),
-        _voc(
-            "deeplabv3-resnet50-voc",
-            "deeplabv3",
-            {"encoder": "resnet50"},
-            "deeplabv3_resnet50_coco-cd0a2569.pth",
-            168_312_152,
-            "cd0a25694c4a0f7106b38f4938bf90a874f2f241cc410b8f63c7024399538f06",
-            (0.664, 0.924),
-        ),
-        _voc(
-            "deeplabv3-resnet101-voc",
-            "deeplabv3",
-            {"encoder": "resnet101"},
-            "deeplabv3_resnet101_coco-586e9e4e.pth",
-            244_545_539,
-            "586e9e4e203fcbf17e1ad45533d8d33ab133fc762bf03101c5dd743995c08c0d",
-            (0.674, 0.924),
-        ),
-        _voc(
-            "fcn-resnet50-voc",
-            "fcn",
-            {"encoder": "resnet50"},
-            "fcn_resnet50_coco-1167a1af.pth",
-            141_567_418,
-            "1167a1affa42e1e62858f8d3fac12d109e0108327ffc91c5855a324b11683c36",
-            (0.605, 0.914),
-        ),
-        _voc(
-            "fcn-resnet101-voc",
-            "fcn",
-            {"encoder": "resnet101"},
-            "fcn_resnet101_coco-7ecb50ca.pth",
-            217_800_805,
-            "7ecb50ca17844860a70d5ed0c748d997cf8adb62932abaa0233430c68594d749",
-            (0.637, 0.919),
-        ),
-        *DETECTION_ENTRIES,
+ARCHITECTURES: dict[str, Architecture] = {
+    each.name: each
+    for each in (
+        Architecture("fcn32s", "semantic", semantic.fcn_builder(32)),
+        Architecture("fcn16s", "semantic", semantic.fcn_builder(16)),
+        Architecture("fcn8s", "semantic", semantic.fcn_builder(8)),
+        Architecture("fcn", "semantic", semantic.build_fcn),
+        Architecture("segnet", "semantic", semantic.build_segnet),
+        Architecture("segnet_basic", "semantic", semantic.build_segnet_basic),
+        Architecture("unet", "semantic", semantic.build_unet),
+        Architecture("u2net", "semantic", semantic.build_u2net),
+        Architecture("u2netp", "semantic", semantic.build_u2netp),
+        Architecture("deeplabv1", "semantic", semantic.build_deeplabv1),
+        Architecture("deeplabv2", "semantic", semantic.build_deeplabv2),
+        Architecture("deeplabv3", "semantic", semantic.build_deeplabv3),
+        Architecture("deeplabv3plus", "semantic", semantic.build_deeplabv3plus),
+        Architecture("pspnet", "semantic", semantic.build_pspnet),
+        Architecture("enet", "semantic", semantic.build_enet),
+        Architecture("lraspp", "semantic", semantic.build_lraspp),
+        Architecture("rcnn", "detection", detection.build_rcnn),
+        Architecture("fastrcnn", "detection", detection.build_fastrcnn),
+        Architecture("fasterrcnn", "detection", detection.build_fasterrcnn),
+        Architecture("maskrcnn", "detection", detection.build_maskrcnn),
+        Architecture("yolov1", "detection", detection.build_yolov1),
+        Architecture("yolov1_fast", "detection", detection.build_yolov1_fast),
+        Architecture("yolov2", "detection", detection.build_yolov2),
+        Architecture("yolov2_tiny", "detection", detection.build_yolov2_tiny),
+        Architecture("yolov3", "detection", detection.yolov3_builder(spp=False)),
+        Architecture("yolov3_tiny", "detection", detection.build_yolov3_tiny),
+        Architecture("yolov3_spp", "detection", detection.yolov3_builder(spp=True)),
     )
 }
 
 
-def read_published_card(path: Path) -> ModelCard | None:
-    """The card of a published file that lies in its place; it was verified when it came. None for all others, and for
-    converted ones, which carry their own."""
-    return next((entry.card for entry in CATALOG.values() if entry.path == path and not entry.converted), None)
+def find_architecture(name: str) -> Architecture:
+    """Raises ModelError for a name that there is not."""
+    if name not in ARCHITECTURES:
+        raise ModelError(f"architecture {name!r} is not known; choose from {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]
 
 
-def recognise(path: Path) -> ModelCard | None:
-    """The card of a published file, found by size and checksum whatever its name; None if it is none of them."""
-    size = path.stat().st_size
-    likely = [entry for entry in CATALOG.values() if entry.remote.size == size]
-    if not likely:
-        return None
-    checksum = compute_sha256(path)
-    return next((entry.card for entry in likely if entry.remote.sha256 == checksum), None)
+def task_of(name: str) -> NetTask:
+    """What the architecture's nets do. Raises ModelError."""
+    return find_architecture(name).task
+
+
+def names_of(task: NetTask) -> tuple[str, ...]:
+    """The names of all architectures of a task, in the catalog's order."""
+    return tuple(each.name for each in ARCHITECTURES.values() if each.task == task)
+
+
+def options_of(name: str) -> tuple[str, ...]:
+    """The names of what ``build`` takes for it. Raises ModelError."""
+    return tuple(inspect.signature(find_architecture(name).builder).parameters)
+
+
+def build(name: str, **options: Any) -> Net:
+    """A new net with fresh weights: a ``SegmentationNet``, or a ``DetectionModel``, as ``task_of(name)`` says.
+
+    ``options``: ``classes``, ``in_channels`` and what ``options_of(name)`` lists. A net that labels pixels has 1 class
+    where it is binary; one that finds objects counts the background, and takes ``score_thresh``, ``nms_thresh`` and
+    ``detections_per_img`` besides.
+
+    Raises ModelError for a name or option that there is not, and for a value that the net cannot have;
+    WeightsUnavailable (see imago.models.pretrained) where ``pretrained`` weights cannot be fetched.
+    """
+    known = options_of(name)
+    thresholds = detection.THRESHOLDS if task_of(name) == "detection" else ()
+    for option in options:
+        if option not in (*known, *thresholds):
+            raise ModelError(f"architecture {name!r} has no option {option!r}; it takes {', '.join(known)}")
+    try:
+        net = ARCHITECTURES[name].builder(**{key: v for key, v in options.items() if key not in thresholds})
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"architecture {name!r}: {error}") from error
+    for threshold in thresholds:
+        setattr(net, threshold, options.get(threshold, getattr(net, threshold)))
+    return net

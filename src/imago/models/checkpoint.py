@@ -6,9 +6,7 @@ Nothing is ever unpickled: a file cannot run code. The state of a training that 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -17,17 +15,12 @@ from safetensors.torch import save as packed
 from torch import Tensor, nn
 
 from imago.core.errors import ModelError
-from imago.core.model_card import METADATA_KEY, ModelCard
+from imago.core.model_card import DETECTION_TASKS, METADATA_KEY, ModelCard
 from imago.files.model_file import read_safetensors_card
-from imago.models import build
-from imago.models.base import SegmentationNet
-from imago.models.detection.base import DetectionModel
-from imago.models.detection.builders import build_detection
-
-Net = TypeVar("Net", SegmentationNet, DetectionModel)
+from imago.models.catalog import Net, build, task_of
 
 
-def save(net: SegmentationNet | DetectionModel, card: ModelCard, path: Path, *, half: bool = False) -> None:
+def save(net: Net, card: ModelCard, path: Path, *, half: bool = False) -> None:
     """Write ``net`` and ``card`` to ``path``: beside it first, then renamed, so that no half-written file is ever seen.
 
     ``half`` stores matrices and convolutions as float16; biases and norms (small, and sensitive) stay float32.
@@ -60,20 +53,12 @@ def _to_stored(name: str, tensor: Tensor, half: bool) -> Tensor:
     return small
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> tuple[SegmentationNet, ModelCard]:
+def load(path: Path, device: torch.device | str = "cpu") -> tuple[Net, ModelCard]:
     """The net of a checkpoint, float32, in ``eval()`` mode on ``device``, and its card.
 
-    Raises ModelError that names the file where it is missing, damaged, or does not hold what its card says.
+    The net is a ``SegmentationNet`` or a ``DetectionModel``, as the card's task says. Raises ModelError that names the
+    file where it is missing, damaged, or does not hold what its card says.
     """
-    return _load(path, device, build)
-
-
-def load_detection(path: Path, device: torch.device | str = "cpu") -> tuple[DetectionModel, ModelCard]:
-    """The same for a net that finds objects."""
-    return _load(path, device, build_detection)
-
-
-def _load(path: Path, device: torch.device | str, builder: Callable[..., Net]) -> tuple[Net, ModelCard]:
     tensors = _read(path)  # first: it also finds files that are missing or cut short
     card = read_safetensors_card(path)
     if not card.architecture:
@@ -82,9 +67,11 @@ def _load(path: Path, device: torch.device | str, builder: Callable[..., Net]) -
     options = {name: value for name, value in card.options.items() if name != "pretrained"}
     with torch.random.fork_rng(devices=[]):  # the fresh weights that are overwritten must not move the random stream
         try:
-            net = builder(card.architecture, **options)
+            net = build(card.architecture, **options)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
+    if (task_of(card.architecture) == "detection") != (card.task in DETECTION_TASKS):
+        raise ModelError(f"{path}: its card says task {card.task!r}, which is not what {card.architecture} does")
     copy_strictly(net, tensors, path)
     return net.to(device).eval(), card
 

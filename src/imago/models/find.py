@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imago.core.errors import ModelError
 from imago.files.download import models_folder
-from imago.models.catalog import CATALOG
+from imago.models.published import PUBLISHED
 from imago.models.shipped import shipped_models
 
 
@@ -26,14 +26,14 @@ def find_model(model: str | Path) -> Path:
         return shipped[text]
     if text in on_disk:
         return on_disk[text]
-    if text in CATALOG:
-        entry = CATALOG[text]
+    if text in PUBLISHED:
+        entry = PUBLISHED[text]
         needs = ' (once, with PyTorch: pip install "imago-seg[train]")' if entry.converted else ""
         raise ModelError(
             f"model {text!r} is not on this machine ({entry.remote.size / 1e6:.1f} MB); get it with: "
             f"imago models download {text}{needs}"
         )
-    names = sorted({*shipped, *on_disk, *CATALOG})
+    names = sorted({*shipped, *on_disk, *PUBLISHED})
     raise ModelError(
         f"there is no model {text!r}; choose from {', '.join(names)}, or give an .onnx or .safetensors file"
     )

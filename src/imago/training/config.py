@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 import tomllib
@@ -12,14 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from imago.core.errors import DataError, ModelError
+from imago.core.errors import DataError
 from imago.core.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
 from imago.core.settings import setting
 from imago.core.text import escape
 from imago.core.tta import TTA
 from imago.data.augment.settings import Augmentation
-from imago.models import BUILDERS, list_options
-from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.models.catalog import names_of, options_of
 from imago.training.net_options import read_net_options
 
 USUAL_EPOCHS = 50
@@ -73,8 +71,8 @@ class TrainConfig:
     out: str = setting("runs/run", "Folder of the run.", short="-o")
     model: str = setting(
         "u2netp",
-        f"Architecture, and after a colon its encoder: {', '.join(BUILDERS)}; of nets that find objects: "
-        f"{', '.join(DETECTION_BUILDERS)}.",
+        f"Architecture, and after a colon its encoder: {', '.join(names_of('semantic'))}; of nets that find objects: "
+        f"{', '.join(names_of('detection'))}.",
     )
     encoder: str = setting("", "Encoder: resnet34_slim, or any timm network that fits; empty: the architecture's own.")
     pretrained: bool = setting(
@@ -210,7 +208,7 @@ class TrainConfig:
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:
             raise ValueError(f"ema and warmup lie from 0 up to 1; got {self.ema} and {self.warmup}")
         for name in ("encoder", "pretrained"):
-            if getattr(self, name) and name not in list_net_options(self.model):
+            if getattr(self, name) and name not in options_of(self.model):
                 raise ValueError(f"model {self.model!r} has no {name} to choose; leave --{name} out")
         TTA(scales=self.tta_scales)  # which knows what sizes there are
         if not 0 <= self.min_component_fraction < 1:
@@ -287,16 +285,6 @@ class TrainConfig:
         except (TypeError, ValueError) as error:
             raise DataError(f"{source}: {error}") from error
         return config
-
-
-def list_net_options(architecture: str) -> tuple[str, ...]:
-    """The names of what its builder takes. Raises ModelError for an architecture that there is not."""
-    if architecture in DETECTION_BUILDERS:
-        return tuple(inspect.signature(DETECTION_BUILDERS[architecture]).parameters)
-    if architecture not in BUILDERS:
-        names = ", ".join((*BUILDERS, *DETECTION_BUILDERS))
-        raise ModelError(f"architecture {architecture!r} is not known; choose from {names}")
-    return list_options(architecture)
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from imago.export.semantic import ExportReport
 from imago.inference.engines.torch import TorchEngine
 from imago.inference.predictor import Predictor
 from imago.models import checkpoint
-from imago.models.base import SegmentationNet
+from imago.models.catalog import Net
 from imago.models.detection.base import DetectionModel
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
@@ -35,14 +35,13 @@ from imago.training.tasks.base import FinishedRun
 SHOWN = 6  # best and worst photos in the report
 
 AnySample = TypeVar("AnySample", Sample, DetectionSample)
-AnyNet = TypeVar("AnyNet", SegmentationNet, DetectionModel)
 AnyEvaluation = TypeVar("AnyEvaluation", Evaluation, DetectionEvaluation)
 
 
 def finish_semantic(finished: FinishedRun) -> None:
     """Writes scores.json, report.html and, where asked for, model.onnx; puts the scores into the checkpoint's card."""
     config, data = finished.config, finished.data
-    net, card = load_best(finished, checkpoint.load)
+    net, card = load_best(finished)
     predictor = Predictor(TorchEngine(finished.best, choose_device(config.device)))
     whole, scores = score_folders(finished, data.val, lambda samples: evaluate(predictor, samples))
     by_name = {sample.name: sample for sample in named_samples(data.val)}
@@ -62,7 +61,7 @@ def finish_semantic(finished: FinishedRun) -> None:
     conclude(finished, net, card.with_(scores=scores))
 
 
-def build_input_spec(config: TrainConfig, net: SegmentationNet | DetectionModel) -> InputSpec:
+def build_input_spec(config: TrainConfig, net: Net) -> InputSpec:
     """What the finished model is fed."""
     if isinstance(net, DetectionModel) and net.crop:
         spec = config.input_spec(1)
@@ -70,11 +69,11 @@ def build_input_spec(config: TrainConfig, net: SegmentationNet | DetectionModel)
     return config.input_spec(net.multiple)
 
 
-def load_best(finished: FinishedRun, load: Callable[[Path], tuple[AnyNet, ModelCard]]) -> tuple[AnyNet, ModelCard]:
+def load_best(finished: FinishedRun) -> tuple[Net, ModelCard]:
     """The best checkpoint, stored again with the card that the settings want now: a finished run may be finished anew
     with another inference_size, tta_flip, tta_scales or min_component_fraction in its config.json."""
     config = finished.config
-    net, card = load(finished.best)
+    net, card = checkpoint.load(finished.best)
     card = card.with_(
         input=build_input_spec(config, net),
         tta_flip=config.tta_flip,
@@ -103,7 +102,7 @@ def score_folders(
     return whole, scores
 
 
-def conclude(finished: FinishedRun, net: SegmentationNet | DetectionModel, card: ModelCard) -> None:
+def conclude(finished: FinishedRun, net: Net, card: ModelCard) -> None:
     """The checkpoint with its scores, a word on the report, and the model where it is asked for."""
     checkpoint.save(net, card, finished.best)
     finished.say(f"{finished.folder / 'report.html'}: curves, scores, best and worst photos")

@@ -18,9 +18,8 @@ from imago.evaluation.detection import evaluate_detection
 from imago.evaluation.detection_report import detection_examples, detection_sections, detection_tiles
 from imago.evaluation.detection_results import DetectionEvaluation
 from imago.inference.engines.torch import TorchEngine
-from imago.inference.engines.torch_detection import TorchDetectionEngine
+from imago.inference.options import PredictOptions
 from imago.inference.predictor import Predictor
-from imago.models import checkpoint
 from imago.training.choose_separation import choose_separation
 from imago.training.device import choose_device
 from imago.training.find_proposals import cache_proposals
@@ -33,11 +32,11 @@ Predict = Callable[[np.ndarray], Instances]  # uint8 (H, W, C) -> its objects, l
 
 def finish_separated(finished: FinishedRun) -> None:
     """A semantic net of insides and borders, judged by the objects that are made of them."""
-    net, card = load_best(finished, checkpoint.load)
+    net, card = load_best(finished)
     predictor = Predictor(TorchEngine(finished.best, choose_device(finished.config.device)))
     learnt = [sample for source in finished.data.train for sample in detection_samples(source.samples)]
     how, reached = choose_separation(predictor.scores, learnt)
-    predictor.separation, card = how, card.with_(separation=how)
+    predictor, card = predictor.with_options(separation=how), card.with_(separation=how)
     shape = f", split at necks below {how.neck:g}" if how.neck else ""
     finished.say(
         f"objects: seeds from {how.seed:g}, foreground from {how.foreground:g}{shape}; mean precision {reached:.3f} on "
@@ -49,9 +48,9 @@ def finish_separated(finished: FinishedRun) -> None:
 
 def finish_detection(finished: FinishedRun) -> None:
     """A net that finds objects."""
-    net, card = load_best(finished, checkpoint.load_detection)
-    predictor = Predictor(TorchDetectionEngine(finished.best, choose_device(finished.config.device)))
-    predictor.propose = cache_proposals(finished.config, finished.folder)
+    net, card = load_best(finished)
+    options = PredictOptions(find_proposals=cache_proposals(finished.config, finished.folder))
+    predictor = Predictor(TorchEngine(finished.best, choose_device(finished.config.device)), options)
     conclude(finished, net, card.with_(scores=evaluate_run(finished, card, predictor.objects, finished.data.val)))
 
 

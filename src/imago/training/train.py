@@ -22,11 +22,12 @@ from imago.export.export import BEST
 from imago.files.model_file import find_safetensors_card
 from imago.models.encoders import find_normalization
 from imago.models.matching import load_matching
+from imago.models.memory_format import channels_last_is_faster
 from imago.models.pretrained import WeightsUnavailable
 from imago.training.config import TrainConfig
 from imago.training.dataset import ProcessInfo, measure_aspects
 from imago.training.depthwise import speed_up_depthwise
-from imago.training.device import build_fabric, channels_last_is_faster, choose_device, choose_precision, worker_count
+from imago.training.device import build_fabric, choose_device, choose_precision, worker_count
 from imago.training.interrupt import ignore_in_worker
 from imago.training.loop import fit
 from imago.training.optim import MovingAverage, build_optimizer

@@ -14,42 +14,19 @@ import torch
 
 from imago.core.input_spec import Fit
 from imago.core.labels import IGNORE
-from imago.core.model_card import ModelCard
 from imago.data.dataset import Sample
+from imago.inference.engines.torch import TorchEngine
 from imago.metrics.confusion import ConfusionMatrix
 from imago.models.base import SegmentationNet, Target
 from imago.training.tasks.base import Validation
 
 
-class NetEngine:
-    """An engine (see imago.inference.engines.base) over a net in memory, with the arithmetic of its training."""
-
-    def __init__(
-        self, net: SegmentationNet, card: ModelCard, device: torch.device, autocast: torch.dtype | None = None
-    ) -> None:
-        self.net = net
-        self.card = card
-        self.device = device
-        self.autocast = autocast
-
-    def outputs(self, batch: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """float32 (N, C, h, w) -> the net's logits."""
-        images = torch.from_numpy(batch).to(self.device)
-        if self.device.type != "mps":
-            images = images.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            return self.net(images)
-
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        """float32 (N, C, h, w) -> probabilities float32 (N, K, h, w)."""
-        return self.net.decode(self.outputs(batch)).cpu().numpy()
-
-
 def validate(
-    engine: NetEngine, folders: dict[str, tuple[Sample, ...]], progress: Callable[[int, int], None] | None = None
+    engine: TorchEngine, folders: dict[str, tuple[Sample, ...]], progress: Callable[[int, int], None] | None = None
 ) -> Validation:
     """Scores every folder: mean IoU of the foreground over photos (binary), or mean IoU of the classes. The run's score
     is the mean over folders, so that a large one does not drown a small. The net is in ``eval()`` mode."""
+    criterion = engine.net.criterion if isinstance(engine.net, SegmentationNet) else None
     losses: list[float] = []
     by_folder: dict[str, float] = {}
     total = sum(len(samples) for samples in folders.values())
@@ -60,10 +37,10 @@ def validate(
             image, label = sample.image(), sample.label()
             fitted, plan = engine.card.input.fit(image)
             outputs = engine.outputs(fitted[None])
-            if engine.net.criterion is not None:
+            if criterion is not None:
                 target = Target(torch.from_numpy(fit_label(label, plan)[None].astype(np.int64)).to(engine.device))
-                losses.append(float(engine.net.criterion(outputs[0].float(), target)))
-            scores = engine.card.input.undo(engine.net.decode(outputs)[0].cpu().numpy(), plan)
+                losses.append(float(criterion(outputs[0].float(), target)))
+            scores = engine.card.input.undo(engine.decode(outputs)[0], plan)
             binary = engine.card.task == "binary"
             predicted = (scores[0] >= 0.5).astype(np.uint8) if binary else scores.argmax(0).astype(np.uint8)
             if binary:

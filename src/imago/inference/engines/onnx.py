@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,9 +13,11 @@ from imago.core.errors import ModelError
 from imago.core.model_card import DETECTION_TASKS, ModelCard
 from imago.core.text import escape
 from imago.files.model_file import read_onnx_card, sidecar
+from imago.inference.engines.base import FrameDetections
+from imago.inference.engines.probabilities import to_probabilities
 from imago.inference.runtime import import_onnxruntime, runtime_errors
 from imago.inference.threads import free_cores
-from imago.models.catalog import recognise
+from imago.models.published import recognize
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -23,7 +26,7 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class OnnxEngine:
-    """One ONNX file, ready to run. ``run`` may be called from several threads at once.
+    """One ONNX file, ready to run, whatever its task. ``run`` may be called from several threads at once.
 
     ``source``: a path, or the bytes of a file. ``threads``: inside one run; as many as cores are free if None.
     ``device``: "cpu" or "cuda"; ``$IMAGO_DEVICE``, else "cpu", if None. ``card``: for a file that carries none.
@@ -45,71 +48,91 @@ class OnnxEngine:
             raise ModelError(f"{source}: there is no such model file")
         self.card = card or read_card(source, self.name)
         self.session = open_session(source, self.name, threads or free_cores(), device, keep_memory)
-        self._input, self._output = self.session.get_inputs()[0], self.session.get_outputs()[0]
-        self._check()
+        decoder = Detections if self.card.task in DETECTION_TASKS else Probabilities
+        self._decoder: Probabilities | Detections = decoder(self.card, self.name, self.session)
+        self._inputs = [(value.name, _TYPES[value.type]) for value in self.session.get_inputs()]
         self._run_options = import_onnxruntime().RunOptions()
         if not keep_memory and self.session.get_providers() == ["CPUExecutionProvider"]:
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._type = _TYPES[self._input.type]
-        self._one_by_one = self._input.shape[0] == 1
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        """See ``Engine.run``."""
-        parts = [batch[i : i + 1] for i in range(len(batch))] if self._one_by_one else [batch]
+    def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> Any:
+        """See ``Engine.run``, or ``DetectionEngine.run`` where the card's task is one of ``DETECTION_TASKS``."""
+        parts = self._decoder.split(frame) if proposals is None else [(frame, proposals)]
         try:
-            answers = [self._run(part.astype(self._type, copy=False)) for part in parts]
+            answers = [self._run(part) for part in parts]
         except runtime_errors() as error:
             raise ModelError(
-                f"{self.name}: cannot run on input of shape {batch.shape} ({first_line(error)}); "
+                f"{self.name}: cannot run on input of shape {frame.shape} ({first_line(error)}); "
                 "does the size rule in its card fit the network?"
             ) from error
-        return self._probabilities(answers[0] if len(answers) == 1 else np.concatenate(answers))
+        return self._decoder.decode(answers)
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
-        answer = self.session.run([self._output.name], {self._input.name: batch}, self._run_options)[0]
-        return answer.astype(np.float32, copy=False)
+    def _run(self, given: Sequence[np.ndarray]) -> list[np.ndarray]:
+        values = zip(self._inputs, given, strict=True)
+        fed = {name: value.astype(kind, copy=False) for (name, kind), value in values}
+        return self.session.run(self._decoder.outputs, fed, self._run_options)
 
-    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
-        if scores.ndim == 3:  # (N, h, w): a net without a channel axis
-            scores = scores[:, None]
-        classes = 1 if self.card.task == "binary" else len(self.card.labels)
-        if scores.ndim != 4 or scores.shape[1] != classes:
-            raise ModelError(
-                f"{self.name}: the first output has shape {scores.shape}; expected (N, {classes}, h, w) for its "
-                f"task {self.card.task!r} and {len(self.card.labels)} labels. Mend the card or export the model again"
-            )
-        if self.card.output == "logit":
-            scores = sigmoid(scores) if classes == 1 else softmax(scores)
-        return minmax_normalize(scores) if self.card.minmax_normalize else scores
 
-    def _check(self) -> None:
-        """The file against its card, before anything runs."""
-        if self.card.task in DETECTION_TASKS:
+class Probabilities:
+    """What a file of a net that labels pixels takes and gives. Raises ModelError where it does not fit its card."""
+
+    def __init__(self, card: ModelCard, name: str, session: InferenceSession) -> None:
+        self.card, self.name = card, name
+        first, shape = session.get_inputs()[0], session.get_inputs()[0].shape
+        if len(session.get_inputs()) != 1 or len(shape) != 4 or first.type not in _TYPES:
+            found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in session.get_inputs())
+            raise ModelError(f"{name}: expected one input of float (N, C, H, W); it has {found}")
+        if isinstance(shape[1], int) and shape[1] != card.input.channels:
             raise ModelError(
-                f"{self.name}: finds objects (task {self.card.task!r}), it labels no pixels; use "
-                "imago.inference.detection.OnnxDetectionEngine and find_objects"
+                f"{name}: the network takes {shape[1]} channels, its card says {card.input.channels}; mend the card"
             )
-        spec = self.card.input
-        shape = self._input.shape
-        if len(self.session.get_inputs()) != 1 or len(shape) != 4 or self._input.type not in _TYPES:
-            found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in self.session.get_inputs())
-            raise ModelError(f"{self.name}: expected one input of float (N, C, H, W); it has {found}")
-        if isinstance(shape[1], int) and shape[1] != spec.channels:
-            raise ModelError(
-                f"{self.name}: the network takes {shape[1]} channels, its card says {spec.channels}; mend the card"
-            )
-        fixed = tuple(shape[2:])
+        fixed, spec = tuple(shape[2:]), card.input
         if any(isinstance(side, int) for side in fixed) and not (spec.fixed_size and fixed == spec.size_hw):
             raise ModelError(
-                f"{self.name}: the network takes {fixed[0]} x {fixed[1]} pixels only, its card says rule "
+                f"{name}: the network takes {fixed[0]} x {fixed[1]} pixels only, its card says rule "
                 f"{spec.rule!r}, size {spec.size_hw[0]} x {spec.size_hw[1]}; mend the card (rule resize or letterbox)"
             )
+        self.outputs = [session.get_outputs()[0].name]
+        self._one_by_one = shape[0] == 1
+
+    def split(self, batch: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        """What is run, one after the other: each image by itself where the file takes one at a time."""
+        return [(batch[i : i + 1],) for i in range(len(batch))] if self._one_by_one else [(batch,)]
+
+    def decode(self, answers: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        """See ``Engine.run``."""
+        scores = answers[0][0] if len(answers) == 1 else np.concatenate([first for (first,) in answers])
+        return to_probabilities(scores.astype(np.float32, copy=False), self.card, self.name)
+
+
+class Detections:
+    """What a file takes and gives that ``imago.export.detection`` wrote. Raises ModelError where it is another one."""
+
+    def __init__(self, card: ModelCard, name: str, session: InferenceSession) -> None:
+        self.outputs = ["boxes", "scores", "classes"] + (["masks"] if card.task == "instances" else [])
+        given = [value.name for value in session.get_outputs()]
+        inputs = [value.name for value in session.get_inputs()]
+        wanted = 1 if card.proposals is None else 2
+        if not set(self.outputs) <= set(given) or len(inputs) != wanted:
+            raise ModelError(
+                f"{name}: expected {('one input', 'two inputs')[wanted - 1]} and the outputs "
+                f"{', '.join(self.outputs)} for its task {card.task!r}; it has {', '.join(inputs)} and "
+                f"{', '.join(given)}. Mend the card or export the model again"
+            )
+
+    def split(self, frame: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        """One image is one run."""
+        return [(frame,)]
+
+    def decode(self, answers: Sequence[Sequence[np.ndarray]]) -> FrameDetections:
+        """See ``DetectionEngine.run``."""
+        return FrameDetections(*answers[0])
 
 
 def read_card(source: Path | bytes, name: str) -> ModelCard:
     card = read_onnx_card(source, name)
     if card is None and isinstance(source, Path):
-        card = recognise(source)
+        card = recognize(source)
     if card is None:
         place = f"in a file {sidecar(source).name!r} beside it" if isinstance(source, Path) else "with card="
         raise ModelError(
@@ -163,27 +186,3 @@ def _providers(device: str | None) -> list[str]:
 
 def first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """float32, any shape; without overflow."""
-    return 0.5 * (np.tanh(0.5 * logits) + 1)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float32 (N, K, h, w), over K."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def minmax_normalize(scores: np.ndarray) -> np.ndarray:
-    """float32 (N, K, h, w), each image spread to 0..1 by its own least and largest value (as the official U2-Net).
-
-    A flat answer has nothing to spread and stays as it is.
-    """
-    out = np.clip(scores, 0, 1)
-    for index, image in enumerate(scores):
-        low, high = float(image.min()), float(image.max())
-        if high - low > 1e-6:
-            out[index] = (image - low) / (high - low)
-    return out

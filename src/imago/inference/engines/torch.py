@@ -1,19 +1,27 @@
-"""Runs ``.safetensors`` checkpoints on torch. The only file of this room that imports torch."""
+"""Runs ``.safetensors`` checkpoints, and nets in memory, on torch. The only file of this room that imports torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from imago.core.errors import ModelError
-from imago.inference.engines.onnx import minmax_normalize
+from imago.core.model_card import ModelCard
+from imago.inference.engines.base import FrameDetections
+from imago.inference.engines.probabilities import minmax_normalize
 from imago.models import checkpoint
+from imago.models.base import SegmentationNet
+from imago.models.catalog import Net
+from imago.models.detection.base import Detections
+from imago.models.memory_format import channels_last_is_faster
 
 
 class TorchEngine:
-    """One checkpoint, ready to run; answers as ``OnnxEngine`` does for the exported file.
+    """One checkpoint, ready to run, whatever its task; answers as ``OnnxEngine`` does for the exported file.
 
     ``device``: "cuda", "mps", "cpu" and the like; the first of these three that there is if None. ``run`` may be
     called from several threads at once. Raises ModelError.
@@ -22,27 +30,71 @@ class TorchEngine:
     def __init__(self, path: Path | str, device: str | None = None) -> None:
         self.name = str(path)
         self.device = choose_device(device)
-        net, self.card = checkpoint.load(Path(path))
-        # cuDNN and oneDNN convolve pixel by pixel, all channels of a pixel side by side: measured faster on both.
-        self.net = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.autocast: torch.dtype | None = None
+        self.net, self.card = checkpoint.load(Path(path), self.device)
+        if channels_last_is_faster(self.device.type):
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        """See ``Engine.run``."""
-        if batch.ndim != 4 or batch.shape[1] != self.card.input.channels:
-            raise ModelError(
-                f"{self.name}: expected input (N, {self.card.input.channels}, h, w); got {batch.shape}. "
-                "Prepare images with card.input.fit"
-            )
-        if any(side % self.net.multiple for side in batch.shape[2:]):
-            raise ModelError(
-                f"{self.name}: the net needs sides that are multiples of {self.net.multiple}; got {batch.shape[2]} x "
-                f"{batch.shape[3]}. Prepare images with card.input.fit"
-            )
-        images = torch.from_numpy(np.ascontiguousarray(batch, np.float32)).to(self.device)
+    @classmethod
+    def of_net(
+        cls, net: Net, card: ModelCard, device: torch.device, autocast: torch.dtype | None = None
+    ) -> TorchEngine:
+        """An engine over a net in memory, which lies on ``device`` and is in ``eval()`` mode, and stays as it is.
+
+        ``autocast``: what the arithmetic is rounded to, as in the net's training; None is float32.
+        """
+        engine = cls.__new__(cls)
+        engine.name, engine.device, engine.autocast = card.name, device, autocast
+        engine.net, engine.card = net, card
+        return engine
+
+    def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> Any:
+        """See ``Engine.run``, or ``DetectionEngine.run`` where the net finds objects."""
+        if isinstance(self.net, SegmentationNet):
+            return self.decode(self.outputs(frame))
+        images = self._to_device(frame)
+        boxes = (
+            None
+            if proposals is None
+            else [torch.from_numpy(np.ascontiguousarray(proposals, np.float32)).to(self.device)]
+        )
+        with torch.inference_mode(), self._arithmetic():
+            return to_frame_detections(self.net.find(images, boxes)[0])
+
+    def outputs(self, batch: np.ndarray) -> tuple[Tensor, ...]:
+        """float32 (N, C, h, w) -> what the net's ``forward`` gives."""
+        images = self._to_device(batch)
+        with torch.inference_mode(), self._arithmetic():
+            return self.net(images)
+
+    def decode(self, outputs: tuple[Tensor, ...]) -> np.ndarray:
+        """What ``outputs`` gave for a net that labels pixels -> probabilities float32 (N, K, h, w)."""
+        assert isinstance(self.net, SegmentationNet)
         with torch.inference_mode():
-            probabilities = self.net.decode(self.net(images.contiguous(memory_format=torch.channels_last)))
-        scores = probabilities.contiguous().cpu().numpy()
+            scores = self.net.decode(outputs).contiguous().cpu().numpy()
         return minmax_normalize(scores) if self.card.minmax_normalize else scores
+
+    def _arithmetic(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None)
+
+    def _to_device(self, frame: np.ndarray) -> Tensor:
+        images = torch.from_numpy(np.ascontiguousarray(frame, np.float32))
+        try:
+            self.net.check(images)
+        except ValueError as error:
+            raise ModelError(f"{self.name}: {error}. Prepare images with card.input.fit") from error
+        images = images.to(self.device)
+        if channels_last_is_faster(self.device.type):
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images
+
+
+def to_frame_detections(found: Detections) -> FrameDetections:
+    """torch's tensors as NumPy arrays."""
+    masks = None if found.masks is None else found.masks.float().cpu().numpy()
+    return FrameDetections(
+        found.boxes.float().cpu().numpy(), found.scores.float().cpu().numpy(), found.classes.cpu().numpy(), masks
+    )
 
 
 def choose_device(name: str | None = None) -> torch.device:

@@ -1,23 +1,19 @@
-"""The nets that find objects, by name. ``DETECTION_BUILDERS["maskrcnn"](classes=2)`` makes one."""
+"""The nets that find objects: how each is put together from plain options. ``imago.models.catalog`` has their names.
+
+``classes`` counts the background: 2 is one class of objects.
+"""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
-
-from imago.core.errors import ModelError
 
 if TYPE_CHECKING:
     from imago.models.detection.base import DetectionModel
 
-DetectionBuilder = Callable[..., "DetectionModel"]
+Builder = Callable[..., "DetectionModel"]
 Pairs = Sequence[Sequence[float]]  # anchors: width and height in network pixels
-THRESHOLDS = (
-    "score_thresh",
-    "nms_thresh",
-    "detections_per_img",
-)  # attributes of every net; see base.py
+THRESHOLDS = ("score_thresh", "nms_thresh", "detections_per_img")  # attributes of every net; see base.py
 
 
 def _check_published(pretrained: bool, in_channels: int, width: int, fc_width: int) -> None:
@@ -28,7 +24,7 @@ def _check_published(pretrained: bool, in_channels: int, width: int, fc_width: i
         )
 
 
-def _fastrcnn(
+def build_fastrcnn(
     classes: int = 2,
     in_channels: int = 3,
     encoder: str = "vgg16",
@@ -63,7 +59,7 @@ def _fastrcnn(
     return net
 
 
-def _rcnn(
+def build_rcnn(
     classes: int = 2,
     in_channels: int = 3,
     encoder: str = "vgg16",
@@ -82,7 +78,7 @@ def _rcnn(
     return build_rcnn(classes, encoder, pretrained, crop, width, fc_width)
 
 
-def _fasterrcnn(
+def build_fasterrcnn(
     classes: int = 2,
     in_channels: int = 3,
     encoder: str = "resnet50",
@@ -123,7 +119,7 @@ def _fasterrcnn(
     return net
 
 
-def _maskrcnn(
+def build_maskrcnn(
     classes: int = 2,
     in_channels: int = 3,
     encoder: str = "resnet50",
@@ -149,7 +145,7 @@ def _maskrcnn(
     return MaskRCNN(classes, in_channels, features, fc_width, sizes, proposals, batch_size_per_image, widths, separable)
 
 
-def _yolov1(
+def build_yolov1(
     classes: int = 2,
     in_channels: int = 3,
     width: int = 64,
@@ -164,7 +160,7 @@ def _yolov1(
     return yolov1(classes, in_channels, width, size, boxes, norm, published)
 
 
-def _yolov1_fast(
+def build_yolov1_fast(
     classes: int = 2,
     in_channels: int = 3,
     width: int = 16,
@@ -179,14 +175,14 @@ def _yolov1_fast(
     return yolov1_fast(classes, in_channels, width, size, boxes, norm, published)
 
 
-def _yolov2(classes: int = 2, in_channels: int = 3, width: int = 32, anchors: Pairs = ()) -> DetectionModel:
+def build_yolov2(classes: int = 2, in_channels: int = 3, width: int = 32, anchors: Pairs = ()) -> DetectionModel:
     """``width`` 32 is the paper's; ``anchors``, any number of them, empty: those for COCO."""
     from imago.models.detection.yolov2 import ANCHORS, yolov2
 
     return yolov2(classes, in_channels, width, anchors or ANCHORS)
 
 
-def _yolov2_tiny(
+def build_yolov2_tiny(
     classes: int = 2, in_channels: int = 3, width: int = 16, last: int = 32, anchors: Pairs = ()
 ) -> DetectionModel:
     """``width`` is 16 in the authors' .cfg, ``last`` 32 (COCO) or 64 (VOC)."""
@@ -195,7 +191,7 @@ def _yolov2_tiny(
     return yolov2_tiny(classes, in_channels, width, last, anchors or ANCHORS)
 
 
-def _yolov3_form(spp: bool) -> DetectionBuilder:
+def yolov3_builder(spp: bool) -> Builder:
     def build_yolov3(
         classes: int = 2,
         in_channels: int = 3,
@@ -212,7 +208,7 @@ def _yolov3_form(spp: bool) -> DetectionBuilder:
     return build_yolov3
 
 
-def _yolov3_tiny(
+def build_yolov3_tiny(
     classes: int = 2,
     in_channels: int = 3,
     width: int = 16,
@@ -225,39 +221,6 @@ def _yolov3_tiny(
     return yolov3_tiny(classes, in_channels, width, anchors or TINY_ANCHORS, masks or TINY_MASKS)
 
 
-DETECTION_BUILDERS: dict[str, DetectionBuilder] = {
-    "rcnn": _rcnn,
-    "fastrcnn": _fastrcnn,
-    "fasterrcnn": _fasterrcnn,
-    "maskrcnn": _maskrcnn,
-    "yolov1": _yolov1,
-    "yolov1_fast": _yolov1_fast,
-    "yolov2": _yolov2,
-    "yolov2_tiny": _yolov2_tiny,
-    "yolov3": _yolov3_form(spp=False),
-    "yolov3_tiny": _yolov3_tiny,
-    "yolov3_spp": _yolov3_form(spp=True),
-}
-
-
 def read_thresholds(net: DetectionModel) -> dict[str, Any]:
     """As options, which a model's card keeps."""
     return {name: getattr(net, name) for name in THRESHOLDS}
-
-
-def build_detection(architecture: str, **options: Any) -> DetectionModel:
-    """A new net with fresh weights, as ``imago.models.build`` makes the others; every one takes ``THRESHOLDS``, and
-    counts the background among its ``classes``. Raises ModelError."""
-    if architecture not in DETECTION_BUILDERS:
-        raise ModelError(f"architecture {architecture!r} finds no objects; choose from {', '.join(DETECTION_BUILDERS)}")
-    known = tuple(inspect.signature(DETECTION_BUILDERS[architecture]).parameters)
-    for name in options:
-        if name not in (*known, *THRESHOLDS):
-            raise ModelError(f"architecture {architecture!r} has no option {name!r}; it takes {', '.join(known)}")
-    try:
-        net = DETECTION_BUILDERS[architecture](**{n: v for n, v in options.items() if n not in THRESHOLDS})
-        for name in THRESHOLDS:
-            setattr(net, name, options.get(name, getattr(net, name)))
-        return net
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"architecture {architecture!r}: {error}") from error

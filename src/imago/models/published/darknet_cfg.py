@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from imago.core.errors import ModelError
+from imago.models.catalog import ARCHITECTURES
 from imago.models.detection.base import DetectionModel
-from imago.models.detection.builders import DETECTION_BUILDERS
 from imago.models.detection.darknet import Conv
 from imago.models.detection.yolov2 import YOLOv2
 from imago.models.detection.yolov3 import YOLOv3
@@ -113,7 +113,8 @@ def build_from_cfg(path: Path) -> DetectionModel:
     sections = read_cfg(path)
     try:
         name, options = _options_of(sections, path)
-        net = DETECTION_BUILDERS[name](**options)
+        net = ARCHITECTURES[name].builder(**options)
+        assert isinstance(net, DetectionModel)  # all of LAYOUTS are
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from error
     _compare(net, sections, path)
@@ -125,7 +126,7 @@ def build_from_cfg(path: Path) -> DetectionModel:
 
 
 def _options_of(sections: list[Section], path: Path) -> tuple[str, dict[str, Any]]:
-    """Name and options for ``DETECTION_BUILDERS``."""
+    """Name and options for a builder of ``ARCHITECTURES``."""
     tokens = [section.token for section in sections[1:]]
     fitting = [(name, fixed) for name, fixed, layout in LAYOUTS if layout.split() == tokens]
     if not fitting:

@@ -14,9 +14,8 @@ from imago.core.input_spec import InputSpec
 from imago.core.labels import coco_labels, coco_numbered_labels
 from imago.core.model_card import ModelCard
 from imago.files.download import Remote
-from imago.models.published.entries import Published
+from imago.models.published.entries import TORCHVISION, Published
 
-TORCHVISION = "https://download.pytorch.org/models/"
 DARKNET = "https://data.pjreddie.com/files/"  # where pjreddie.com/media/files leads on to
 
 _COCO = "{} (annotations CC BY 4.0; the photos under their Flickr owners' terms)"

@@ -9,6 +9,8 @@ from typing import Literal
 from imago.core.model_card import ModelCard
 from imago.files.download import Remote, models_folder
 
+TORCHVISION = "https://download.pytorch.org/models/"  # where torchvision's files lie
+
 Form = Literal["onnx", "torchvision", "darknet"]
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "torchvision": ".pth", "darknet": ".weights"}
 PROGRAMS: dict[Form, str] = {"onnx": "ONNX Runtime", "torchvision": "PyTorch", "darknet": "darknet"}

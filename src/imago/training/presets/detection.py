@@ -18,8 +18,8 @@ from imago.core.input_spec import InputSpec
 from imago.data.anchors import find_anchors
 from imago.data.detection import DetectionSample
 from imago.files.images import image_size
-from imago.models.detection.builders import build_detection
-from imago.training.config import TrainConfig, list_net_options
+from imago.models.catalog import build, options_of
+from imago.training.config import TrainConfig
 from imago.training.presets.choices import Choice, Pace, PresetChoices
 from imago.training.presets.memory import Trial, try_batches
 
@@ -128,7 +128,7 @@ def choose_detection(
     named = bool(given & {"model", "encoder"})
     if not named:
         _net(chosen, preset, facts, name)
-    options = list_net_options(chosen.config.model)
+    options = options_of(chosen.config.model)
     if facts.most_objects > USUAL_MOST:
         most = math.ceil(1.5 * facts.most_objects / 100) * 100
         chosen.choose_option("detections_per_img", most, f"a photo has up to {facts.most_objects} objects")
@@ -192,7 +192,7 @@ def _anchors(
 ) -> None:
     """YOLO's from the boxes themselves; those of proposals where the usual ones are too large for the objects."""
     config = replace(chosen.config, pretrained=False)
-    net: Any = build_detection(config.model, classes=facts.classes, in_channels=config.channels, **config.net_options())
+    net: Any = build(config.model, classes=facts.classes, in_channels=config.channels, **config.net_options())
     boxes = sizes(config.input_spec(net.multiple))
     if option == "anchors":
         anchors, iou = find_anchors(boxes, len(net.anchors))

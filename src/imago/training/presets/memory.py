@@ -111,7 +111,8 @@ def _measure(settings: str, classes: int, device: str, objects: int, answer: Any
 def _step_cost(config: TrainConfig, classes: int, device: str, batch_size: int, objects: int) -> tuple[int, float]:
     import torch
 
-    from imago.training.device import PRECISIONS, channels_last_is_faster, choose_precision
+    from imago.models.memory_format import channels_last_is_faster
+    from imago.training.device import PRECISIONS, choose_precision
     from imago.training.optim import build_optimizer
 
     config = replace(config, pretrained=False)
@@ -164,11 +165,12 @@ def _make_detection_batch(
     """The same for one that finds objects: squares of an eighth of the frame, anywhere in it, and proposals there."""
     import torch
 
-    from imago.models.detection.base import DetectionTarget
-    from imago.models.detection.builders import build_detection
+    from imago.models.catalog import build
+    from imago.models.detection.base import DetectionModel, DetectionTarget
     from imago.training.detection_dataset import move_target
 
-    net = build_detection(config.model, classes=classes, in_channels=config.channels, **config.net_options())
+    net = build(config.model, classes=classes, in_channels=config.channels, **config.net_options())
+    assert isinstance(net, DetectionModel)
     height, width = config.input_spec(net.multiple).size_hw
     side = max(2, min(height, width) // 8)
     corners = torch.rand(objects, 2) * torch.tensor([width - side, height - side])

@@ -10,7 +10,7 @@ from imago.core.errors import DataError, ImageError
 from imago.data.anchors import measure_box_sizes
 from imago.data.dataset import survey
 from imago.data.open_detection import survey_detection
-from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.models.catalog import task_of
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
 from imago.training.presets.choices import format_choices, to_json
@@ -26,7 +26,7 @@ def resolve_preset(
     """What the preset makes of ``config``, and the text of preset.json. Raises DataError, ImagoError."""
     device = choose_device(config.device)
     memory = free_memory(device)
-    if config.model in DETECTION_BUILDERS or (not names_a_net(config, given) and has_only_objects(config, root)):
+    if task_of(config.model) == "detection" or (not names_a_net(config, given) and has_only_objects(config, root)):
         data = open_detection_sources(config, root)
         samples = [sample for source in data.train for sample in source.samples]
         masks = all(dataset.has_masks for dataset in data.datasets)

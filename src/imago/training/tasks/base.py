@@ -15,9 +15,7 @@ from torch.utils.data import Dataset
 
 from imago.core.model_card import ModelCard
 from imago.export.export import BEST
-from imago.models.base import SegmentationNet
-from imago.models.detection.base import DetectionModel
-from imago.models.detection.builders import DETECTION_BUILDERS
+from imago.models.catalog import Net, task_of
 from imago.training.config import TrainConfig
 from imago.training.dataset import EpochSampler, ProcessInfo
 from imago.training.sources import RunData
@@ -25,7 +23,6 @@ from imago.training.sources import RunData
 if TYPE_CHECKING:
     from imago.training.run import Run
 
-Net = SegmentationNet | DetectionModel
 OnCount = Callable[[int, int], None]  # told how many are done, of how many
 OnStage = Callable[[str, int, int], None]  # told of what as well
 
@@ -120,7 +117,7 @@ def choose_task(config: TrainConfig) -> Task:
         from imago.training.tasks.rcnn import RcnnTask
 
         return RcnnTask()
-    if config.model in DETECTION_BUILDERS:
+    if task_of(config.model) == "detection":
         from imago.training.tasks.detection import DetectionTask
 
         return DetectionTask()

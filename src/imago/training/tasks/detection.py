@@ -18,15 +18,17 @@ from imago.core.model_card import ModelCard
 from imago.core.proposal_options import ProposalOptions
 from imago.data.detection import DetectionSample
 from imago.evaluation.detection import evaluate_detection
-from imago.inference.detection import FrameDetections
-from imago.inference.engines.torch_detection import run_net
+from imago.inference.engines.torch import TorchEngine
+from imago.inference.options import PredictOptions
 from imago.inference.predictor import Predictor
+from imago.models.catalog import build
 from imago.models.detection.base import DetectionModel
-from imago.models.detection.builders import build_detection, read_thresholds
+from imago.models.detection.builders import read_thresholds
+from imago.models.memory_format import channels_last_is_faster
 from imago.training.config import TrainConfig
 from imago.training.dataset import EpochSampler, PhotoCache, ProcessInfo, build_batch_sampler
 from imago.training.detection_dataset import Batch, DetectionTrainDataset, ReadInstances, collate_detection, move_target
-from imago.training.device import channels_last_is_faster, worker_count
+from imago.training.device import worker_count
 from imago.training.find_proposals import cache_proposals, find_proposals
 from imago.training.finish import build_input_spec
 from imago.training.finish_detection import finish_detection
@@ -54,9 +56,8 @@ class DetectionTask:
         return open_detection_sources(config, root, checking)
 
     def build_net(self, config: TrainConfig, data: RunData[DetectionSample]) -> DetectionModel:
-        net = build_detection(
-            config.model, classes=len(data.labels), in_channels=config.channels, **config.net_options()
-        )
+        net = build(config.model, classes=len(data.labels), in_channels=config.channels, **config.net_options())
+        assert isinstance(net, DetectionModel)
         refuse_parts(config.option, self.parts(net), config.model)
         if net.wants_proposals and config.channels != 3:
             raise ImagoError(
@@ -160,9 +161,8 @@ class DetectionTask:
 
     def validate(self, run: Run, folders: Mapping[str, Sequence[DetectionSample]], shown: OnCount) -> Validation:
         """Average precision of masks where net and data have them, else of boxes; the mean over folders."""
-        assert isinstance(run.net, DetectionModel)
-        predictor = Predictor(NetDetectionEngine(run.net, run.card, run.fabric.device, run.autocast))
-        predictor.propose = cache_proposals(run.config, run.folder)
+        engine = TorchEngine.of_net(run.net, run.card, run.fabric.device, run.autocast)
+        predictor = Predictor(engine, PredictOptions(find_proposals=cache_proposals(run.config, run.folder)))
         total, before = sum(len(samples) for samples in folders.values()), 0
         by_folder = {}
         for name, samples in folders.items():
@@ -186,19 +186,3 @@ def refuse_settings(config: TrainConfig, inapplicable: Mapping[str, str]) -> Non
     for name, why in inapplicable.items():
         if getattr(config, name) != usual[name]:
             raise ImagoError(f"--{name.replace('_', '-')} does not go with --model {config.model}: {why}")
-
-
-class NetDetectionEngine:
-    """A ``imago.inference.detection.DetectionEngine`` over a net in memory, with its training's arithmetic."""
-
-    def __init__(
-        self, net: DetectionModel, card: ModelCard, device: torch.device, autocast: torch.dtype | None = None
-    ) -> None:
-        self.net = net
-        self.card = card
-        self.device = device
-        self.autocast = autocast
-
-    def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> FrameDetections:
-        """See ``DetectionEngine.run``."""
-        return run_net(self.net, self.device, frame, proposals, self.autocast)

@@ -150,7 +150,7 @@ class RcnnTask(DetectionTask):
     def finish(self, finished: FinishedRun) -> None:
         """The stages after fine-tuning, then as for every net."""
         config, folder = finished.config, finished.folder
-        net, card = checkpoint.load_detection(finished.best, choose_device(config.device))
+        net, card = checkpoint.load(finished.best, choose_device(config.device))
         assert isinstance(net, RCNN)
         stages = read_stages(config)
         samples = [sample for source in finished.data.train for sample in source.samples]

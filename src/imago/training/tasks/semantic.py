@@ -16,7 +16,9 @@ from imago.core.errors import ImagoError
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.data.dataset import Sample
+from imago.inference.engines.torch import TorchEngine
 from imago.models.base import SegmentationNet, Target
+from imago.models.memory_format import channels_last_is_faster
 from imago.training.config import TrainConfig
 from imago.training.dataset import (
     EpochSampler,
@@ -27,7 +29,6 @@ from imago.training.dataset import (
     measure_class_shares,
     read_label,
 )
-from imago.training.device import channels_last_is_faster
 from imago.training.finish import finish_semantic
 from imago.training.finish_detection import finish_separated
 from imago.training.net_options import refuse_parts
@@ -35,7 +36,7 @@ from imago.training.run import Run
 from imago.training.sources import RunData, open_sources
 from imago.training.tasks.base import FinishedRun, OnCount, OnStage, Validation
 from imago.training.tasks.inapplicable import DETECTION_ONLY
-from imago.training.validate import NetEngine, validate
+from imago.training.validate import validate
 
 
 class SemanticTask:
@@ -118,8 +119,7 @@ class SemanticTask:
         return run.module.loss(images, Target(labels, weights))  # type: ignore[operator, no-any-return]
 
     def validate(self, run: Run, folders: Mapping[str, Sequence[Sample]], shown: OnCount) -> Validation:
-        assert isinstance(run.net, SegmentationNet)
-        engine = NetEngine(run.net, run.card, run.fabric.device, run.autocast)
+        engine = TorchEngine.of_net(run.net, run.card, run.fabric.device, run.autocast)
         return validate(engine, {name: tuple(samples) for name, samples in folders.items()}, shown)
 
     def finish(self, finished: FinishedRun) -> None:
@@ -134,7 +134,9 @@ def build_net(config: TrainConfig, labels: Labels) -> SegmentationNet:
     if binary and len(labels) != 2:
         raise ImagoError(f"a sigmoid head needs two classes; the data has {len(labels)}. Group them, or use softmax")
     classes = 1 if binary else len(labels)
-    return models.build(config.model, classes=classes, in_channels=config.channels, **config.net_options())
+    net = models.build(config.model, classes=classes, in_channels=config.channels, **config.net_options())
+    assert isinstance(net, SegmentationNet)
+    return net
 
 
 def build_criterion(config: TrainConfig, data: RunData[Sample]) -> losses.Criterion:

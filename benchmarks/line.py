@@ -25,7 +25,7 @@ from material import data_root
 from report import machine, say, table
 
 import imago
-from imago.data.open_detection import open_detection
+from imago.data.open_dataset import open_dataset
 
 PHOTOS, KEPT = 20, 2  # to learn from; to validate on, as imago train wants
 LEAST_SHARE, MOST_OBJECTS = 0.01, 8  # of the photo, of each object; in a photo
@@ -181,7 +181,7 @@ def weights(folder: Path) -> int:
 def seconds_an_image(model: Path, data: Path) -> float:
     """The median over the photos, after one that does not count."""
     predictor = imago.load(model)
-    images = [sample.image() for sample in open_detection(data).split("train")]
+    images = [sample.image() for sample in open_dataset(data, "detection").split("train")]
     predictor.objects(images[0])
     times = []
     for image in images:

@@ -57,11 +57,13 @@ def main() -> None:
 
 def validation(recipe: Path, data: Path) -> tuple[Sample, ...]:
     """The slices that the recipe keeps back."""
-    from imago.data.dataset import open_dataset
     from imago.data.grouping import parse_grouping
+    from imago.data.open_dataset import open_dataset
 
     entry = tomllib.loads(recipe.read_text("utf-8"))["data"][0]
-    return open_dataset(data / entry["path"], parse_grouping(entry["group"]), 1, entry["val"]).split("val")
+    return open_dataset(
+        data / entry["path"], grouping=parse_grouping(entry["group"]), channels=1, val=entry["val"]
+    ).split("val")
 
 
 def probability(model: Predictor, image: np.ndarray) -> np.ndarray:
@@ -88,7 +90,7 @@ def report(model: Predictor, samples: tuple[Sample, ...]) -> None:
     errors, pixels, thinned, plain = [], [], [], []
     for sample in samples:
         say(f"slice {sample.name}")
-        truth, cells = sample.label(), probability(model, sample.image())
+        truth, cells = sample.label_map(), probability(model, sample.image())
         predicted = (cells >= 0.5).astype(np.uint8)
         matrix = ConfusionMatrix(2).update(predicted, truth)
         total += matrix

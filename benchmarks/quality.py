@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CLOTHES_GOAL = 0.60  # mean IoU over the groups, pixels of all photos pooled
 FOREGROUND = "background=background; subject=foreground"
+OBJECTS = "background=background; subject=rest"
+LARGE = 0.03  # of the photo, as in recipes/subject.toml
 # coco128's photos whose licence keeps them out of the training: every one of them is for measuring.
 FOREIGN_LICENSES = (1, 2, 3, 6)
 PEER = "u2netp"
@@ -36,13 +38,14 @@ RECIPES = ROOT / "recipes"
 class Origin:
     """Photos of one kind, and what counts as their subject.
 
-    ``group`` is a grouping of the labels; "" for COCO's layout: objects of 3 % of the photo or more are the truth,
+    ``group`` is a grouping of the labels. Of COCO's photos, objects of ``min_area`` of the photo or more are the truth,
     whether they are what the photo is of or not.
     """
 
     folder: str
     group: str = FOREGROUND
     goal: float | None = None  # mean foreground IoU
+    min_area: float = 0.0  # COCO: smaller objects count for nothing
     licenses: tuple[int, ...] = ()  # COCO: only photos of these licences, and of them every split
     outlines: bool = True  # the borders of the truth are exact enough to be scored
 
@@ -59,8 +62,8 @@ ORIGINS = (
     Origin("people_coco", goal=0.78),
     Origin("street_cars", goal=0.95),
     Origin("plates"),
-    Origin("coco128", "", licenses=FOREIGN_LICENSES),
-    Origin("coco_free", ""),
+    Origin("coco128", OBJECTS, min_area=LARGE, licenses=FOREIGN_LICENSES),
+    Origin("coco_free", OBJECTS, min_area=LARGE),
 )
 
 
@@ -210,13 +213,11 @@ def measure(options: argparse.Namespace, model: str, origin: Origin) -> Evaluati
 
 
 def open_origin(root: Path, origin: Origin) -> Dataset:
-    from imago.data.dataset import open_dataset
-    from imago.data.formats.coco_subjects import open_coco
     from imago.data.grouping import parse_grouping
+    from imago.data.open_dataset import open_dataset
 
-    if not origin.group:
-        return open_coco(root / origin.folder, origin.licenses)
-    return open_dataset(root / origin.folder, parse_grouping(origin.group))
+    group = parse_grouping(origin.group)
+    return open_dataset(root / origin.folder, grouping=group, licenses=origin.licenses, min_area=origin.min_area)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ def main() -> None:
     options = parser.parse_args()
     print(machine(), end="\n\n")
     from imago.core.tta import TTA
-    from imago.data.dataset import open_dataset
     from imago.data.grouping import parse_grouping
+    from imago.data.open_dataset import open_dataset
     from imago.evaluation.semantic import evaluate
     from imago.inference.crf import DenseCRF
     from imago.inference.load import load
@@ -36,7 +36,7 @@ def main() -> None:
 
     model = load(options.model)
     group = parse_grouping(options.group) if options.group else None
-    samples = open_dataset(options.data, group, channels=model.card.input.channels).split(options.split)
+    samples = open_dataset(options.data, grouping=group, channels=model.card.input.channels).split(options.split)
     samples = samples[: options.limit]
     ways = {
         "plain": (TTA(), None),

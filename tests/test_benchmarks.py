@@ -164,4 +164,4 @@ def test_every_origin_opens(quality, data_root: Path) -> None:
         dataset = quality.open_origin(data_root, origin)
         assert len(dataset.labels) == 2
         sample = dataset.split("all" if origin.licenses else "val")[0]
-        assert set(np.unique(sample.label())) <= {0, 1, 255}
+        assert set(np.unique(sample.label_map())) <= {0, 1, 255}

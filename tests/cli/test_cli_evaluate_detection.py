@@ -16,8 +16,9 @@ from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
-from imago.data.formats.write_detection import ImageDetections, to_coco
-from imago.data.open_detection import open_detection
+from imago.data.formats.coco import to_coco
+from imago.data.formats.format import ImageDetections
+from imago.data.open_dataset import open_dataset
 from imago.inference.engines.base import FrameDetections
 from imago.inference.predictor import Predictor
 
@@ -67,7 +68,7 @@ def test_classes_are_found_by_their_names(data: Path, capsys: pytest.CaptureFixt
 
 def test_other_names_need_the_same_number(data: Path) -> None:
     predictor = Predictor(ByColor(Labels(("background", "square", "star", "disc", "ring"))))
-    dataset = open_detection(data)
+    dataset = open_dataset(data, "detection")
     with pytest.raises(DataError, match=r"'disc', 'square' is not among cat"):
         dataset.align_classes(Labels(("background", "cat")))
     predictor.engine.card = predictor.card.with_(labels=Labels(("background", "square", "star", "ball")))  # type: ignore[misc]

@@ -247,21 +247,20 @@ def test_training_and_its_reports(place: Path, tmp_path: Path, encoding: str) ->
 @pytest.mark.parametrize("reads", ["image", "annotation"])
 def test_what_nobody_foresaw_is_a_fault_of_its_photo(place: Path, monkeypatch: pytest.MonkeyPatch, reads: str) -> None:
     """When data are checked: all others are checked too, and the line says which it was."""
-    from imago.data import check, check_detection
-    from imago.data.dataset import open_dataset
-    from imago.data.open_detection import open_detection
+    from imago.data import check
+    from imago.data.open_dataset import open_dataset
 
     def fail(*given: object, **more: object) -> None:
         raise ZeroDivisionError("oh")
 
-    pixels, objects = open_dataset(place / NAMES[0]), open_detection(place / "squares")
+    pixels, objects = open_dataset(place / NAMES[0]), open_dataset(place / "squares", "detection")
     if reads == "image":
         monkeypatch.setattr(check, "image_size", fail)
     else:
         monkeypatch.setattr(check.LabelReader, "read_raw", fail)
         monkeypatch.setattr(type(objects.split("all")[0]), "instances", fail)
-    told = check.check_samples(pixels.split("all"), pixels.labels)
+    told = check.check_samples(pixels.split("all"), pixels.labels).faults
     assert sum("unforeseen fault: ZeroDivisionError at test_odd_names.py" in line for line in told) == len(NAMES)
-    checked = check_detection.check_detection(objects.split("all"), objects.labels)
+    checked = check.check_samples(objects.split("all"), objects.labels)
     assert sum("unforeseen fault: ZeroDivisionError" in line for line in checked.faults) == len(NAMES)
     assert sum("plain" in line for line in (*told, *checked.faults)) == 2

@@ -23,8 +23,8 @@ from imago.comparison.cost import LEAST_RUNS, measure_cost, operations, run_time
 from imago.comparison.page import render
 from imago.comparison.semantic import SemanticComparison
 from imago.core.errors import ImagoError
-from imago.data.dataset import open_dataset
 from imago.data.grouping import parse_grouping
+from imago.data.open_dataset import open_dataset
 from imago.draw.scatter import scatter_chart
 from imago.evaluation.semantic import evaluate
 from imago.inference.load import load
@@ -131,7 +131,7 @@ def test_equal_models_have_no_best(tmp_path: Path) -> None:
 def test_two_labels_are_scored_alike(tmp_path: Path) -> None:
     """A model of one output and one of two, on the same photos: by one score, of the foreground."""
     two = parse_grouping(f"{TINY_NAMES[0]}={TINY_NAMES[0]}; subject=rest")
-    data = open_dataset(write_tiny_dataset(tmp_path / "tiny", count=8, size_hw=(32, 32)), two)
+    data = open_dataset(write_tiny_dataset(tmp_path / "tiny", count=8, size_hw=(32, 32)), grouping=two)
     files = [write_tiny(tmp_path / "one.onnx"), write_tiny(tmp_path / "two.onnx", classes=2)]
     found = [Candidate(file.stem, file=file) for file in files]
     both = compare(SemanticComparison(), found, data.split("val"), data.labels, lambda line: None)

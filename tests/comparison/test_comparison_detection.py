@@ -29,7 +29,7 @@ from imago.core.errors import DataError, ImagoError
 from imago.core.labels import Labels
 from imago.core.proposal_options import ProposalOptions
 from imago.data.augment.settings import Augmentation
-from imago.data.open_detection import open_detection
+from imago.data.open_dataset import open_dataset
 from imago.inference.load import load
 from imago.training.config import DataSource, TrainConfig
 from imago.training.tasks.detection import DetectionTask
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compared(folder: Path, *names: str) -> Comparison:
-    data = open_detection(folder / "data")
+    data = open_dataset(folder / "data", "detection")
     found = [Candidate(name, file=folder / f"{name}.onnx") for name in names]
     return compare(DetectionComparison(), found, data.split("val"), data.labels, silent)
 
@@ -98,7 +98,7 @@ def test_masks_rank_where_all_have_them(folder: Path) -> None:
 
 def test_how_many_objects_count(folder: Path) -> None:
     """All, COCO's 100, or one a photo: of each photo's two or three objects, found exactly, one is left to count."""
-    data, found = open_detection(folder / "data"), [Candidate("exact", file=folder / "exact.onnx")]
+    data, found = open_dataset(folder / "data", "detection"), [Candidate("exact", file=folder / "exact.onnx")]
 
     def ap(kind: DetectionComparison) -> Comparison:
         return compare(kind, found, data.split("val"), data.labels, silent)
@@ -144,7 +144,7 @@ def test_classes_are_found_by_their_names(folder: Path) -> None:
 
 
 def test_classes_that_the_images_lack_have_no_row(folder: Path) -> None:
-    data = open_detection(folder / "data").align_classes(Labels(("background", "cat", "object")))
+    data = open_dataset(folder / "data", "detection").align_classes(Labels(("background", "cat", "object")))
     write_finder(folder / "both.onnx", labels=data.labels, value=2)
     found = compare(
         DetectionComparison(), [Candidate("both", file=folder / "both.onnx")], data.split("val"), data.labels, silent

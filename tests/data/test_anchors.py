@@ -18,7 +18,7 @@ from imago.cli.main import run
 from imago.core import boxes
 from imago.core.errors import DataError
 from imago.data.anchors import collect_box_sizes, find_anchors, size_iou
-from imago.data.open_detection import open_detection
+from imago.data.open_dataset import open_dataset
 
 
 def test_three_heaps_are_found() -> None:
@@ -76,7 +76,7 @@ def test_size_iou_by_hand() -> None:
 
 def test_sizes_are_those_in_the_nets_input(tmp_path: Path) -> None:
     """The photos are 20 x 40: the ratio to 416 is 10.4; to 100 x 80 (height x width) it is 2."""
-    samples = open_detection(write_yolo(tmp_path)).split("train")
+    samples = open_dataset(write_yolo(tmp_path), "detection").split("train")
     np.testing.assert_allclose(collect_box_sizes(samples, (416, 416)), [[208, 83.2]] * 3, rtol=1e-4)
     np.testing.assert_allclose(collect_box_sizes(samples, (100, 80)), [[40, 16]] * 3, rtol=1e-4)
 

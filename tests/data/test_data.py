@@ -15,10 +15,11 @@ from imago.core.errors import DataError, ImageError
 from imago.core.labels import IGNORE
 from imago.core.rle import unpack_rle
 from imago.data.check import check_samples
-from imago.data.dataset import Dataset, open_dataset, survey
-from imago.data.formats.coco_subjects import object_mask, open_coco
-from imago.data.formats.label_maps import UNKNOWN, read_mask
+from imago.data.dataset import Dataset
+from imago.data.formats.coco_entries import draw_outline
 from imago.data.grouping import parse_grouping
+from imago.data.mask_pixels import UNKNOWN, read_mask
+from imago.data.open_dataset import OpenOptions, open_dataset, survey_dataset
 from imago.data.splits import is_validation, split_names
 
 LABEL = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
@@ -95,11 +96,11 @@ def test_the_folder_layout(tiny_dataset: Path) -> None:
     assert dataset.notes == ()
     sample = dataset.split("val")[0]
     image, label = draw_scene(9)
-    assert np.array_equal(sample.label(), label)
+    assert np.array_equal(sample.label_map(), label)
     assert np.abs(sample.image().astype(int) - image).mean() < 6
     with pytest.raises(DataError, match="no split 'test'; it has train, val"):
         dataset.split("test")
-    assert check_samples(dataset.split("all"), dataset.labels) == ()
+    assert check_samples(dataset.split("all"), dataset.labels).faults == ()
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_classes_found_by_looking(tmp_path: Path, masks: list, names: tuple[str,
     assert dataset.labels.names == names
     assert any("no classes.txt" in note for note in dataset.notes)
     first = next(sample for sample in dataset.split("all") if sample.name == "p0")
-    assert first.label().tolist() == expected
+    assert first.label_map().tolist() == expected
 
 
 def test_colors_found_by_looking(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_colors_found_by_looking(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path)
     assert dataset.labels.names == ("#000000", "#3c6ee6", "#dc3c3c")
     assert dataset.labels.colors == ((0, 0, 0), (60, 110, 230), (220, 60, 60))
-    samples = {sample.name: sample.label() for sample in dataset.split("all")}
+    samples = {sample.name: sample.label_map() for sample in dataset.split("all")}
     assert (samples["a"] == 0).all()
     assert samples["b"][0].tolist() == [0, 2, 1]
 
@@ -138,16 +139,16 @@ def test_color_codes_in_classes_txt(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("\n".join(lines))
     dataset = open_dataset(tmp_path)
     assert dataset.labels.names == ("x thing", "y thing", "z thing")
-    assert np.array_equal(dataset.split("all")[0].label(), LABEL)
+    assert np.array_equal(dataset.split("all")[0].label_map(), LABEL)
     write_pair(tmp_path, "b", Image.new("RGB", (3, 2), (1, 2, 3)))
-    (fault,) = check_samples(dataset.split("all"), dataset.labels)
+    (fault,) = check_samples(dataset.split("all"), dataset.labels).faults
     assert fault.endswith("b.png: holds colours that are no class: 1 2 3")
 
 
 def test_black_and_white_with_two_names(tmp_path: Path) -> None:
     write_pair(tmp_path, "a", np.array([[0, 255]], np.uint8))
     (tmp_path / "classes.txt").write_text("floor\ncat\n")
-    assert open_dataset(tmp_path).split("all")[0].label().tolist() == [[0, 1]]
+    assert open_dataset(tmp_path).split("all")[0].label_map().tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,7 @@ def spoil(root: Path) -> Dataset:
     (root / "masks" / "scene05.png").write_bytes(b"")  # empty
     (root / "classes.txt").write_text("\n".join([*TINY_NAMES, "cat"]))  # a class that nothing has
     Image.new("RGB", (64, 48)).save(root / "images" / "scene06.png")  # two photos of one name
-    return survey(root)[0]
+    return survey_dataset(root, OpenOptions())[0]
 
 
 FAULTS = (
@@ -257,7 +258,10 @@ FAULTS = (
 
 def test_every_fault_is_told_at_once(tiny_dataset: Path) -> None:
     dataset = spoil(tiny_dataset)
-    told = [*survey(tiny_dataset)[1], *check_samples(dataset.split("all"), dataset.labels)]
+    told = [
+        *survey_dataset(tiny_dataset, OpenOptions())[1],
+        *check_samples(dataset.split("all"), dataset.labels).faults,
+    ]
     for fault in FAULTS:
         assert sum(fault in line for line in told) == 1, fault
     assert len(told) == len(FAULTS)
@@ -274,8 +278,8 @@ def test_progress_of_the_check(tiny_dataset: Path) -> None:
 
 def test_unknown_values_are_found_under_a_grouping(tiny_dataset: Path) -> None:
     Image.fromarray(np.full((48, 64), 9, np.uint8)).save(tiny_dataset / "masks" / "scene03.png")
-    dataset = open_dataset(tiny_dataset, parse_grouping("background=background; thing=rest"))
-    (fault,) = check_samples(dataset.split("all"), dataset.labels)
+    dataset = open_dataset(tiny_dataset, grouping=parse_grouping("background=background; thing=rest"))
+    (fault,) = check_samples(dataset.split("all"), dataset.labels).faults
     assert "scene03.png: holds the values 9; known are 0 to 2" in fault
 
 
@@ -302,16 +306,16 @@ def test_groups(tiny_dataset: Path, tmp_path: Path, by_file: bool) -> None:
     if by_file:
         text = str(tmp_path / "groups.toml")
         Path(text).write_text('[groups]\nbackground = ["background"]\nthing = ["box"]\nignore = ["disc"]\n')
-    plain, grouped = open_dataset(tiny_dataset), open_dataset(tiny_dataset, parse_grouping(text))
+    plain, grouped = open_dataset(tiny_dataset), open_dataset(tiny_dataset, grouping=parse_grouping(text))
     assert grouped.labels.names == ("background", "thing")
     for before, after in zip(plain.split("all"), grouped.split("all"), strict=True):
-        expected = np.array([0, IGNORE, 1], np.uint8)[before.label()]
-        assert np.array_equal(after.label(), expected)
+        expected = np.array([0, IGNORE, 1], np.uint8)[before.label_map()]
+        assert np.array_equal(after.label_map(), expected)
 
 
 def test_what_is_named_wins_over_the_rest(tiny_dataset: Path) -> None:
-    dataset = open_dataset(tiny_dataset, parse_grouping("thing=rest; background=background"))
-    label = dataset.split("train")[0].label()
+    dataset = open_dataset(tiny_dataset, grouping=parse_grouping("thing=rest; background=background"))
+    label = dataset.split("train")[0].label_map()
     assert np.array_equal(label == 0, draw_scene(0)[1] > 0)
 
 
@@ -327,7 +331,7 @@ def test_what_is_named_wins_over_the_rest(tiny_dataset: Path) -> None:
 )
 def test_faulty_groups(tiny_dataset: Path, text: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        open_dataset(tiny_dataset, parse_grouping(text))
+        open_dataset(tiny_dataset, grouping=parse_grouping(text))
 
 
 def test_a_faulty_grouping_file(tmp_path: Path) -> None:
@@ -341,39 +345,111 @@ def test_a_faulty_grouping_file(tmp_path: Path) -> None:
 
 
 def write_coco(root: Path) -> Path:
+    """Four photos: a large cup under two licences, nothing, a small cup alone."""
+    square = [10, 10, 30, 10, 30, 30, 10, 30]
+    small = [0, 0, 3, 0, 3, 3, 0, 3]
+    photos = [((4), [square]), ((1), [square]), ((4), []), ((4), [small])]
+    return write_coco_photos(root, [(license, [(1, 0, polygon) for polygon in found]) for license, found in photos])
+
+
+def write_coco_photos(root: Path, photos: list[tuple[int, list[tuple[int, int, list[int]]]]]) -> Path:
+    """``photos``: licence and objects (category, crowd, polygon) of photos of 40 x 40."""
     (root / "images").mkdir(parents=True)
     (root / "annotations").mkdir()
-    square = [10, 10, 30, 10, 30, 30, 10, 30]
-    photos, instances = [], []
-    for index, (license, objects) in enumerate(
-        [(4, [square]), (1, [square]), (4, []), (4, [[0, 0, 3, 0, 3, 3, 0, 3]])]
-    ):
+    images: list[dict] = []
+    annotations: list[dict] = []
+    for index, (license, objects) in enumerate(photos):
         Image.new("RGB", (40, 40)).save(root / "images" / f"{index}.jpg")
-        photos.append({"id": index, "file_name": f"{index}.jpg", "height": 40, "width": 40, "license": license})
-        for polygon in objects:
+        images.append({"id": index, "file_name": f"{index}.jpg", "height": 40, "width": 40, "license": license})
+        for category, crowd, polygon in objects:
             xs, ys = polygon[::2], polygon[1::2]
             area = (max(xs) - min(xs)) * (max(ys) - min(ys))
-            instances.append({"image_id": index, "segmentation": [polygon], "area": area, "iscrowd": 0})
-    content = {"images": photos, "annotations": instances, "categories": []}
+            box = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1, "image_id": index, "category_id": category, "iscrowd": crowd,
+                    "segmentation": [polygon], "area": area, "bbox": box,
+                }
+            )  # fmt: skip
+    categories = [{"id": 1, "name": "cup"}, {"id": 5, "name": "dog"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
     (root / "annotations" / "instances_train.json").write_text(json.dumps(content))
     return root
 
 
-def test_coco_objects_are_the_subject(tmp_path: Path) -> None:
+SUBJECT = parse_grouping("background=background; subject=rest")
+
+
+def test_coco_objects_are_the_subject_where_asked(tmp_path: Path) -> None:
     root = write_coco(tmp_path / "coco")
-    samples = {sample.name: sample for sample in open_dataset(root).split("all")}
-    assert set(samples) == {"0", "1", "2"}  # "3" has only a small thing
-    label = samples["0"].label()
+    dataset = open_dataset(root, grouping=SUBJECT, min_area=0.03)
+    assert dataset.labels.names == ("background", "subject")
+    samples = {sample.name: sample for sample in dataset.split("all")}
+    assert set(samples) == {"0", "1", "2"}  # "3" has only a small cup
+    assert dataset.notes[-1] == "objects below 3.0% of the photo are ignored; 1 photos have no other, left out"
+    label = samples["0"].label_map()
     assert label[10:30, 10:30].all()
-    assert 355 < int(label.sum()) < 445  # OpenCV draws the outline too
-    assert not samples["2"].label().any()
-    assert {sample.name for sample in open_coco(root, licenses=(4,)).split("all")} == {"0", "2"}
-    with pytest.raises(DataError, match="no labels to group"):
-        open_dataset(root, parse_grouping("a=x; b=rest"))
+    assert int(label.sum()) == 400
+    assert not samples["2"].label_map().any()
+    licensed = open_dataset(root, licenses=(4,), grouping=SUBJECT, min_area=0.03)
+    assert {sample.name for sample in licensed.split("all")} == {"0", "2"}
+    with pytest.raises(DataError, match=r"labels that the data does not have: x\. It has: background, cup, dog"):
+        open_dataset(root, grouping=parse_grouping("a=x; b=rest"))
+
+
+def test_cocos_classes_are_kept(tmp_path: Path) -> None:
+    """Painted large first; nobody asked for subjects, so nothing is too small."""
+    cup, dog = [0, 0, 20, 0, 20, 20, 0, 20], [10, 10, 16, 10, 16, 16, 10, 16]
+    crowd, below = [30, 0, 40, 0, 40, 10, 30, 10], [32, 0, 36, 0, 36, 4, 32, 4]
+    root = write_coco_photos(tmp_path, [(1, [(5, 0, dog), (1, 0, cup), (5, 0, below), (1, 1, crowd)])])
+    dataset = open_dataset(root)
+    assert dataset.labels.names == ("background", "cup", "dog")
+    assert any("where two overlap the smaller is on top, crowd regions are ignored" in note for note in dataset.notes)
+    label = dataset.split("train")[0].label_map()
+    assert np.unique(label[10:16, 10:16]).tolist() == [2]
+    assert int((label == 1).sum()) == 400 - 36
+    assert int((label == IGNORE).sum()) == 100  # with the dog in it: the crowd is larger
+    assert len(dataset.split("train")[0].instances()) == 4  # the objects are there as well
+    larger = open_dataset(root, min_area=0.05).split("train")[0].label_map()
+    assert np.unique(larger).tolist() == [0, 1, IGNORE]  # the small dog lies in the cup, and belongs to it now
+    assert int((larger == 1).sum()) == 400
+
+
+def subjects_as_before(objects: list[tuple[int, int, list[int]]], large: float = 0.03) -> np.ndarray:
+    """The rule of the recipes' first models: in order of size, the large last."""
+    label = np.zeros((40, 40), np.uint8)
+
+    def area(one: tuple[int, int, list[int]]) -> int:
+        xs, ys = one[2][::2], one[2][1::2]
+        return (max(xs) - min(xs)) * (max(ys) - min(ys))
+
+    for one in sorted(objects, key=area):
+        mask = draw_outline([one[2]], (40, 40)).to_full((40, 40))
+        label[mask] = 1 if not one[1] and mask.sum() >= large * 1600 else IGNORE
+    return label
+
+
+def test_subjects_are_those_of_the_first_models(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    photos = []
+    for _ in range(30):
+        objects = []
+        for _ in range(int(random.integers(1, 6))):
+            x, y = (int(v) for v in random.integers(0, 34, 2))
+            width, height = (int(v) for v in random.integers(2, 25, 2))
+            right, bottom = min(40, x + width), min(40, y + height)
+            polygon = [x, y, right, y, right, bottom, x, bottom]
+            objects.append((int(random.choice([1, 5])), int(random.random() < 0.2), polygon))
+        photos.append((1, objects))
+    root = write_coco_photos(tmp_path, photos)
+    samples = open_dataset(root, grouping=SUBJECT, min_area=0.03).split("all")
+    assert 20 < len(samples) <= 30
+    for sample in samples:
+        assert np.array_equal(sample.label_map(), subjects_as_before(photos[int(sample.name)][1])), sample.name
 
 
 def test_run_lengths() -> None:
-    mask = object_mask({"size": [2, 3], "counts": [1, 2, 3]}, (2, 3))
+    mask = draw_outline({"size": [2, 3], "counts": [1, 2, 3]}, (2, 3)).to_full((2, 3))
     assert mask.tolist() == [[False, True, False], [True, False, False]]  # column by column
     assert unpack_rle("123") == [1, 2, 3]
     assert unpack_rle("1230") == [1, 2, 3, 2]  # from the fourth on, the difference to the last but one
@@ -383,15 +459,15 @@ def test_samples_can_be_sent_to_other_processes(tiny_dataset: Path, tmp_path: Pa
     """Workers on macOS and Windows are not forked: they get what pickle carries."""
     for dataset in (open_dataset(tiny_dataset), open_dataset(write_coco(tmp_path / "coco"))):
         sample = pickle.loads(pickle.dumps(dataset.split("train")[0]))
-        assert np.array_equal(sample.label(), dataset.split("train")[0].label())
+        assert np.array_equal(sample.label_map(), dataset.split("train")[0].label_map())
 
 
 @pytest.mark.data
 def test_the_real_folders_are_whole(data_root: Path) -> None:
     scenes = open_dataset(data_root / "scenes")
-    assert check_samples(scenes.split("val"), scenes.labels) == ()
+    assert check_samples(scenes.split("val"), scenes.labels).faults == ()
 
 
 def test_write_tiny_dataset_is_what_it_says(tmp_path: Path) -> None:
     dataset = open_dataset(write_tiny_dataset(tmp_path / "t", count=4, size_hw=(20, 24)))
-    assert dataset.split("train")[0].label().shape == (20, 24)
+    assert dataset.split("train")[0].label_map().shape == (20, 24)

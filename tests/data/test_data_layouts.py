@@ -10,7 +10,7 @@ from conftest import write_tiny_dataset
 from PIL import Image
 
 from imago.core.errors import DataError
-from imago.data.dataset import open_dataset
+from imago.data.open_dataset import open_dataset
 
 
 def test_camvids_layout(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_camvids_layout(tmp_path: Path) -> None:
     }  # fmt: skip
     assert dataset.labels.names[:3] == ("sky", "building", "pole")
     assert len(dataset.labels) == 11
-    label = dataset.splits["val"][0].label()
+    label = dataset.splits["val"][0].label_map()
     assert set(np.unique(label)) == {2, 255}
     (tmp_path / "valannot" / "c.png").unlink()
     (tmp_path / "trainannot" / "x.png").write_bytes((tmp_path / "testannot" / "d.png").read_bytes())
@@ -60,7 +60,7 @@ def test_the_pet_sets_layout(tmp_path: Path) -> None:
     assert sizes["train"] + sizes["val"] == 20
     assert sizes["val"] >= 1
     assert sizes["test"] == 10
-    assert np.array_equal(dataset.splits["test"][0].label(), np.arange(48).reshape(6, 8) % 3)
+    assert np.array_equal(dataset.splits["test"][0].label_map(), np.arange(48).reshape(6, 8) % 3)
     (tmp_path / "annotations" / "test.txt").write_text("Dog_1 1 1 1\n")
     with pytest.raises(DataError) as caught:
         open_dataset(tmp_path)

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from imago.core.errors import DataError, ImageError
-from imago.data.check_detection import check_detection
+from imago.data.check import check_samples
 from imago.data.formats.label_images import split_label_image
-from imago.data.open_detection import open_detection, survey_detection
+from imago.data.open_dataset import OpenOptions, open_dataset, survey_dataset
 
 SQUARE = [2, 1, 8, 1, 8, 5, 2, 5]  # 6 x 4 pixels
 RUNS = {"size": [10, 12], "counts": [11, 3, 7, 3, 96]}  # rows 1 to 3 of columns 1 and 2
@@ -28,7 +28,7 @@ def photo(path: Path, size_hw: tuple[int, int] = (10, 12)) -> None:
 
 def faults_of(root: Path) -> str:
     with pytest.raises(DataError) as caught:
-        open_detection(root)
+        open_dataset(root, "detection")
     return "\n".join(caught.value.faults)
 
 
@@ -66,7 +66,7 @@ def write_coco(root: Path, change: Callable[[dict[str, Any]], object] = lambda c
 
 def test_coco(tmp_path: Path) -> None:
     root = write_coco(tmp_path)
-    dataset = open_detection(root)
+    dataset = open_dataset(root, "detection")
     assert dataset.labels.names == ("background", "cup", "brush")  # in the order of their ids
     assert dataset.has_masks
     samples = {sample.name: sample for sample in dataset.split("all")}
@@ -80,9 +80,9 @@ def test_coco(tmp_path: Path) -> None:
     assert [mask.box for mask in instances.cropped or ()] == [(2, 1, 8, 5), (1, 1, 3, 4), (1, 1, 3, 4)]
     assert len(samples["b"].instances()) == 0
     assert samples["a"].image().shape == (10, 12, 3)
-    assert [s.name for s in open_detection(root, licenses=(4,)).split("train")] == ["a"]
-    assert open_detection(root, masks=False).split("train")[0].instances().cropped is None
-    assert check_detection(dataset.split("train"), dataset.labels).faults == ()
+    assert [s.name for s in open_dataset(root, "detection", licenses=(4,)).split("train")] == ["a"]
+    assert open_dataset(root, "detection", masks=False).split("train")[0].instances().cropped is None
+    assert check_samples(dataset.split("train"), dataset.labels).faults == ()
 
 
 def test_coco_boxes_alone(tmp_path: Path) -> None:
@@ -91,12 +91,12 @@ def test_coco_boxes_alone(tmp_path: Path) -> None:
             instance["segmentation"] = []
 
     root = write_coco(tmp_path, change)
-    dataset = open_detection(root)
+    dataset = open_dataset(root, "detection")
     assert not dataset.has_masks
     by_name = {sample.name: sample for sample in dataset.split("all")}
     assert by_name["a"].instances().areas.tolist() == [24, 6, 6]
     with pytest.raises(DataError, match="no annotation has a segmentation"):
-        open_detection(root, masks=True)
+        open_dataset(root, "detection", masks=True)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_all_faults_at_once_and_what_is_left(tmp_path: Path) -> None:
 
     root = write_coco(tmp_path, change)
     assert len(faults_of(root).splitlines()) == 3
-    dataset = open_detection(root, leave_out=True)
+    dataset = open_dataset(root, "detection", leave_out=True)
     assert len(dataset.split("train")[0].instances()) == 1
     assert "3 faults left out, the first:" in dataset.notes[-1]
 
@@ -142,15 +142,15 @@ def test_all_faults_at_once_and_what_is_left(tmp_path: Path) -> None:
 )
 def test_cocos_damaged_run_lengths_are_named(counts: object, words: str, tmp_path: Path) -> None:
     root = write_coco(tmp_path, lambda c: c["annotations"][1]["segmentation"].update(counts=counts))
-    dataset, faults = survey_detection(root)
+    dataset, faults = survey_dataset(root, OpenOptions("detection"))
     assert len(faults) == 0 or words == "int"
-    found = check_detection(dataset.split("all"), dataset.labels).faults
+    found = check_samples(dataset.split("all"), dataset.labels).faults
     assert any("photo a.png, annotation 2: damaged outline" in fault and words in fault for fault in found)
 
 
 def test_a_box_may_stick_out_by_a_pixel(tmp_path: Path) -> None:
     root = write_coco(tmp_path, lambda c: c["annotations"][0].update(bbox=[2, -0.5, 10.8, 5]))
-    instances = next(s for s in open_detection(root).split("all") if s.name == "a").instances()
+    instances = next(s for s in open_dataset(root, "detection").split("all") if s.name == "a").instances()
     assert instances.boxes[0].tolist() == [2, 0, 12, 4.5]
 
 
@@ -160,7 +160,7 @@ def test_nuclei_layout_and_a_photo_in_two_splits(tmp_path: Path) -> None:
         for name in "ab":
             photo(tmp_path / split / f"{name}.png")
         (tmp_path / f"instances_{split}.json").write_text(json.dumps(content))
-    dataset = open_detection(tmp_path)
+    dataset = open_dataset(tmp_path, "detection")
     assert {split: len(samples) for split, samples in dataset.splits.items()} == {"train": 2, "val": 2}
     assert dataset.split("val")[0].image_path.parent.name == "val"
     for split in ("train", "val"):
@@ -177,7 +177,7 @@ def test_nuclei_layout_and_a_photo_in_two_splits(tmp_path: Path) -> None:
 def test_what_is_not_coco(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "instances_train.json").write_text(text)
     with pytest.raises(DataError, match=words):
-        open_detection(tmp_path)
+        open_dataset(tmp_path, "detection")
 
 
 # Pascal VOC
@@ -202,7 +202,7 @@ def write_voc(root: Path, names: str = "abc") -> Path:
 
 
 def test_voc_boxes(tmp_path: Path) -> None:
-    dataset = open_detection(write_voc(tmp_path))
+    dataset = open_dataset(write_voc(tmp_path), "detection")
     assert len(dataset.labels) == 21
     assert [s.name for s in dataset.split("val")] == ["c"]
     instances = dataset.split("train")[0].instances()
@@ -230,12 +230,12 @@ def write_voc_masks(root: Path, names: str) -> None:
 def test_voc_masks(tmp_path: Path) -> None:
     root = write_voc(tmp_path)
     write_voc_masks(root, "ab")
-    dataset = open_detection(root)
+    dataset = open_dataset(root, "detection")
     assert not dataset.has_masks  # one photo has boxes alone
     assert "masks of 2 photos are there as well" in dataset.notes[-1]
     (root / "ImageSets" / "Segmentation").mkdir()
     (root / "ImageSets" / "Segmentation" / "trainval.txt").write_text("a\nb\n")
-    dataset = open_detection(root, masks=True)
+    dataset = open_dataset(root, "detection", masks=True)
     assert {split: len(samples) for split, samples in dataset.splits.items()} == {"train": 1, "val": 1}
     instances = dataset.split("train")[0].instances()
     assert instances.boxes.tolist() == [[2, 1, 8, 5], [1, 6, 4, 9]]
@@ -273,20 +273,20 @@ def test_one_file_an_object(tmp_path: Path) -> None:
         mask = np.zeros((10, 12), np.uint8)
         mask[2:6, x : x + width] = 255
         Image.fromarray(mask).save(tmp_path / "n1" / "masks" / f"{index}.png")
-    samples = {sample.name: sample for sample in open_detection(tmp_path).split("all")}
+    samples = {sample.name: sample for sample in open_dataset(tmp_path, "detection").split("all")}
     instances = samples["n1"].instances()
     assert instances.boxes.tolist() == [[1, 2, 5, 6], [3, 2, 9, 6]]
     assert instances.areas.tolist() == [16, 24]
     assert len(samples["n2"].instances()) == 0
-    assert open_detection(tmp_path, masks=False).split("all")[0].instances().cropped is None
+    assert open_dataset(tmp_path, "detection", masks=False).split("all")[0].instances().cropped is None
     Image.fromarray(np.zeros((10, 12), np.uint8)).save(tmp_path / "n2" / "masks" / "empty.png")
     Image.fromarray(np.ones((9, 12), np.uint8)).save(tmp_path / "n3" / "masks" / "small.png")
     photo(tmp_path / "n4" / "images" / "one.png")
     (tmp_path / "n4" / "masks").mkdir()
     photo(tmp_path / "n4" / "images" / "two.png")
     photo(tmp_path / "n5" / "images" / "n5.png")
-    dataset, faults = survey_detection(tmp_path)
-    text = "\n".join([*faults, *check_detection(dataset.split("all"), dataset.labels).faults])
+    dataset, faults = survey_dataset(tmp_path, OpenOptions("detection"))
+    text = "\n".join([*faults, *check_samples(dataset.split("all"), dataset.labels).faults])
     for words in (
         "empty.png: mask is empty", "small.png: mask is 9 x 12 but n3.png is 10 x 12", "holds 2 photos; expected one",
         "n5: has images/ but no masks/",
@@ -307,7 +307,7 @@ def test_label_images(suffix: str, dtype: type, tmp_path: Path) -> None:
         Image.fromarray(label).save(tmp_path / "masks" / f"{name}.{suffix}")
     (tmp_path / "train.txt").write_text("a\nb\nc\n")
     (tmp_path / "val.txt").write_text("d\n")
-    dataset = open_detection(tmp_path)
+    dataset = open_dataset(tmp_path, "detection")
     assert dataset.labels.names == ("background", "object")
     instances = dataset.split("val")[0].instances()
     assert instances.boxes.tolist() == [[0, 1, 4, 9], [5, 6, 12, 9]]
@@ -321,20 +321,20 @@ def test_what_is_no_label_image(tmp_path: Path) -> None:
     }.items():  # fmt: skip
         photo(tmp_path / "images" / f"{name}.jpg")
         Image.fromarray(array).save(tmp_path / "masks" / f"{name}.png")
-    dataset, faults = survey_detection(tmp_path)
+    dataset, faults = survey_dataset(tmp_path, OpenOptions("detection"))
     assert faults == ()  # of naming
     with pytest.raises(ImageError, match="one channel"):
         next(s for s in dataset.split("all") if s.name == "b").instances()
-    found = check_detection(dataset.split("all"), dataset.labels).faults
+    found = check_samples(dataset.split("all"), dataset.labels).faults
     assert any("b.png: is RGB; a label image has one channel" in f for f in found)
     assert any("c.jpg: is 10 x 12 (height x width), but its objects were annotated on 4 x 4" in f for f in found)
     for name in "abc":
         Image.fromarray(np.eye(10, 12, dtype=np.uint8) * 255).save(tmp_path / "masks" / f"{name}.png")
     with pytest.raises(DataError, match="one mask of everything"):
-        open_detection(tmp_path)
+        open_dataset(tmp_path, "detection")
     (tmp_path / "classes.txt").write_text("background\ncat\n")
     with pytest.raises(DataError, match="the values in masks/ are classes"):
-        open_detection(tmp_path)
+        open_dataset(tmp_path, "detection")
 
 
 def test_many_objects_are_cut_out_as_by_hand() -> None:
@@ -354,44 +354,44 @@ def test_damaged_photos_are_told(tmp_path: Path) -> None:
     path = root / "train2017" / "a.png"
     path.write_bytes(path.read_bytes()[:45])
     photo(root / "train2017" / "b.png", (8, 12))
-    dataset = open_detection(root, masks=False)
-    text = "\n".join(check_detection(dataset.split("all"), dataset.labels).faults)
+    dataset = open_dataset(root, "detection", masks=False)
+    text = "\n".join(check_samples(dataset.split("all"), dataset.labels).faults)
     assert "a.png: photo is damaged" in text
     assert "b.png: is 8 x 12 (height x width), but its objects were annotated on 10 x 12" in text
 
 
 def test_what_is_none_of_them(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
-        open_detection(tmp_path / "gone")
+        open_dataset(tmp_path / "gone", "detection")
     with pytest.raises(DataError, match="no annotated objects found; expected COCO"):
-        open_detection(tmp_path)
+        open_dataset(tmp_path, "detection")
     with pytest.raises(DataError, match="licences are known of COCO's photos alone"):
-        open_detection(tmp_path, licenses=(4,))
+        open_dataset(tmp_path, "detection", licenses=(4,))
 
 
 def test_samples_can_be_sent_to_other_processes(tmp_path: Path) -> None:
-    sample = open_detection(write_coco(tmp_path)).split("train")[0]
+    sample = open_dataset(write_coco(tmp_path), "detection").split("train")[0]
     assert len(pickle.loads(pickle.dumps(sample)).instances()) == len(sample.instances())
 
 
 @pytest.mark.data
 def test_the_real_objects_are_whole(data_root: Path) -> None:
-    coco = open_detection(data_root / "coco128")
+    coco = open_dataset(data_root / "coco128", "detection")
     samples = coco.split("all")
     assert len(samples) == 128
-    checked = check_detection(samples[:40], coco.labels)
+    checked = check_samples(samples[:40], coco.labels)
     assert checked.faults == ()
     assert int((checked.objects > 0).sum()) > 20
     assert len(coco.labels) == 81
-    raw = open_detection(data_root / "nuclei_raw")
-    assert check_detection(raw.split("all"), raw.labels).objects.tolist() == [0, 143]
+    raw = open_dataset(data_root / "nuclei_raw", "detection")
+    assert check_samples(raw.split("all"), raw.labels).objects.tolist() == [0, 143]
 
 
 @pytest.mark.data
 def test_the_same_nuclei_twice(data_root: Path) -> None:
     """Six photos come as run lengths and as one file an object: the masks are the same."""
-    packed = {sample.name: sample for sample in open_detection(data_root / "nuclei").split("val")}
-    for sample in open_detection(data_root / "nuclei_raw").split("all"):
+    packed = {sample.name: sample for sample in open_dataset(data_root / "nuclei", "detection").split("val")}
+    for sample in open_dataset(data_root / "nuclei_raw", "detection").split("all"):
         first, second = sample.instances(), packed[sample.name].instances()
         assert {mask.bits for mask in first.cropped or ()} == {mask.bits for mask in second.cropped or ()}
         assert sorted(first.boxes.tolist()) == sorted(second.boxes.tolist())

@@ -13,9 +13,8 @@ from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
 from imago.core.labels import Labels
 from imago.data.augment.paste_instances import paste_instances
-from imago.data.detection_grouping import class_table, common_labels, group_instances
-from imago.data.grouping import parse_grouping
-from imago.data.open_detection import open_detection
+from imago.data.grouping import class_table, common_labels, group_instances, parse_grouping
+from imago.data.open_dataset import open_dataset
 from imago.training.config import DataSource, TrainConfig
 from imago.training.sources import open_detection_folder
 
@@ -82,7 +81,7 @@ def coco(tmp_path: Path) -> Path:
 
 
 def test_objects_of_a_folder_in_groups(coco: Path) -> None:
-    dataset = open_detection(coco)
+    dataset = open_dataset(coco, "detection")
     assert {split: [s.name for s in found] for split, found in dataset.splits.items()} == {"train": ["2"], "val": ["1"]}
     grouping = parse_grouping("vehicle=car,truck; ignore=person; background=tree", least=1)
     labels = common_labels(grouping, ("person", "vehicle", "bag"), coco)
@@ -100,13 +99,13 @@ def test_objects_of_a_folder_in_groups(coco: Path) -> None:
 
 
 def test_names_kept_for_validation(coco: Path) -> None:
-    dataset, faults = open_detection(coco).keeping(("2", "9"))
+    dataset, faults = open_dataset(coco, "detection").with_val(("2", "9"))
     assert [sample.name for sample in dataset.split("val")] == ["2"]
     assert [sample.name for sample in dataset.split("train")] == ["1"]
     assert faults == (f"{coco}: val names '9', of which there is no photo",)
-    assert [sample.name for sample in open_detection(coco).named("[2-9]").split("all")] == ["2"]
+    assert [sample.name for sample in open_dataset(coco, "detection").select("[2-9]").split("all")] == ["2"]
     with pytest.raises(DataError, match=r"no photo is named like 'a\*'; leave out only, or mend it"):
-        open_detection(coco).named("a*")
+        open_dataset(coco, "detection").select("a*")
 
 
 # Label maps

@@ -18,20 +18,12 @@ from imago.core.errors import DataError, ImagoError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
 from imago.core.labels import Labels
 from imago.core.rle import encode_rle
-from imago.data.formats.label_images import LabelImageReader
-from imago.data.formats.write_detection import (
-    ImageDetections,
-    Outlines,
-    count_instances,
-    to_coco,
-    to_yolo,
-    write_coco,
-    write_counts,
-    write_label_image,
-    write_yolo,
-    write_yolo_yaml,
-)
-from imago.data.open_detection import open_detection
+from imago.data.formats.coco import Outlines, to_coco, write_coco
+from imago.data.formats.counts import count_instances, write_counts
+from imago.data.formats.format import ImageDetections
+from imago.data.formats.label_images import LabelImageReader, write_label_image
+from imago.data.formats.yolo import to_yolo, write_yolo, write_yolo_yaml
+from imago.data.open_dataset import open_dataset
 
 LABELS = Labels(("background", "cat", "dog's"))
 HEIGHT, WIDTH = SIZE_HW = (13, 17)
@@ -56,7 +48,7 @@ def there_and_back(instances: Instances, folder: Path, outlines: Outlines) -> In
     (folder / "val").mkdir()
     Image.fromarray(np.zeros((*SIZE_HW, 3), np.uint8)).save(folder / "val" / "a.png")
     write_coco(folder / "instances_val.json", [ImageDetections("a.png", instances)], LABELS, outlines)
-    dataset = open_detection(folder)
+    dataset = open_dataset(folder, "detection")
     assert dataset.labels.names == LABELS.names
     return dataset.split("val")[0].instances()
 
@@ -94,7 +86,7 @@ def test_yolo_is_the_same_within_its_rounding(instances: Instances) -> None:
         Image.fromarray(np.zeros((*SIZE_HW, 3), np.uint8)).save(root / "images" / "val" / "a.png")
         write_yolo(root / "labels" / "val" / "a.txt", instances, polygons)
         write_yolo_yaml(root / "data.yaml", LABELS, ["val"])
-        dataset = open_detection(root)
+        dataset = open_dataset(root, "detection")
         found = dataset.split("val")[0].instances()
     assert dataset.labels.names == LABELS.names
     np.testing.assert_array_equal(found.classes, instances.classes)

@@ -10,13 +10,13 @@ from yolo_folder import BOX, label, photo, write_yolo
 
 from imago.core.errors import DataError
 from imago.data.formats.yolo_yaml import read_yolo_yaml
-from imago.data.open_detection import open_detection
+from imago.data.open_dataset import open_dataset
 
 POLYGON = "1 0.25 0.1 0.75 0.1 0.75 0.5 0.25 0.5\n"  # 10 2 30 10
 
 
 def test_boxes(tmp_path: Path) -> None:
-    dataset = open_detection(write_yolo(tmp_path, BOX + "1 0.1 0.5 0.2 0.1\n"))
+    dataset = open_dataset(write_yolo(tmp_path, BOX + "1 0.1 0.5 0.2 0.1\n"), "detection")
     assert dataset.labels.names == ("background", "cat", "dog")
     assert {split: [s.name for s in samples] for split, samples in dataset.splits.items()} == {
         "train": ["train/a", "train/b", "train/c"], "val": ["val/d"],
@@ -31,14 +31,14 @@ def test_polygons_and_photos_without_objects(tmp_path: Path) -> None:
     root = write_yolo(tmp_path, POLYGON)
     (root / "labels" / "train" / "a.txt").unlink()
     (root / "labels" / "train" / "b.txt").write_text("\n")
-    dataset = open_detection(root)
+    dataset = open_dataset(root, "detection")
     assert dataset.has_masks
     assert "1 photos have no label file" in dataset.notes[-1]
     assert [len(sample.instances()) for sample in dataset.split("train")] == [0, 0, 1]
     instances = dataset.split("val")[0].instances()
     assert instances.boxes.tolist() == [[10, 2, 30, 10]]
     assert instances.areas.tolist() == [160]
-    boxes = open_detection(root, masks=False).split("val")[0].instances()
+    boxes = open_dataset(root, "detection", masks=False).split("val")[0].instances()
     np.testing.assert_allclose(boxes.boxes, instances.boxes, atol=1e-5)
     assert boxes.cropped is None
 
@@ -65,7 +65,7 @@ def test_damaged_lines_are_named(line: str, words: str, tmp_path: Path) -> None:
     root = write_yolo(tmp_path)
     (root / "labels" / "train" / "b.txt").write_text(BOX + line + "\n")
     with pytest.raises(DataError) as caught:
-        open_detection(root)
+        open_dataset(root, "detection")
     assert len(caught.value.faults) == 1
     assert "b.txt, line 2: " in caught.value.faults[0]
     assert words in caught.value.faults[0]
@@ -78,7 +78,7 @@ def test_other_faults(tmp_path: Path) -> None:
     (root / "labels" / "val" / "x.txt").write_text(POLYGON)
     photo(root / "images" / "val" / "d.png")
     with pytest.raises(DataError) as caught:
-        open_detection(root)
+        open_dataset(root, "detection")
     text = "\n".join(caught.value.faults)
     for words in (
         "b.txt: 1 of 2 objects are boxes, while the set has polygons", "c.txt: cannot be read as text",
@@ -87,7 +87,7 @@ def test_other_faults(tmp_path: Path) -> None:
         assert words in text
     (root / "classes.txt").unlink()
     with pytest.raises(DataError, match="no names of classes"):
-        open_detection(root)
+        open_dataset(root, "detection")
 
 
 @pytest.mark.parametrize("kind", ["folders", "path", "lists", "roboflow", "darknet", "flat"])
@@ -126,7 +126,7 @@ def test_where_files_lie(kind: str, tmp_path: Path) -> None:
         for split, members in (("train", train), ("val", val)):
             (root / f"{split}.txt").write_text("\n".join(members))
         (root / "labels" / "classes.txt").write_text("cat\ndog\n")
-    dataset = open_detection(root)
+    dataset = open_dataset(root, "detection")
     assert dataset.labels.names == ("background", "cat", "dog")
     found = {s: tuple(sample.image_path.stem for sample in samples) for s, samples in dataset.splits.items()}
     assert found == {"train": train, "val": val}
@@ -137,7 +137,7 @@ def test_a_photo_in_both_splits(tmp_path: Path) -> None:
     root = write_yolo(tmp_path)
     (root / "data.yaml").write_text("train: images\nval: images/val\nnames: [cat, dog]\n")
     with pytest.raises(DataError) as caught:
-        open_detection(root)
+        open_dataset(root, "detection")
     assert "d.jpg: stands in val and in an earlier split" in caught.value.faults[0]
 
 
@@ -199,4 +199,4 @@ def test_yaml_that_makes_no_sense(text: str, words: str, tmp_path: Path) -> None
     root = write_yolo(tmp_path)
     (root / "data.yaml").write_text(text + "\n")
     with pytest.raises(DataError, match=words):
-        open_detection(root)
+        open_dataset(root, "detection")

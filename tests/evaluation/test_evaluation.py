@@ -62,7 +62,7 @@ class Sample:
         self.reads.append(self.name)
         return self.pixels
 
-    def label(self) -> np.ndarray:
+    def label_map(self) -> np.ndarray:
         return self.truth
 
 

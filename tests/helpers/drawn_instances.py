@@ -11,7 +11,7 @@ from PIL import Image
 from imago.core import boxes as boxes_
 from imago.core.instances import Instances
 from imago.core.labels import Labels
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 
 LABELS = Labels(("background", "square", "disc"))
 COLORS = ((220, 60, 40), (40, 90, 220))  # squares red, discs blue
@@ -37,14 +37,14 @@ def draw_instances(seed: int, size_hw: tuple[int, int] = (64, 80)) -> tuple[np.n
     return image, Instances.make(size_hw, [box[:4] for box in boxes], [box[4] for box in boxes])
 
 
-def write_samples(folder: Path, count: int, size_hw: tuple[int, int] = (64, 80)) -> list[DetectionSample]:
+def write_samples(folder: Path, count: int, size_hw: tuple[int, int] = (64, 80)) -> list[Sample]:
     folder.mkdir(parents=True, exist_ok=True)
     samples = []
     for seed in range(count):
         image, instances = draw_instances(seed, size_hw)
         path = folder / f"drawn{seed}.png"
         Image.fromarray(image).save(path)
-        samples.append(DetectionSample(path.stem, path, lambda instances=instances: instances))
+        samples.append(Sample(path.stem, path, read_instances=lambda instances=instances: instances))
     return samples
 
 

@@ -18,8 +18,6 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ModelError
 from imago.core.input_spec import InputSpec
-from imago.core.labels import Labels
-from imago.core.model_card import ModelCard
 from imago.inference.detection import find_objects
 from imago.inference.engines.base import FrameDetections
 from imago.inference.engines.onnx import OnnxEngine

@@ -14,7 +14,7 @@ from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
 from imago.data.augment.settings import NO_AUGMENTATION, Augmentation
 from imago.data.crops import add_padding, crop_boxes, warp_crop
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 from imago.inference.detection import merge_crops
 from imago.inference.engines.base import FrameDetections
 from imago.models import build
@@ -34,8 +34,8 @@ def spec(crop: int) -> InputSpec:
     return InputSpec("resize", (crop, crop), 1)
 
 
-def sample_of(instances: Instances) -> DetectionSample:
-    return DetectionSample("a", Path("a.png"), lambda: instances)
+def sample_of(instances: Instances) -> Sample:
+    return Sample("a", Path("a.png"), read_instances=lambda: instances)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_difficult_detection_are_neither_taught_nor_background() -> None:
 def pictures_of(folder: Path, stages: RcnnStages, how: Augmentation = NO_AUGMENTATION) -> CropDataset:
     """Of two folders with two drawn photos each."""
 
-    def read(sample: DetectionSample, image: np.ndarray) -> tuple[Rois, int]:
+    def read(sample: Sample, image: np.ndarray) -> tuple[Rois, int]:
         return match_rois(sample, draw_proposals(sample.instances(), int(sample.name.removeprefix("drawn")))), 1
 
     samples = write_samples(folder, 4)

@@ -13,18 +13,18 @@ from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
 from imago.core.separation import Separation
 from imago.data.borders import BACKGROUND, BORDER, INSIDE, border_labels, border_map
-from imago.data.detection import DetectionSample
-from imago.data.open_detection import open_detection
+from imago.data.dataset import Sample
+from imago.data.open_dataset import open_dataset
 from imago.inference.predictor import Predictor
 from imago.training.choose_separation import choose_separation
 
 
 @pytest.fixture
-def samples(tmp_path: Path) -> tuple[DetectionSample, ...]:
-    return open_detection(write_cells(tmp_path / "cells", 4)).split("all")
+def samples(tmp_path: Path) -> tuple[Sample, ...]:
+    return open_dataset(write_cells(tmp_path / "cells", 4), "detection").split("all")
 
 
-def overdrawn(sample: DetectionSample, halo: float) -> np.ndarray:
+def overdrawn(sample: Sample, halo: float) -> np.ndarray:
     """What a net might say that thinks with ``halo`` (0..1) that two pixels around each cell are border."""
     import cv2
 
@@ -40,7 +40,7 @@ def overdrawn(sample: DetectionSample, halo: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("halo", "least"), [(0.65, 0.7), (0.75, 0.8), (0.2, 0.4)])
-def test_masks_that_are_too_large_are_cut_back(halo: float, least: float, samples: tuple[DetectionSample, ...]) -> None:
+def test_masks_that_are_too_large_are_cut_back(halo: float, least: float, samples: tuple[Sample, ...]) -> None:
     by_image = {sample.image().tobytes(): overdrawn(sample, halo) for sample in samples}
     how, reached = choose_separation(lambda image: by_image[image.tobytes()], samples)
     assert how.foreground >= least

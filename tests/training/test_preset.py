@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_run import tiny
 
 from imago.core.errors import ImagoError
-from imago.data.dataset import open_dataset
+from imago.data.open_dataset import open_dataset
 from imago.training.config import TrainConfig
 from imago.training.presets import memory
 from imago.training.presets.choices import read_choices, to_json

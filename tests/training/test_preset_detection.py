@@ -18,8 +18,9 @@ from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.data.anchors import measure_box_sizes
-from imago.data.detection import DetectionSample
-from imago.data.formats.write_detection import ImageDetections, to_coco
+from imago.data.dataset import Sample
+from imago.data.formats.coco import to_coco
+from imago.data.formats.format import ImageDetections
 from imago.training.config import DataSource, TrainConfig
 from imago.training.presets.detection import (
     DETECTION_PRESETS,
@@ -152,10 +153,10 @@ def test_presets_grow() -> None:
 # -- the data -------------------------------------------------------------------------------------------------------
 
 
-def photo(folder: Path, name: str, size_hw: tuple[int, int], boxes: list[tuple[int, int, int, int]]) -> DetectionSample:
+def photo(folder: Path, name: str, size_hw: tuple[int, int], boxes: list[tuple[int, int, int, int]]) -> Sample:
     Image.fromarray(np.zeros((*size_hw, 3), np.uint8)).save(folder / f"{name}.png")
     instances = Instances.make(size_hw, np.array(boxes, np.float32).reshape(-1, 4), [1] * len(boxes))
-    return DetectionSample(name, folder / f"{name}.png", lambda: instances)
+    return Sample(name, folder / f"{name}.png", read_instances=lambda: instances)
 
 
 def test_facts_of_objects(tmp_path: Path) -> None:
@@ -236,12 +237,12 @@ def test_steps_of_both_families_are_measured(model: str, option: tuple[str, ...]
 def test_a_run_with_a_preset(tmp_path: Path) -> None:
     """The data has objects alone and no net is named: one is chosen, trained and told of."""
     folder = write_cells(tmp_path / "cells", 8)
-    from imago.data.open_detection import open_detection
+    from imago.data.open_dataset import open_dataset
 
     for split in ("train", "val"):
         (tmp_path / "coco" / split).mkdir(parents=True)
         found = []
-        for sample in open_detection(folder).split(split):
+        for sample in open_dataset(folder, "detection").split(split):
             (tmp_path / "coco" / split / f"{sample.name}.png").write_bytes(sample.image_path.read_bytes())
             found.append(ImageDetections(f"{sample.name}.png", sample.instances()))
         text = json.dumps(to_coco(found, Labels(("background", "cell"))))

@@ -46,7 +46,7 @@ class Scene:
     def image(self) -> np.ndarray:
         return self.pixels
 
-    def label(self) -> np.ndarray:
+    def label_map(self) -> np.ndarray:
         return self.truth
 
 

@@ -18,7 +18,7 @@ from tiny_run import BINARY, silent, tiny
 from imago.core.errors import DataError
 from imago.core.labels import Labels
 from imago.data.augment.settings import Augmentation
-from imago.data.dataset import open_dataset
+from imago.data.open_dataset import open_dataset
 from imago.training.config import DataSource
 from imago.training.dataset import BatchSampler, PhotoCache, Source, TrainDataset, choose_frames, measure_class_shares
 from imago.training.sources import open_sources
@@ -113,7 +113,7 @@ def test_a_small_cache_gives_the_same_photos(root: Path) -> None:
 
 def test_class_shares(root: Path) -> None:
     samples = list(sources(root)[0].samples)
-    share = np.mean([sample.label() == 1 for sample in samples])
+    share = np.mean([sample.label_map() == 1 for sample in samples])
     shares, frequencies = measure_class_shares(samples, 3)
     assert frequencies == pytest.approx([1 - share, share, 0])
     assert shares == pytest.approx([1 - share, share, 0])
@@ -174,7 +174,7 @@ def test_photos_without_a_subject(root: Path, tmp_path: Path) -> None:
         assert list(data.val) == ["tiny"]
         assert data.notes[0] == "hall: 3 photos without a subject"
         assert [source.augment.background for source in data.train] == [0.0, 1.0]
-    assert all(not s.label().any() and s.label().shape == (90, 70) for s in data.train[0].samples)
+    assert all(not s.label_map().any() and s.label_map().shape == (90, 70) for s in data.train[0].samples)
     pictures = TrainDataset(PhotoCache(data.train, 1.0), config.input_spec(16))
     assert pictures.lenders == [0, 1]
     for key in [key for batch in BatchSampler(data.train[:1], [(32, 32)], 1, 6, 0) for key in batch]:

@@ -101,12 +101,12 @@ def measure_semantic(
 ) -> Evaluation:
     from imago.cli.progress import Meter
     from imago.core.errors import DataError
-    from imago.data.dataset import open_dataset
     from imago.data.grouping import parse_grouping
+    from imago.data.open_dataset import open_dataset
     from imago.evaluation.semantic import evaluate
 
     card = predictor.card
-    dataset = open_dataset(data, parse_grouping(group) if group else None, channels=card.input.channels)
+    dataset = open_dataset(data, grouping=parse_grouping(group) if group else None, channels=card.input.channels)
     if len(dataset.labels) != len(card.labels):
         raise DataError(
             f"{data}: has {len(dataset.labels)} classes ({_shorten(dataset.labels.names)}), but the model "
@@ -129,14 +129,13 @@ def measure_detection(
 ) -> DetectionEvaluation:
     from imago.cli.progress import Meter
     from imago.core.errors import DataError
-    from imago.data.detection_grouping import common_labels, group_instances
-    from imago.data.grouping import parse_grouping
-    from imago.data.open_detection import open_detection
+    from imago.data.grouping import common_labels, group_instances, parse_grouping
+    from imago.data.open_dataset import open_dataset
     from imago.evaluation.detection import evaluate_detection
     from imago.inference.instances.postprocess import class_values
 
     card, labels = predictor.card, predictor.card.object_labels
-    dataset = open_detection(data, card.input.channels)
+    dataset = open_dataset(data, "detection", channels=card.input.channels)
     if group:
         grouping = parse_grouping(group, least=1)
         dataset = group_instances(dataset, grouping, common_labels(grouping, labels.names[1:], data))

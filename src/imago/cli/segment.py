@@ -130,7 +130,9 @@ def write_tables(
     settings: SegmentSettings, plan: Sequence[PlannedImage], found: Mapping[Path, Instances], predictor: Predictor
 ) -> None:
     """One file each for all photos that could be read, in their order."""
-    from imago.data.formats.write_detection import ImageDetections, write_coco, write_counts
+    from imago.data.formats.coco import write_coco
+    from imago.data.formats.counts import write_counts
+    from imago.data.formats.format import ImageDetections
 
     photos = [ImageDetections(planned.image.relative.as_posix(), found[planned.image.path]) for planned in plan]
     for kind, path in settings.tables.items():

@@ -16,7 +16,7 @@ from imago.core.errors import DataError, ImagoError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
-from imago.data.detection import DetectionDataset, DetectionSample
+from imago.data.dataset import Dataset, Sample
 from imago.draw.axes import Point
 from imago.draw.objects import draw_objects, shrink
 from imago.evaluation.detection import ap_difference, evaluate_detection
@@ -54,8 +54,8 @@ class DetectionComparison:
         entries = [entry for entry in config.data if entry.validate]
         if not entries:
             raise DataError("no folder validates; leave validate = true on one")
-        found: list[DetectionSample] = []
-        datasets: list[DetectionDataset] = []
+        found: list[Sample] = []
+        datasets: list[Dataset] = []
         for entry in entries:
             dataset, faults = open_detection_folder(entry, root, config)
             if faults:
@@ -82,7 +82,7 @@ class DetectionComparison:
         return replace(self, by_boxes=any(card.task == "boxes" for card in cards))
 
     def measure(
-        self, predictor: Predictor, samples: Sequence[DetectionSample], labels: Labels, counted: Callable[[int], None]
+        self, predictor: Predictor, samples: Sequence[Sample], labels: Labels, counted: Callable[[int], None]
     ) -> DetectionEvaluation:
         card = predictor.card
         if not card.finds_objects:
@@ -136,7 +136,7 @@ class DetectionComparison:
         fallen = [(minutes, value / loss[0][1]) for minutes, value in loss] if loss and loss[0][1] > 0 else []
         return {score: curve(history, "score"), "Training loss, as a share of its first": fallen}
 
-    def load_truth(self, sample: DetectionSample) -> Instances:
+    def load_truth(self, sample: Sample) -> Instances:
         return sample.instances()
 
     def predict(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> Instances:

@@ -14,8 +14,9 @@ from imago.comparison.task import Opened, curve
 from imago.core.errors import DataError, ImagoError
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard, Task
-from imago.data.dataset import Sample, open_dataset
+from imago.data.dataset import Sample
 from imago.data.grouping import parse_grouping
+from imago.data.open_dataset import open_dataset
 from imago.draw.axes import Point
 from imago.draw.overlay import overlay
 from imago.evaluation.results import SCORE_NAMES, Evaluation
@@ -45,7 +46,14 @@ class SemanticComparison:
         entries = [entry for entry in config.data if entry.validate]
         for entry in entries:
             group = parse_grouping(entry.group) if entry.group else None
-            dataset = open_dataset(root / entry.path, group, channels=config.channels)
+            dataset = open_dataset(
+                root / entry.path,
+                grouping=group,
+                channels=config.channels,
+                val=entry.val,
+                licenses=entry.licenses,
+                min_area=entry.min_area,
+            )
             labels = labels or dataset.labels
             if dataset.labels.names != labels.names:
                 raise DataError(
@@ -100,7 +108,7 @@ class SemanticComparison:
         return {title: curve(history, key) for title, key in titles.items()}
 
     def load_truth(self, sample: Sample) -> np.ndarray:
-        return sample.label()
+        return sample.label_map()
 
     def predict(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> np.ndarray:
         return predictor(image).label_map

@@ -14,7 +14,7 @@ import numpy as np
 
 from imago.core.errors import DataError
 from imago.core.input_spec import InputSpec
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 
 RESTARTS = 10
 ROUNDS = 300  # it mostly stands still after 20 to 60
@@ -69,13 +69,13 @@ def _k_means(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     return anchors
 
 
-def collect_box_sizes(samples: Sequence[DetectionSample], size_hw: tuple[int, int]) -> np.ndarray:
+def collect_box_sizes(samples: Sequence[Sample], size_hw: tuple[int, int]) -> np.ndarray:
     """float64 (K, 2): widths and heights of all boxes, crowd regions left out, when each photo is fitted into
     ``size_hw`` with its aspect kept."""
     return measure_box_sizes(samples, InputSpec("letterbox", size_hw))
 
 
-def measure_box_sizes(samples: Sequence[DetectionSample], spec: InputSpec) -> np.ndarray:
+def measure_box_sizes(samples: Sequence[Sample], spec: InputSpec) -> np.ndarray:
     """The same in the frame that a net sees each photo in."""
     found = [np.zeros((0, 2))]
     for sample in samples:

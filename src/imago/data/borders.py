@@ -7,7 +7,7 @@ methods): where cells touch, a net that is asked for borders sees them better th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,7 +15,6 @@ import numpy as np
 from imago.core.instances import Instances
 from imago.core.labels import IGNORE, Labels
 from imago.data.dataset import Dataset, Sample
-from imago.data.detection import DetectionDataset, DetectionSample
 
 BACKGROUND, BORDER, INSIDE = 0, 1, 2  # values of the label map; classes after the first go on from INSIDE
 
@@ -57,21 +56,13 @@ def border_map(instances: Instances, width_px: float = 2.0, least_inside: float 
 class BorderReader:
     """Reads one photo's objects as a border map."""
 
-    sample: DetectionSample
+    sample: Sample
 
     def __call__(self) -> np.ndarray:
         return border_map(self.sample.instances())
 
 
-def border_dataset(instances: DetectionDataset) -> Dataset:
-    """The same photos with border maps for labels: what a semantic net can learn from."""
-    splits = {
-        split: tuple(Sample(s.name, s.image_path, BorderReader(s), channels=s.channels) for s in samples)
-        for split, samples in instances.splits.items()
-    }
-    return Dataset(instances.root, border_labels(instances.labels), splits, instances.notes)
-
-
-def detection_samples(samples: tuple[Sample, ...]) -> tuple[DetectionSample, ...]:
-    """The way back: the objects behind border maps."""
-    return tuple(sample.read_label.sample for sample in samples if isinstance(sample.read_label, BorderReader))
+def border_dataset(dataset: Dataset) -> Dataset:
+    """The same photos with border maps beside their objects: what a semantic net can learn from."""
+    splits = dataset.map_samples(lambda split, sample: replace(sample, read_label_map=BorderReader(sample)))
+    return replace(dataset, labels=border_labels(dataset.labels), splits=splits)

@@ -5,72 +5,132 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
 from imago.core.errors import ImageError, fault_line
 from imago.core.labels import IGNORE, Labels
-from imago.data.dataset import LabelReader, Sample
-from imago.data.detection import DetectionSample
-from imago.data.formats.label_maps import UNKNOWN, UNREADABLE, colors_in
+from imago.data.dataset import Sample
+from imago.data.mask_pixels import UNKNOWN, UNREADABLE, LabelReader, colors_in
 from imago.files.images import image_size, read_image
 
 SHOWN = 8  # unknown values or colours that one line names
 DRAFTED = 50_000_000  # pixels; past Pillow's own limit photos are read as they will be
 
 
+@dataclass(frozen=True)
+class CheckReport:
+    """What is in the photos. Counts of objects are 0 where there are label maps, those of pixels where there are
+    objects."""
+
+    photos: int
+    empty: int  # photos without an object, or with no pixel but the first class's
+    crowds: int  # regions that are marked as crowd or difficult; counted nowhere else
+    objects: np.ndarray  # int64 (classes,): objects a class; the background's 0 first
+    pixels: np.ndarray  # int64 (classes,): pixels a class
+    faults: tuple[str, ...] = field(default=())
+
+
+@dataclass
+class _Seen:
+    """What was found in one photo."""
+
+    faults: list[str]
+    objects: np.ndarray
+    pixels: np.ndarray
+    crowds: int = 0
+    empty: bool = False
+
+
 def check_samples(
     samples: Sequence[Sample], labels: Labels, progress: Callable[[int, int], None] | None = None
-) -> tuple[str, ...]:
-    """Every fault, one line each: unreadable, other size, unknown value; and classes that no pixel has."""
+) -> CheckReport:
+    """Reads all, label maps where there are any, else objects. Every fault is one line: photos that are damaged, photos
+    of another size than their annotation, unknown values, outlines and masks that cannot be read or are empty, classes
+    out of range; and of label maps the classes that no pixel has."""
     faults: list[str] = []
-    seen = np.zeros(256, bool)
+    objects, pixels = np.zeros(len(labels), np.int64), np.zeros(len(labels), np.int64)
+    empty = crowds = 0
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for done, (found, values) in enumerate(pool.map(lambda s: _check_one(s, labels), samples), 1):
-            faults += found
-            seen[values] = True
+        for done, seen in enumerate(pool.map(lambda sample: _check_one(sample, labels), samples), 1):
+            faults += seen.faults
+            objects += seen.objects
+            pixels += seen.pixels
+            crowds += seen.crowds
+            empty += seen.empty
             if progress:
                 progress(done, len(samples))
-    empty = [name for value, name in enumerate(labels.names) if not seen[value]]
-    if empty and samples:
+    unseen = [name for value, name in enumerate(labels.names) if not pixels[value]]
+    if unseen and any(sample.has_label_map for sample in samples):
         readable = "readable " if faults else ""
         faults.append(
-            f"no pixel of any {readable}mask belongs to: {', '.join(empty)}; leave these classes out or group them"
+            f"no pixel of any {readable}mask belongs to: {', '.join(unseen)}; leave these classes out or group them"
         )
-    return tuple(dict.fromkeys(faults))  # two folders of a recipe may share their photos
+    # Two folders of a recipe may share their photos, so a fault may be found twice.
+    return CheckReport(len(samples), empty, crowds, objects, pixels, tuple(dict.fromkeys(faults)))
 
 
-def _check_one(sample: Sample, labels: Labels) -> tuple[list[str], np.ndarray]:
-    """Faults of one photo and the classes in its mask."""
-    faults: list[str] = []
+def _check_one(sample: Sample, labels: Labels) -> _Seen:
+    """Faults of one photo and the classes in it."""
+    seen = _Seen([], np.zeros(len(labels), np.int64), np.zeros(len(labels), np.int64))
     size_hw = None
     try:
         size_hw = check_photo(sample)
     except Exception as error:  # whatever it is, it is this photo's
-        faults.append(fault_line(error, sample.image_path))
+        seen.faults.append(fault_line(error, sample.image_path))
     try:
-        if isinstance(sample.read_label, LabelReader):
-            stored = sample.read_label.read_raw()
-            unknown = unknown_values(sample.read_label, stored)
-            if unknown:
-                faults.append(f"{sample.read_label.path}: {unknown}")
-            label = sample.read_label.to_classes(stored)
-        else:
-            label = sample.label()
+        (_check_label_map if sample.has_label_map else _check_instances)(sample, size_hw, seen)
     except Exception as error:
-        return [*faults, fault_line(error, sample.label_path or sample.image_path)], np.empty(0, np.int64)
+        line = fault_line(error, sample.label_path or sample.image_path)
+        seen.faults += [] if line in seen.faults else [line]
+    return seen
+
+
+def _check_label_map(sample: Sample, size_hw: tuple[int, int] | None, seen: _Seen) -> None:
+    reader = sample.read_label_map
+    if isinstance(reader, LabelReader):
+        stored = reader.read_raw()
+        unknown = unknown_values(reader, stored)
+        if unknown:
+            seen.faults.append(f"{reader.path}: {unknown}")
+        label = reader.to_classes(stored)
+    else:
+        label = sample.label_map()
     if size_hw and label.shape != tuple(size_hw):
         where = f"{sample.label_path}: mask" if sample.label_path else f"{sample.image_path}: its annotation"
-        faults.append(
+        seen.faults.append(
             f"{where} is {label.shape[0]} x {label.shape[1]} but {sample.image_path.name} is "
             f"{size_hw[0]} x {size_hw[1]} (height x width)"
         )
-    values = np.nonzero(np.bincount(label.ravel(), minlength=256))[0]
-    return faults, values[values < len(labels)]
+    seen.pixels = np.bincount(label.ravel(), minlength=256)[: len(seen.pixels)]
+    seen.empty = not seen.pixels[1:].any()
 
 
-def check_photo(sample: Sample | DetectionSample) -> tuple[int, int]:
+def _check_instances(sample: Sample, size_hw: tuple[int, int] | None, seen: _Seen) -> None:
+    instances, classes = sample.instances(), len(seen.objects)
+    if size_hw and instances.size_hw != tuple(size_hw):
+        seen.faults.append(
+            f"{sample.image_path}: is {size_hw[0]} x {size_hw[1]} (height x width), but its objects were annotated on "
+            f"{instances.size_hw[0]} x {instances.size_hw[1]}"
+        )
+    wrong = (instances.classes < 1) | (instances.classes >= classes)
+    if wrong.any():
+        seen.faults.append(
+            f"{sample.image_path}: class {instances.classes[wrong][0]} is out of range 1 to {classes - 1}"
+        )
+    for index in np.flatnonzero(instances.areas <= 0):
+        box = " ".join(f"{v:g}" for v in instances.boxes[index])
+        seen.faults.append(
+            f"{sample.image_path}: object {index + 1} (box {box}) has no pixel; take it away or outline it"
+        )
+    crowd = np.zeros(len(instances), bool) if instances.crowd is None else instances.crowd
+    seen.objects = np.bincount(instances.classes[~crowd & ~wrong], minlength=classes)
+    seen.crowds, seen.empty = int(crowd.sum()), not len(instances)
+
+
+def check_photo(sample: Sample) -> tuple[int, int]:
     """(height, width) of the upright photo. Raises ImageError where it is not whole.
 
     A photo that was cut short shows only when its pixels are decoded; JPEGs are decoded at an eighth of their size,

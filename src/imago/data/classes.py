@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import IGNORE, Color, Labels
-from imago.data.formats.label_maps import UNKNOWN, Codes, colors_in, is_colored, palette_in, read_mask
-from imago.data.grouping import Grouping
+from imago.data.mask_pixels import UNKNOWN, Codes, colors_in, is_colored, palette_in, read_mask
 
 BLACK_AND_WHITE = {0, 255}
 
@@ -24,12 +23,6 @@ class Classes:
     table: tuple[int, ...]  # 256 entries, value in the file -> class, IGNORE or UNKNOWN
     codes: Codes | None = None  # for masks of RGB colour codes: colour -> value
     note: str = ""  # what was found by looking
-
-    def apply_grouping(self, grouping: Grouping) -> Classes:
-        """The same masks with the groups as classes. Raises DataError for labels that there are not."""
-        groups = grouping.table(self.labels)
-        table = tuple(value if value in (IGNORE, UNKNOWN) else int(groups[value]) for value in self.table)
-        return replace(self, labels=grouping.labels(), table=table)
 
 
 def find_classes(root: Path, masks: Sequence[Path]) -> Classes:

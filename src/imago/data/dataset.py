@@ -1,57 +1,71 @@
-"""A data set on disk: photos, masks, classes, splits. Opening one reads names; pixels are read when asked for.
+"""A data set on disk, whatever its format and task: photos with label maps, objects, or both, in splits.
 
-Where the files lie is told by layouts.py: ``images/NAME.jpg`` and ``masks/NAME.png``, and others. Beside them, where
-they are, ``classes.txt`` (line n is the class of value n - 1; ``name R G B`` for masks of RGB colour codes) and
-``train.txt``, ``val.txt`` (a name a line). Without ``classes.txt`` the classes are found by looking; without split
-files every tenth photo by the hash of its name becomes validation, the same ones each time. A folder with
-``annotations/instances_*.json`` is COCO's layout.
+Opening one (open_dataset.py) reads names and annotation texts; pixels are read when asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 
 from imago.core.errors import DataError
+from imago.core.instances import Instances
 from imago.core.labels import Labels
-from imago.data.classes import find_classes
-from imago.data.formats.label_maps import Codes, read_mask
-from imago.data.formats.layouts import find_layout
-from imago.data.grouping import Grouping
-from imago.data.splits import find_splits
 from imago.files.images import read_image
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo and its label map."""
+    """One photo and its truth: a label map, objects, or both."""
 
     name: str
     image_path: Path
-    read_label: Callable[[], np.ndarray] = field(repr=False)  # uint8 (H, W), grouped; 255 is "ignore"
-    label_path: Path | None = None
     channels: int = 3
+    read_label_map: Callable[[], np.ndarray] | None = field(default=None, repr=False, kw_only=True)
+    read_instances: Callable[[], Instances] | None = field(default=None, repr=False, kw_only=True)
+    label_path: Path | None = field(default=None, kw_only=True)  # the mask's file, where there is one
+    unannotated: tuple[int, ...] = field(default=(), kw_only=True)  # classes that nobody marked here, though they may
+    # be in the photo
+
+    @property
+    def has_label_map(self) -> bool:
+        return self.read_label_map is not None
+
+    @property
+    def has_instances(self) -> bool:
+        return self.read_instances is not None
 
     def image(self) -> np.ndarray:
         """uint8 (H, W, C), upright."""
         return read_image(self.image_path, channels=self.channels).pixels
 
-    def label(self) -> np.ndarray:
-        """uint8 (H, W) of classes; 255 counts for nothing."""
-        return self.read_label()
+    def label_map(self) -> np.ndarray:
+        """uint8 (H, W) of classes; 255 counts for nothing. Raises DataError where there are objects alone."""
+        if self.read_label_map is None:
+            raise DataError(f"{self.image_path}: has objects, no label map; open the folder with task='semantic'")
+        return self.read_label_map()
+
+    def instances(self) -> Instances:
+        """The annotated objects, in pixels of the photo; crowd regions are marked. Raises DataError where there is a
+        label map alone."""
+        if self.read_instances is None:
+            raise DataError(f"{self.image_path}: has a label map, no objects; open the folder with task='detection'")
+        return self.read_instances()
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples by split, and what their values mean."""
+    """Samples by split, and what their values mean. Of objects ``labels.names[0]`` is "background"."""
 
     root: Path
     labels: Labels
     splits: dict[str, tuple[Sample, ...]]
     notes: tuple[str, ...] = ()  # what was found by looking rather than read
+    has_masks: bool = True  # False: boxes alone
 
     def split(self, name: str) -> tuple[Sample, ...]:
         if name == "all":
@@ -60,77 +74,50 @@ class Dataset:
             raise DataError(f"{self.root}: there is no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
 
+    def map_samples(self, change: Callable[[str, Sample], Sample]) -> dict[str, tuple[Sample, ...]]:
+        """The splits with ``change(split, sample)`` in place of each sample."""
+        return {split: tuple(change(split, sample) for sample in samples) for split, samples in self.splits.items()}
 
-@dataclass(frozen=True)
-class LabelReader:
-    """Reads one mask file: stored values -> class values (and groups)."""
+    def with_val(self, val: Sequence[str]) -> tuple[Dataset, tuple[str, ...]]:
+        """The same with just these photos kept for validation, and the faults: names that there are not.
 
-    path: Path
-    table: tuple[int, ...]  # 256 entries, stored value -> class value
-    codes: Codes | None = None
-
-    def __call__(self) -> np.ndarray:
-        return self.to_classes(self.read_raw())
-
-    def read_raw(self) -> np.ndarray:
-        """uint8 (H, W) as in the file, before any grouping."""
-        return read_mask(self.path, self.codes)
-
-    def to_classes(self, stored: np.ndarray) -> np.ndarray:
-        """What ``stored`` gave -> uint8 (H, W) of classes."""
-        return np.array(self.table, np.uint8)[stored]
-
-
-def open_dataset(
-    root: Path | str, grouping: Grouping | None = None, channels: int = 3, val: Sequence[str] = ()
-) -> Dataset:
-    """Opens the data set in ``root``. Raises DataError that says what was expected and lists faults of naming.
-
-    ``val``: names of the photos that are kept for validation, in place of the folder's own split.
-    """
-    dataset, faults = survey(Path(root), grouping, channels, val)
-    if faults:
-        raise DataError(f"{root}: {len(faults)} fault{'s' if len(faults) > 1 else ''} in the data set", faults)
-    return dataset
-
-
-def survey(
-    root: Path, grouping: Grouping | None = None, channels: int = 3, val: Sequence[str] = ()
-) -> tuple[Dataset, tuple[str, ...]]:
-    """What can be opened in ``root``, and the faults of naming: missing pairs, two files of one name, wrong splits.
-
-    So that the pixels of the good pairs can be looked at as well, and all faults be told at once. Raises DataError
-    where nothing can be opened at all.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder of data; expected images/ and masks/ in it")
-    if any((root / "annotations").glob("*.json")) and not (root / "masks").is_dir():
-        from imago.data.formats.coco_subjects import open_coco
-
-        if grouping is not None:
-            raise DataError(f"{root}: COCO's objects are the subject or not; there are no labels to group")
-        if val:
-            raise DataError(f"{root}: COCO's annotations have splits of their own; leave out val")
-        return open_coco(root, channels=channels), ()
-    found = find_layout(root)
-    photos, label_files = found.photos, found.masks
-    classes = found.classes or find_classes(root, [label_files[name] for name in sorted(label_files)])
-    if grouping is not None:
-        classes = classes.apply_grouping(grouping)
-    names = sorted(photos.keys() & label_files.keys())
-    divided = found.splits or find_splits(root, names, photos.keys() | label_files.keys())
-    if val:
-        divided = divided.with_val(val, root)
-    samples = {
-        name: Sample(
-            name,
-            photos[name],
-            LabelReader(label_files[name], classes.table, classes.codes),
-            label_files[name],
-            channels,
+        Photos of a test split stay there.
+        """
+        rest = [sample for split, samples in self.splits.items() if split != "test" for sample in samples]
+        known = {sample.name for sample in rest}
+        faults = tuple(
+            f"{self.root}: val names {name!r}, of which there is no photo" for name in val if name not in known
         )
-        for name in names
-    }
-    splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
-    notes = ((classes.note,) if classes.note else ()) + divided.notes
-    return Dataset(root, classes.labels, splits, notes), (*found.faults, *divided.faults)
+        train = tuple(sample for sample in rest if sample.name not in val)
+        kept = tuple(sample for name in dict.fromkeys(val) for sample in rest if sample.name == name)
+        note = f"{len(kept)} photos kept for validation by name, {len(train)} to train on"
+        notes = (*(n for n in self.notes if "by the hash of the name" not in n), note)  # that split is given up
+        return replace(self, splits={**self.splits, "train": train, "val": kept}, notes=notes), faults
+
+    def select(self, pattern: str) -> Dataset:
+        """The photos whose names fit ``pattern``, as of files (``[A-Z]*``; capitals count). Raises DataError."""
+        splits = {
+            split: tuple(sample for sample in samples if fnmatchcase(sample.name, pattern))
+            for split, samples in self.splits.items()
+        }
+        count = sum(map(len, splits.values()))
+        if not count:
+            raise DataError(f"{self.root}: no photo is named like {pattern!r}; leave out only, or mend it")
+        return replace(self, splits=splits, notes=(*self.notes, f"{count} photos are named like {pattern!r}"))
+
+    def align_classes(self, labels: Labels) -> Dataset:
+        """The same objects with classes that are values of ``labels``, found by their names. Raises DataError for a
+        name that is not among them."""
+        unknown = [name for name in self.labels.names[1:] if name not in labels.names[1:]]
+        if unknown:
+            raise DataError(f"{self.root}: {', '.join(map(repr, unknown))} is not among {', '.join(labels.names[1:])}")
+        values = np.array([0, *(labels.names.index(name) for name in self.labels.names[1:])], np.int64)
+
+        def renumber(split: str, sample: Sample) -> Sample:
+            def instances() -> Instances:
+                found = sample.instances()
+                return replace(found, classes=values[found.classes])
+
+            return replace(sample, read_instances=instances)
+
+        return replace(self, labels=labels, splits=self.map_samples(renumber))

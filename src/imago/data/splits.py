@@ -1,15 +1,26 @@
-"""Which photos are learnt from and which are kept back: from split files, or by the hash of the name."""
+"""Which photos are learnt from and which are kept back. One place for every task and layout.
+
+In this order: lists of names (``train.txt``, ``val.txt``, ``test.txt``, a name a line; or a lone ``trainval.txt`` or
+``default.txt``) in a folder that the format knows (VOC: ``ImageSets/Segmentation``), lists in the root, sub-folders of
+photos (``images/train/``, ``images/val/``), then the hash of the name: every tenth photo or so.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imago.core.text import to_utf8
 
 NAMES = ("train", "val", "test")
+POOLS = ("trainval", "default")  # lists of what is used, not parted yet: VOC's, CVAT's
+_WORDS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -20,13 +31,14 @@ class Splits:
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
-    def with_val(self, val: Sequence[str], root: Path) -> Splits:
-        """The same photos with just ``val`` kept for validation; those of a test split stay there."""
-        rest = tuple(dict.fromkeys(n for split, names in self.members.items() if split != "test" for n in names))
-        faults = tuple(f"{root}: val names {n!r}, of which there is no photo" for n in val if n not in rest)
-        members = {"train": tuple(n for n in rest if n not in val), "val": tuple(n for n in val if n in rest)}
-        note = f"{len(members['val'])} photos kept for validation by name, {len(members['train'])} to train on"
-        return Splits({**self.members, **members}, (note,), (*self.faults, *faults))
+    def with_val_split(self, why: str) -> Splits:
+        """The same; where nothing is kept for validation, some photos of "train" are, by the hash of their names."""
+        if "val" in self.members or not self.members.get("train"):
+            return self
+        train, val = split_names(self.members["train"])
+        note = f"{why}: {len(val)} photos kept for validation, by the hash of the name"
+        members = {"train": train, "val": val, **{k: v for k, v in self.members.items() if k not in ("train", "val")}}
+        return replace(self, members=members, notes=(*self.notes, note))
 
 
 def is_validation(name: str) -> bool:
@@ -40,42 +52,101 @@ def split_names(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
     return tuple(name for name in names if name not in set(val)) or tuple(names), val
 
 
-def find_splits(root: Path, names: Sequence[str], known: set[str]) -> Splits:
-    """``names`` have photo and mask; ``known`` have at least one of them (what is missing is told elsewhere)."""
-    files = {path.stem: path for path in sorted(root.glob("*.txt")) if path.stem in NAMES}
-    if "train" not in files:
-        train, val = split_names(names)
-        note = f"no train.txt: {len(train)} photos to train on and {len(val)} for validation, by the hash of the name"
-        stray = tuple(f"{path}: stands there without a train.txt; add one, or take it away" for path in files.values())
-        return Splits({"train": train, "val": val}, (note,), stray)
+def parse_split(word: str) -> str | None:
+    """The split that a folder or file is named after: ``train2017`` -> train, ``valid`` -> val, ``instances_val`` ->
+    val; None for others."""
+    return next((_WORDS[token] for token in re.findall(r"[a-z]+", word.lower()) if token in _WORDS), None)
+
+
+def find_splits(root: Path, names: Sequence[str], known: set[str] | None = None, lists: Sequence[str] = ()) -> Splits:
+    """``names`` can be used; ``known`` have a photo or a mask at least (what is missing is a fault of the reader's).
+
+    ``lists``: sub-folders in which lists may stand, the best first; the root itself comes last.
+    """
+    known = set(names) if known is None else known
+    for folder in (root / name for name in lists):
+        if (folder / "train.txt").is_file() or (folder / "val.txt").is_file():
+            return _read_lists(folder, names, known)
+        for pool in POOLS:
+            if (folder / f"{pool}.txt").is_file():
+                return _read_pool(folder / f"{pool}.txt", names, known)
+    if (root / "train.txt").is_file():
+        return _read_lists(root, names, known)
+    stray = tuple(
+        f"{path}: stands there without a train.txt; add one, or take it away"
+        for path in sorted(root.glob("*.txt"))
+        if path.stem in NAMES
+    )
+    if (by_folder := split_by_folder(names)) is not None:
+        return replace(by_folder.with_val_split("no folder val"), faults=stray)
+    train, val = split_names(names)
+    note = f"no train.txt: {len(train)} photos to train on and {len(val)} for validation, by the hash of the name"
+    return Splits({"train": train, "val": val}, (note,), stray)
+
+
+def split_by_folder(names: Sequence[str]) -> Splits | None:
+    """``train/a``, ``val/b`` -> the folders are the splits; None where fewer than two splits have a folder, unless all
+    photos lie in one. Photos beside those folders are not used, which is noted."""
+    members: dict[str, list[str]] = {}
+    beside = []
+    for name in names:
+        folder, slash, _ = name.partition("/")
+        split = parse_split(folder) if slash and re.match(r"(train|val|test)", folder.lower()) else None
+        if split is None:
+            beside.append(name)
+        else:
+            members.setdefault(split, []).append(name)
+    if not members or (beside and len(members) < 2):
+        return None
+    notes = (f"{len(beside)} photos lie in no folder of a split and are not used",) if beside else ()
+    return Splits({split: tuple(members[split]) for split in NAMES if split in members}, notes)
+
+
+def _read_lists(folder: Path, names: Sequence[str], known: set[str]) -> Splits:
     faults: list[str] = []
     members: dict[str, tuple[str, ...]] = {}
     home: dict[str, str] = {}
-    for split, path in files.items():
-        try:
-            lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-        except UnicodeDecodeError:
-            faults.append(f"{path}: not a text file in UTF-8")
-            lines = []
-        for name in lines:
+    for path in sorted(folder.glob("*.txt")):
+        if path.stem not in NAMES:
+            continue
+        listed = _read_names(path, known, faults)
+        for name in listed:
             if name in home:
                 faults.append(f"{path}: {name!r} stands in {home[name]}.txt too")
-            elif name not in known:
-                bare = name.rpartition(".")[0]
-                advice = "; write names without their suffix" if bare in known else ""
-                faults.append(f"{path}: names {name!r}, of which there is no photo{advice}")
-            home[name] = split
-        if not lines:
-            faults.append(f"{path}: names no photo")
-        members[split] = tuple(dict.fromkeys(lines))
+            home[name] = path.stem
+        members[path.stem] = tuple(dict.fromkeys(listed))
+    there = set(names)
+    members = {split: tuple(name for name in found if name in there) for split, found in members.items()}
     notes = []
     left_out = [name for name in names if name not in home]
     if left_out:
         notes.append(f"{len(left_out)} photos stand in no split file and are not used ({', '.join(left_out[:3])} ...)")
-    if "val" not in members:
-        members["train"], members["val"] = split_names(members["train"])
-        count = len(members["val"])
-        notes.append(f"no val.txt: {count} of the photos in train.txt kept for validation, by the hash of the name")
-    there = set(names)
-    members = {split: tuple(name for name in found if name in there) for split, found in members.items()}
-    return Splits(members, tuple(notes), tuple(faults))
+    return Splits(members, tuple(notes), tuple(faults)).with_val_split("no val.txt")
+
+
+def _read_pool(path: Path, names: Sequence[str], known: set[str]) -> Splits:
+    faults: list[str] = []
+    listed = set(_read_names(path, known, faults))
+    used = Splits({"train": tuple(name for name in names if name in listed)}, faults=tuple(faults))
+    return used.with_val_split(f"no train.txt beside {path.parent.name}/{path.name}")
+
+
+def _read_names(path: Path, known: set[str], faults: list[str]) -> list[str]:
+    """The names in a list; faults are added. ``./images/train/a.jpg`` stands for the photo ``train/a``."""
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        faults.append(f"{path}: not a text file in UTF-8")
+        return []
+    if not lines:
+        faults.append(f"{path}: names no photo")
+    found = []
+    for line in lines:
+        name = line if line in known else line.replace("\\", "/").rpartition("images/")[2].rpartition(".")[0]
+        if line not in known and ("/" not in line or name not in known):
+            bare = line.rpartition(".")[0]
+            advice = "; write names without their suffix" if bare in known else ""
+            faults.append(f"{path}: names {line!r}, of which there is no photo{advice}")
+            name = line
+        found.append(name)
+    return found

@@ -36,7 +36,7 @@ RESAMPLES = 200  # of the bootstrap: AP is worked out anew for each draw
 
 
 class Sample(Protocol):
-    """One annotated image; ``imago.data.detection.DetectionSample`` is one."""
+    """One annotated image; ``imago.data.dataset.Sample`` is one."""
 
     @property
     def name(self) -> str: ...

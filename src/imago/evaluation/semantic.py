@@ -32,7 +32,7 @@ class Sample(Protocol):
 
     def image(self) -> np.ndarray: ...  # uint8 (H, W, C)
 
-    def label(self) -> np.ndarray: ...  # uint8 (H, W), classes or 255 for "ignore"
+    def label_map(self) -> np.ndarray: ...  # uint8 (H, W), classes or 255 for "ignore"
 
 
 class Answer(Protocol):
@@ -72,7 +72,7 @@ def evaluate(
     """
 
     def read(sample: Sample) -> tuple[str, np.ndarray, np.ndarray]:
-        return sample.name, sample.image(), sample.label()
+        return sample.name, sample.image(), sample.label_map()
 
     if task == "binary" and len(predictor.card.labels) != 2:
         raise ValueError(f"binary scores are for two labels; the model has {len(predictor.card.labels)}")

@@ -12,8 +12,7 @@ import numpy as np
 
 from imago.core.errors import DataError, ImageError, ModelError
 from imago.core.model_card import DETECTION_TASKS, ModelCard
-from imago.data.dataset import open_dataset
-from imago.data.open_detection import open_detection
+from imago.data.open_dataset import open_dataset
 from imago.export.detection import export_detection
 from imago.export.semantic import ExportReport, export_onnx
 from imago.files.images import read_image
@@ -114,7 +113,7 @@ def _validation_photos(run: Path, card: ModelCard) -> list[np.ndarray]:
     paths: list[Path] = []
     for folder in folders:
         try:
-            dataset = open_detection(folder, leave_out=True) if card.finds_objects else open_dataset(folder)
+            dataset = open_dataset(folder, "detection", leave_out=True) if card.finds_objects else open_dataset(folder)
             paths += [sample.image_path for sample in dataset.splits.get("val", ())]
         except DataError:
             continue  # moved or deleted since

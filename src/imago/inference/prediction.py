@@ -256,7 +256,7 @@ class Prediction:
 
     def write_yolo(self, stream: BinaryIO) -> None:
         """YOLO's text: a line an object, class (from 0), centre, size as shares of the photo, score."""
-        from imago.data.formats.write_detection import to_yolo
+        from imago.data.formats.yolo import to_yolo
 
         stream.write(to_yolo(self._objects(), scores=True).encode("utf-8"))
 

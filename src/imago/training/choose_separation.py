@@ -15,7 +15,7 @@ import numpy as np
 from imago.core.detection_options import DetectionOptions
 from imago.core.instances import Instances
 from imago.core.separation import Separation
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 from imago.inference.instances.separation import separate_in
 from imago.metrics.detection_overlap import compare_masks
 from imago.metrics.nuclei import mean_precision
@@ -28,7 +28,7 @@ NECKS = (0.0, 0.8)  # 0.75 to 0.9 do alike where objects are round
 ScoresOf = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, C) -> float32 (2 + classes, h, w), probabilities
 
 
-def choose_separation(scores_of: ScoresOf, samples: Sequence[DetectionSample]) -> tuple[Separation, float]:
+def choose_separation(scores_of: ScoresOf, samples: Sequence[Sample]) -> tuple[Separation, float]:
     """The best thresholds on at most ``PHOTOS`` of ``samples``, and their mean precision there (0..1).
 
     Among equals those next to ``Separation()`` win. One photo is held at a time.

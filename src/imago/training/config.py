@@ -31,6 +31,8 @@ class DataSource:
     group: str = ""  # a grouping: TOML file or "background=null; person=rest"; empty: labels as they are
     weight: float = 1.0  # share of the training pictures, relative to the other folders
     licenses: tuple[int, ...] = ()  # COCO only: take photos of these licence ids; empty: all
+    min_area: float = 0.0  # nets that label pixels, folders of objects: those below this share of the photo are
+    # "ignore", and photos that have no larger one are left out (0.03: what is too small to be a subject)
     val: tuple[str, ...] = ()  # names of its validation photos, in place of the folder's own split
     only: str = ""  # nets that find objects: photos whose names fit, such as "glass*"; empty: all
     regions: Literal["", "whole", "parts"] = ""  # nets that find objects, label maps: each class of a photo is one
@@ -52,8 +54,10 @@ class DataSource:
         if self.regions and (not self.group or self.licenses):
             raise ValueError(f"{self.path}: regions reads label maps by their group, and they have no licences")
 
-        if self.empty and (self.group or self.licenses):
-            raise ValueError(f"{self.path}: empty means photos without masks; leave out group and licences")
+        if not 0 <= self.min_area < 1:
+            raise ValueError(f"{self.path}: min_area is a share of the photo, 0 to below 1; got {self.min_area}")
+        if self.empty and (self.group or self.licenses or self.min_area):
+            raise ValueError(f"{self.path}: empty means photos without masks; leave out group, licences and min_area")
 
     def name(self, root: Path) -> str:
         """The folder's own name, as scores are listed."""
@@ -66,8 +70,7 @@ class TrainConfig:
 
     data: tuple[DataSource, ...] = field(default=(), metadata={"cli": False})
     classes: tuple[str, ...] = field(default=(), metadata={"cli": False})  # nets that find objects: what all folders
-    # are grouped to, in order; each may annotate some of them (imago.data.detection_grouping). Empty: the
-    # first folder's
+    # are grouped to, in order; each may annotate some of them (imago.data.grouping). Empty: the first folder's
     out: str = setting("runs/run", "Folder of the run.", short="-o")
     model: str = setting(
         "u2netp",

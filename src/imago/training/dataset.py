@@ -20,7 +20,6 @@ from imago.core.labels import IGNORE
 from imago.data.augment.pipeline import augment
 from imago.data.augment.settings import Augmentation
 from imago.data.dataset import Sample
-from imago.data.detection import DetectionSample
 from imago.files.images import image_size
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 SURVEYED = 200  # photos whose sizes are looked at
 
-AnySample = TypeVar("AnySample", Sample, DetectionSample)
+AnySample = TypeVar("AnySample", bound=Sample)
 
 
 class Key(NamedTuple):
@@ -52,7 +51,7 @@ class Source(Generic[AnySample]):
 
 def read_label(sample: Sample, image: np.ndarray) -> tuple[np.ndarray, int]:
     """The label map uint8 (H, W), and its bytes."""
-    label = sample.label()
+    label = sample.label_map()
     return label, label.nbytes
 
 
@@ -210,7 +209,7 @@ def choose_frames(spec: InputSpec, shapes: bool, aspects: Sequence[float] = (1.0
     return list(dict.fromkeys(spec.plan((1000, max(1, round(1000 * aspect)))).frame_hw for aspect in aspects))
 
 
-def measure_aspects(samples: Sequence[Sample | DetectionSample]) -> tuple[float, ...]:
+def measure_aspects(samples: Sequence[Sample]) -> tuple[float, ...]:
     """Width by height of a narrow, a middling and a wide photo: the 10th, 50th and 90th of a hundred."""
     sizes = [image_size(samples[int(index)].image_path) for index in np.linspace(0, len(samples) - 1, SURVEYED)]
     return tuple(float(a) for a in np.quantile([width / height for height, width in sizes], (0.1, 0.5, 0.9)))
@@ -222,7 +221,7 @@ def measure_class_shares(samples: Sequence[Sample], classes: int) -> tuple[np.nd
     pixels = np.zeros(classes)
     area = np.zeros(classes)
     for sample in samples:
-        label = sample.label()
+        label = sample.label_map()
         counts = np.bincount(label[label != IGNORE].ravel(), minlength=classes)[:classes]
         pixels += counts
         area += np.where(counts > 0, label.size, 0)

@@ -15,7 +15,7 @@ from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
 from imago.core.proposal_options import ProposalOptions
 from imago.data.augment.instances import augment_instances, warp_boxes
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 from imago.data.selective_search import CachedProposals
 from imago.models.detection.base import DetectionTarget
 from imago.training.dataset import Key, PhotoCache
@@ -80,7 +80,7 @@ class ReadInstances:
     options: ProposalOptions | None
     kept: CachedProposals
 
-    def __call__(self, sample: DetectionSample, image: np.ndarray) -> tuple[tuple[Instances, np.ndarray | None], int]:
+    def __call__(self, sample: Sample, image: np.ndarray) -> tuple[tuple[Instances, np.ndarray | None], int]:
         """Both, and about how many bytes they are."""
         instances = sample.instances()
         proposals = None if self.options is None else self.kept(image, self.options)

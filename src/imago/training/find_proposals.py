@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from imago.core.proposal_options import ProposalOptions
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 from imago.data.selective_search import CachedProposals
 from imago.training.config import TrainConfig
 
@@ -18,7 +18,7 @@ def cache_proposals(config: TrainConfig, folder: Path) -> CachedProposals:
 
 
 def find_proposals(
-    samples: Sequence[DetectionSample], options: ProposalOptions, kept: CachedProposals, threads: int,
+    samples: Sequence[Sample], options: ProposalOptions, kept: CachedProposals, threads: int,
     shown: Callable[[int, int], None],
 ) -> None:  # fmt: skip
     """What was found before (by a run that was killed, or by another that keeps them in the same folder) is not found

@@ -15,7 +15,6 @@ from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
 from imago.core.text import escape, to_json, to_utf8
 from imago.data.dataset import Sample
-from imago.data.detection import DetectionSample
 from imago.evaluation.detection_results import DetectionEvaluation
 from imago.evaluation.results import Evaluation
 from imago.evaluation.semantic import evaluate
@@ -34,7 +33,7 @@ from imago.training.tasks.base import FinishedRun
 
 SHOWN = 6  # best and worst photos in the report
 
-AnySample = TypeVar("AnySample", Sample, DetectionSample)
+AnySample = TypeVar("AnySample", bound=Sample)
 AnyEvaluation = TypeVar("AnyEvaluation", Evaluation, DetectionEvaluation)
 
 
@@ -156,5 +155,5 @@ def examples(
     found = []
     for name in names:
         image = samples[name].image()
-        found.append(Example(name, image, samples[name].label(), predictor(image).label_map, score[name]))
+        found.append(Example(name, image, samples[name].label_map(), predictor(image).label_map, score[name]))
     return found

@@ -12,8 +12,7 @@ import numpy as np
 
 from imago.core.instances import Instances
 from imago.core.model_card import ModelCard
-from imago.data.borders import detection_samples
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 from imago.evaluation.detection import evaluate_detection
 from imago.evaluation.detection_report import detection_examples, detection_sections, detection_tiles
 from imago.evaluation.detection_results import DetectionEvaluation
@@ -34,7 +33,7 @@ def finish_separated(finished: FinishedRun) -> None:
     """A semantic net of insides and borders, judged by the objects that are made of them."""
     net, card = load_best(finished)
     predictor = Predictor(TorchEngine(finished.best, choose_device(finished.config.device)))
-    learnt = [sample for source in finished.data.train for sample in detection_samples(source.samples)]
+    learnt = [sample for source in finished.data.train for sample in source.samples]
     how, reached = choose_separation(predictor.scores, learnt)
     predictor, card = predictor.with_options(separation=how), card.with_(separation=how)
     shape = f", split at necks below {how.neck:g}" if how.neck else ""
@@ -42,8 +41,7 @@ def finish_separated(finished: FinishedRun) -> None:
         f"objects: seeds from {how.seed:g}, foreground from {how.foreground:g}{shape}; mean precision {reached:.3f} on "
         "training photos"
     )
-    folders = {name: detection_samples(samples) for name, samples in finished.data.val.items()}
-    conclude(finished, net, card.with_(scores=evaluate_run(finished, card, predictor.objects, folders)))
+    conclude(finished, net, card.with_(scores=evaluate_run(finished, card, predictor.objects, finished.data.val)))
 
 
 def finish_detection(finished: FinishedRun) -> None:
@@ -55,11 +53,11 @@ def finish_detection(finished: FinishedRun) -> None:
 
 
 def evaluate_run(
-    finished: FinishedRun, card: ModelCard, predict: Predict, folders: Mapping[str, Sequence[DetectionSample]]
+    finished: FinishedRun, card: ModelCard, predict: Predict, folders: Mapping[str, Sequence[Sample]]
 ) -> dict[str, float]:
     """Writes scores.json and report.html; the scores for the card, as "FOLDER/SCORE"."""
 
-    def evaluated(samples: Sequence[DetectionSample]) -> DetectionEvaluation:
+    def evaluated(samples: Sequence[Sample]) -> DetectionEvaluation:
         return evaluate_detection(predict, samples, card.object_labels, model=card.name)
 
     whole, scores = score_folders(finished, folders, evaluated)

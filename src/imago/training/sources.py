@@ -12,15 +12,10 @@ from imago.core.labels import Labels
 from imago.data.augment.settings import Augmentation
 from imago.data.borders import border_dataset
 from imago.data.check import check_samples
-from imago.data.check_detection import check_detection
-from imago.data.dataset import Dataset, Sample, survey
-from imago.data.detection import DetectionDataset, DetectionSample
-from imago.data.detection_grouping import common_labels, group_instances
-from imago.data.formats.coco_subjects import open_coco
+from imago.data.dataset import Dataset, Sample
 from imago.data.formats.images_only import survey_empty
-from imago.data.formats.regions import read_regions
 from imago.data.grouping import parse_grouping
-from imago.data.open_detection import survey_detection
+from imago.data.open_dataset import OpenOptions, survey_dataset
 from imago.training.config import DataSource, TrainConfig
 from imago.training.dataset import AnySample, Source
 
@@ -34,7 +29,7 @@ class RunData(Generic[AnySample]):
     labels: Labels
     train: tuple[Source[AnySample], ...]
     val: dict[str, tuple[AnySample, ...]]  # by folder
-    datasets: tuple[Any, ...]  # Dataset or DetectionDataset, as the samples are
+    datasets: tuple[Any, ...]  # Dataset or Dataset, as the samples are
     notes: tuple[str, ...]
 
     @property
@@ -47,14 +42,12 @@ def open_sources(config: TrainConfig, root: Path, checking: Checking | None = No
 
     Where ``checking`` is given every photo and mask is looked at too, and it is told how many are done of how many.
     """
-    return _gather(config, root, checking, _open, _check_label_maps)
+    return _gather(config, root, checking, open_folder)
 
 
-def open_detection_sources(
-    config: TrainConfig, root: Path, checking: Checking | None = None
-) -> RunData[DetectionSample]:
+def open_detection_sources(config: TrainConfig, root: Path, checking: Checking | None = None) -> RunData[Sample]:
     """The same for photos and their objects, whatever there is of boxes and masks."""
-    return _gather(config, root, checking, open_detection_folder, _check_detection)
+    return _gather(config, root, checking, open_detection_folder)
 
 
 def _gather(
@@ -62,7 +55,6 @@ def _gather(
     root: Path,
     checking: Checking | None,
     open_one: Callable[[DataSource, Path, TrainConfig], tuple[Any, tuple[str, ...]]],
-    look: Callable[[Sequence[Any], Checking], list[str]],
 ) -> RunData[Any]:
     faults: list[str] = []
     opened: dict[int, Any] = {}
@@ -70,7 +62,7 @@ def _gather(
     for index, entry in sorted(enumerate(config.data), key=lambda one: one[1].empty):
         try:
             if entry.empty:
-                _refuse_empty(entry, root, config, open_one is _open)
+                _refuse_empty(entry, root, config, open_one is open_folder)
                 if not opened:
                     continue  # no other folder could be opened: their faults are told
                 dataset, found = survey_empty(
@@ -84,7 +76,7 @@ def _gather(
             faults += list(getattr(error, "faults", ())) or [str(error)]
     datasets = [opened[index] for index in sorted(opened)]
     if checking is not None:
-        faults += look(datasets, checking)
+        faults += _check_pixels(datasets, checking)
     if faults:
         faults = list(dict.fromkeys(faults))
         told = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
@@ -97,9 +89,9 @@ def _gather(
             raise DataError(
                 f"{entry.path} has {len(dataset.labels)} classes ({', '.join(dataset.labels.names)}) but "
                 f"{config.data[0].path} has {len(labels)} ({', '.join(labels.names)}); group both to the same ones"
-                + (" (objects: list them all as classes)" if isinstance(dataset, DetectionDataset) else "")
+                + (" (objects: list them all as classes)" if open_one is open_detection_folder else "")
             )
-        if not dataset.splits["train"]:
+        if not dataset.splits.get("train"):
             raise DataError(f"{entry.path}: no photo to train on; put names into train.txt")
     train = tuple(
         Source(dataset.split("train"), entry.weight, _augmentation_of(entry, config), entry.lend)
@@ -119,41 +111,49 @@ def _gather(
     return RunData(labels, train, val, tuple(datasets), notes)
 
 
-def _open(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, tuple[str, ...]]:
+def open_folder(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, tuple[str, ...]]:
+    """One folder of photos with label maps, in its groups, and its faults. Raises DataError."""
     path = root / entry.path
     if config.objects:
-        if entry.group or entry.val or entry.only or entry.regions or config.classes:
-            raise DataError(f"{path}: group, val, only, regions and classes do not go with --objects; leave them out")
-        instances, faults = survey_detection(path, config.channels, entry.licenses, masks=True)
+        if entry.group or entry.val or entry.only or entry.regions or entry.min_area or config.classes:
+            raise DataError(
+                f"{path}: group, val, only, regions, min_area and classes do not go with --objects; leave them out"
+            )
+        options = OpenOptions("detection", channels=config.channels, licenses=entry.licenses, masks=True)
+        instances, faults = survey_dataset(path, options)
         return border_dataset(instances), faults
     if entry.only or entry.regions or config.classes:
         raise DataError(f"{path}: only, regions and classes are for nets that find objects; leave them out")
-    if entry.licenses and entry.val:
-        raise DataError(f"{path}: licences are COCO's, which has splits of its own; leave out val")
-    if entry.licenses:
-        return open_coco(path, entry.licenses, channels=config.channels), ()
-    return survey(path, parse_grouping(entry.group) if entry.group else None, config.channels, entry.val)
+    grouping = parse_grouping(entry.group) if entry.group else None
+    return survey_dataset(
+        path,
+        OpenOptions(
+            grouping=grouping,
+            channels=config.channels,
+            val=entry.val,
+            licenses=entry.licenses,
+            min_area=entry.min_area,
+        ),
+    )
 
 
-def open_detection_folder(
-    entry: DataSource, root: Path, config: TrainConfig
-) -> tuple[DetectionDataset, tuple[str, ...]]:
-    """One folder of photos and their objects, in its groups, and its faults."""
-    path = root / entry.path
-    grouping = parse_grouping(entry.group, least=1) if entry.group else None
-    labels = common_labels(grouping, config.classes, path) if grouping else None
-    faults: tuple[str, ...]
-    if grouping and labels and entry.regions:
-        maps, faults = survey(path, grouping, config.channels, entry.val)
-        dataset = read_regions(maps, grouping, labels, entry.regions)
-    else:
-        dataset, faults = survey_detection(path, config.channels, entry.licenses)
-        if entry.val:
-            dataset, unknown = dataset.keeping(entry.val)
-            faults += unknown
-        if grouping and labels:
-            dataset = group_instances(dataset, grouping, labels)
-    return dataset.named(entry.only) if entry.only else dataset, faults
+def open_detection_folder(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, tuple[str, ...]]:
+    """One folder of photos and their objects, in its groups, and its faults. Raises DataError."""
+    if entry.min_area:
+        raise DataError(f"{root / entry.path}: min_area is for nets that label pixels; leave it out")
+    return survey_dataset(
+        root / entry.path,
+        OpenOptions(
+            "detection",
+            grouping=parse_grouping(entry.group, least=1) if entry.group else None,
+            channels=config.channels,
+            val=entry.val,
+            licenses=entry.licenses,
+            regions=entry.regions,
+            classes=config.classes,
+            only=entry.only,
+        ),
+    )
 
 
 def _augmentation_of(entry: DataSource, config: TrainConfig) -> Augmentation:
@@ -172,17 +172,7 @@ def _refuse_empty(entry: DataSource, root: Path, config: TrainConfig, label_maps
         raise DataError(f"{path}: photos without a subject teach nothing alone; add a folder with images/ and masks/")
 
 
-def _check_detection(datasets: Sequence[DetectionDataset], checking: Checking) -> list[str]:
-    total, before = sum(len(dataset.split("all")) for dataset in datasets), 0
-    faults: list[str] = []
-    for dataset in datasets:
-        samples = dataset.split("all")
-        faults += check_detection(samples, dataset.labels, lambda done, _: checking(before + done, total)).faults  # noqa: B023
-        before += len(samples)
-    return faults
-
-
-def _check_label_maps(datasets: Sequence[Dataset], checking: Checking) -> list[str]:
+def _check_pixels(datasets: Sequence[Dataset], checking: Checking) -> list[str]:
     """Faults of the pixels. Folders of the same classes are looked at together: what one lacks another may have."""
     alike: dict[tuple[str, ...], list[Dataset]] = {}
     for dataset in datasets:
@@ -192,7 +182,8 @@ def _check_label_maps(datasets: Sequence[Dataset], checking: Checking) -> list[s
     before = 0
     for group in alike.values():
         samples = [sample for dataset in group for sample in dataset.split("all")]
-        found = check_samples(samples, group[0].labels, lambda done, _: checking(before + done, total))  # noqa: B023
-        faults += [f"{', '.join(str(d.root) for d in group)}: {f}" if f.startswith("no pixel") else f for f in found]
+        checked = check_samples(samples, group[0].labels, lambda done, _: checking(before + done, total))  # noqa: B023
+        where = ", ".join(str(dataset.root) for dataset in group)
+        faults += [f"{where}: {fault}" if fault.startswith("no pixel") else fault for fault in checked.faults]
         before += len(samples)
     return faults

@@ -34,7 +34,7 @@ def validate(
         pooled = ConfusionMatrix(len(engine.card.labels))
         foreground: list[float] = []
         for sample in samples:
-            image, label = sample.image(), sample.label()
+            image, label = sample.image(), sample.label_map()
             fitted, plan = engine.card.input.fit(image)
             outputs = engine.outputs(fitted[None])
             if criterion is not None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Labels
-from imago.data.splits import NAMES, Splits
 
 SLACK = 0.01  # of the photo's side: as far may a box stick out. Annotators round, and half-seen objects are guessed at
 SLACK_PX = 1.0  # or as many pixels, in small photos
@@ -54,22 +53,3 @@ def find_box_fault(box: Sequence[float], size_hw: tuple[float, float], slack_px:
     if sticks_out or x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
         return f"{words} lies outside of the photo of {height:g} x {width:g} (height x width)"
     return ""
-
-
-def splits_by_folder(names: Sequence[str]) -> Splits | None:
-    """``train/a``, ``val/b`` -> the folders are the splits; None where the names do not all lie in such folders.
-
-    ``train2017`` is train. Several folders of one split are put together.
-    """
-    members: dict[str, list[str]] = {}
-    for name in names:
-        split = parse_split(name.split("/")[0]) if "/" in name else None
-        if split is None:
-            return None
-        members.setdefault(split, []).append(name)
-    return Splits({split: tuple(members[split]) for split in NAMES if split in members})
-
-
-def parse_split(word: str) -> str | None:
-    """The split that a folder or file is named after: ``train2017`` -> train, ``valid`` -> val; None for others."""
-    return next((split for split in NAMES if word.lower().startswith(split)), None)

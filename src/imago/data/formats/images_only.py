@@ -11,8 +11,8 @@ import numpy as np
 from imago.core.errors import DataError
 from imago.core.labels import Labels
 from imago.data.dataset import Dataset, Sample
-from imago.data.formats.layouts import PAIRS, index_by_stem
-from imago.data.splits import Splits, find_splits
+from imago.data.formats.label_maps import PAIRS, index_by_stem
+from imago.data.splits import NAMES, Splits, find_splits
 from imago.files.images import SUFFIXES, image_size
 
 
@@ -41,7 +41,7 @@ def survey_empty(
             f"{root}: photos without a subject are background, but class 0 is {labels.names[0]!r}; "
             "group the other folders so that their first class is background"
         )
-    masks = next((masks for _, masks in PAIRS if (root / masks).is_dir()), "")
+    masks = next((m for m in (*(masks for _, masks in PAIRS), "SegmentationClass") if (root / m).is_dir()), "")
     if masks:
         raise DataError(f"{root}: has masks in {masks}/, but empty means photos without any; leave out empty")
     photos, faults = index_by_stem(root, SUFFIXES)
@@ -49,11 +49,13 @@ def survey_empty(
         raise DataError(f"{root}: holds no photos (looked for {', '.join(sorted(SUFFIXES))})")
     names = sorted(photos)
     divided = Splits({"train": tuple(names), "val": ()})
-    if any((root / f"{split}.txt").is_file() for split in ("train", "val", "test")):
-        divided = find_splits(root, names, set(names))
-    if val:
-        divided = divided.with_val(val, root)
-    samples = {name: Sample(name, photos[name], EmptyReader(photos[name]), None, channels) for name in names}
+    if any((root / f"{split}.txt").is_file() for split in NAMES):
+        divided = find_splits(root, names)
+    samples = {name: Sample(name, photos[name], channels, read_label_map=EmptyReader(photos[name])) for name in names}
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
-    notes = (f"{len(names)} photos without a subject", *divided.notes)
-    return Dataset(root, labels, splits, notes), (*faults, *divided.faults)
+    dataset = Dataset(root, labels, splits, (f"{len(names)} photos without a subject", *divided.notes))
+    faults += divided.faults
+    if val:
+        dataset, unknown = dataset.with_val(val)
+        faults += unknown
+    return dataset, tuple(faults)

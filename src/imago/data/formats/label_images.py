@@ -1,7 +1,7 @@
 """Label images: ``images/NAME.*`` and ``masks/NAME.png`` or ``.tif``, in which every value is an object and 0 is none.
 
 uint8, uint16 or 32-bit integers, PNG or TIFF; palette files count by their indices. There is one class, "object". An
-object may lie in several parts; two objects cannot overlap. The pairs of folders are those of layouts.py.
+object may lie in several parts; two objects cannot overlap. The pairs of folders are those of label_maps.py.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from PIL import Image
 
 from imago.core.errors import DataError, ImageError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
-from imago.data.detection import DetectionDataset, DetectionSample
-from imago.data.formats.checks import instance_labels, splits_by_folder
-from imago.data.formats.label_maps import UNREADABLE
-from imago.data.formats.layouts import PAIRS, pair
+from imago.data.dataset import Dataset, Sample
+from imago.data.formats.checks import instance_labels
+from imago.data.formats.format import Format, Found, ReadOptions, Truth
+from imago.data.formats.label_maps import find_pair, pair
+from imago.data.mask_pixels import UNREADABLE
 from imago.data.splits import find_splits
+from imago.files.writing import atomic_write
 
 LOOKED_AT = 8  # label images that are looked at when the folder is opened
 CLASS = "object"
@@ -71,13 +73,11 @@ def split_label_image(label: np.ndarray) -> Iterator[tuple[int, CroppedMask]]:
         yield int(value), CroppedMask.from_mask(crop, int(left), int(top))
 
 
-def find_pair(root: Path) -> tuple[str, str] | None:
-    """The folders of photos and label images; None where there are none."""
-    usual = (names for names in PAIRS if names[0] != "JPEGImages")
-    return next((n for n in usual if (root / n[0]).is_dir() and (root / n[1]).is_dir()), None)
+def recognize(root: Path) -> tuple[Truth, ...]:
+    return ("objects",) if find_pair(root) else ()
 
 
-def survey_label_images(root: Path, channels: int = 3) -> tuple[DetectionDataset, tuple[str, ...]]:
+def read_objects(root: Path, options: ReadOptions) -> Found:
     """The data set without what is damaged, and the faults."""
     found = find_pair(root)
     if found is None:
@@ -94,17 +94,14 @@ def survey_label_images(root: Path, channels: int = 3) -> tuple[DetectionDataset
             f"{root / found[1]}: holds 0 and 255 alone, which is one mask of everything; label images give each object "
             "a value of its own (1, 2, 3 ...)"
         )
-    divided = splits_by_folder(names) or find_splits(root, names, layout.photos.keys() | layout.masks.keys())
+    divided = find_splits(root, names, layout.photos.keys() | layout.masks.keys())
     samples = {
-        name: DetectionSample(name, layout.photos[name], LabelImageReader(layout.masks[name]), channels)
+        name: Sample(name, layout.photos[name], options.channels, read_instances=LabelImageReader(layout.masks[name]))
         for name in names
     }
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
     notes = (f"each value in {found[1]}/ is an object", *divided.notes)
-    return DetectionDataset(root, instance_labels([CLASS], root), splits, True, notes), (
-        *layout.faults,
-        *divided.faults,
-    )
+    return Dataset(root, instance_labels([CLASS], root), splits, notes), (*layout.faults, *divided.faults)
 
 
 def _is_one_mask(path: Path) -> bool:
@@ -113,3 +110,25 @@ def _is_one_mask(path: Path) -> bool:
     except ImageError:  # the check of the data names it, with all the others
         return False
     return values[-1] == 255 and len(values) <= 2
+
+
+def write_label_image(path: Path, instances: Instances, overwrite: bool = False) -> None:
+    """PNG of 16 bits, grey: 0, or the number (1 .. K) of the object that is there; where several are, the first wins.
+
+    Objects without masks are their boxes. Raises DataError past 65,535 objects.
+    """
+    if len(instances) > 65_535:
+        raise DataError(
+            f"{path}: {len(instances)} objects; a label image of 16 bits holds 65,535. Cut the image in parts"
+        )
+    with atomic_write(path, overwrite) as stream:
+        Image.fromarray(instances.to_label_image()).save(stream, "PNG")
+
+
+FORMAT = Format(
+    layout="images/ and masks/ in which every value is an object",
+    recognize=recognize,
+    read_objects=read_objects,
+    cannot_hold="classes (there is one), objects that overlap, crowd regions",
+    writes=("write_label_image",),
+)

@@ -1,93 +1,207 @@
-"""Mask files to label maps: palette, grey, or RGB colour codes."""
+"""Label maps: photos and masks in two folders, every value (or colour) of a mask a class.
+
+    images/NAME.jpg         masks/NAME.png                     and the like: ``PAIRS``
+    train/NAME.png          trainannot/NAME.png   val/ ...     CamVid as SegNet's authors publish it
+    images/NAME.jpg         annotations/trimaps/NAME.png       Oxford-IIIT Pet, with annotations/trainval.txt, test.txt
+
+Beside them, where they are, ``classes.txt`` (line n is the class of value n - 1; ``name R G B`` for masks of RGB colour
+codes); without it the classes are found by looking (classes.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from imago.core.errors import DataError
+from imago.core.labels import IGNORE, Labels
+from imago.data.classes import Classes, find_classes
+from imago.data.dataset import Dataset, Sample
+from imago.data.formats.format import Format, Found, ReadOptions, Truth
+from imago.data.mask_pixels import UNKNOWN, LabelReader
+from imago.data.splits import NAMES, Splits, find_splits
+from imago.files.images import SUFFIXES
 
-from imago.core.errors import ImageError
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 
-Codes = dict[tuple[int, int, int], int]  # RGB 0..255 -> value
-UNKNOWN = 254  # the value of what no class has; so there are at most 254 classes
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's ways
+# Photos, masks. The first pair that is there counts.
+PAIRS = (
+    ("images", "masks"), ("image", "mask"), ("images", "labels"), ("image", "label"), ("imgs", "masks"),
+)  # fmt: skip
 
-
-def read_mask(path: Path, codes: Codes | None = None) -> np.ndarray:
-    """uint8 (H, W): palette indices or grey values as stored, or colours through ``codes``.
-
-    Pixels of an RGB mask whose colour is not in ``codes`` become UNKNOWN. With ``codes``, a palette or grey file is
-    taken by its colours if all of them are known (some programs store RGB masks of few colours so), else as stored.
-    Raises ImageError.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode in ("P", "L", "1"):
-                stored = np.array(image).astype(np.uint8)
-                by_color = None if codes is None else _decode(np.array(image.convert("RGB")), codes)
-                return stored if by_color is None or (by_color == UNKNOWN).any() else by_color
-            if image.mode.startswith("I"):
-                wide = np.array(image)
-                if wide.min() < 0 or wide.max() > 255:
-                    raise ImageError(
-                        f"{path}: mask values go up to {wide.max()}; up to 254 classes (values 0 to 255) can be read"
-                    )
-                return wide.astype(np.uint8)
-            if image.mode == "LA":
-                return np.array(image)[:, :, 0].copy()
-            colors = np.array(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: mask is missing") from error
-    except UNREADABLE as error:
-        raise ImageError(f"{path}: mask cannot be read ({error})") from error
-    gray = (colors[:, :, 0] == colors[:, :, 1]).all() and (colors[:, :, 1] == colors[:, :, 2]).all()
-    if codes is None:
-        if gray:
-            return colors[:, :, 0].copy()
-        raise ImageError(f"{path}: mask is RGB but no colour codes are known; list them in classes.txt as: name R G B")
-    return _decode(colors, codes)
+# The order of SegNet's files; 11 is "void". Colours of the set's own key.
+CAMVID = Labels(
+    (
+        "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
+    ),
+    (
+        (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (0, 0, 192), (128, 128, 0), (192, 128, 128),
+        (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+    ),
+)  # fmt: skip
+PETS = Labels(("pet", "background", "outline"), ((64, 200, 96), (0, 0, 0), (240, 220, 80)))
 
 
-def _pack(colors: np.ndarray) -> np.ndarray:
-    wide = colors.astype(np.uint32)
-    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+LAYOUT = (
+    f"two folders ({', '.join(f'{images}/ and {masks}/' for images, masks in PAIRS)}), CamVid's train/ and "
+    "trainannot/, or the Pet set's images/ and annotations/trimaps/"
+)
 
 
-def _decode(colors: np.ndarray, codes: Codes) -> np.ndarray:
-    packed = _pack(colors)
-    labels = np.full(packed.shape, UNKNOWN, np.uint8)
-    for (red, green, blue), value in codes.items():
-        labels[packed == (red << 16 | green << 8 | blue)] = value
-    return labels
+@dataclass(frozen=True)
+class Layout:
+    """What was found. ``classes`` and ``splits`` are None where other files, or a look at the masks, must tell."""
+
+    photos: dict[str, Path]
+    masks: dict[str, Path]
+    faults: tuple[str, ...]
+    classes: Classes | None = None
+    splits: Splits | None = None
 
 
-def colors_in(path: Path) -> set[tuple[int, int, int]] | None:
-    """The colours of an RGB mask; None for palette and grey masks. Raises ImageError."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("RGB", "RGBA"):
-                return None
-            colors = np.array(image.convert("RGB"))
-    except UNREADABLE as error:
-        raise ImageError(f"{path}: mask cannot be read ({error})") from error
-    return {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in np.unique(_pack(colors))}
+def recognize(root: Path) -> tuple[Truth, ...]:
+    return ("label maps",) if _reader_of(root) is not None else ()
 
 
-def is_colored(colors: Iterable[tuple[int, int, int]]) -> bool:
-    """Whether any of the colours is not grey."""
-    return any(not red == green == blue for red, green, blue in colors)
+def read_maps(root: Path, options: ReadOptions) -> Found:
+    """The photos that have a mask, and the faults: missing pairs, two files of one name, wrong splits."""
+    layout = _find_layout(root)
+    return read_layout(root, layout, options)
 
 
-def palette_in(path: Path, count: int) -> tuple[tuple[int, int, int], ...]:
-    """The first ``count`` palette colours of a palette PNG; empty where there is none (or no image)."""
-    try:
-        with Image.open(path) as image:
-            flat = image.getpalette() if image.mode == "P" else None
-    except UNREADABLE:
-        return ()  # colours are only for drawing; the check of the data names the file
-    if not flat or len(flat) < 3 * count:
-        return ()
-    return tuple((flat[3 * i], flat[3 * i + 1], flat[3 * i + 2]) for i in range(count))
+def read_layout(root: Path, found: Layout, options: ReadOptions) -> Found:
+    """The photos and masks of ``found`` as a data set."""
+    photos, masks = found.photos, found.masks
+    classes = found.classes or find_classes(root, [masks[name] for name in sorted(masks)])
+    names = sorted(photos.keys() & masks.keys())
+    divided = found.splits or find_splits(root, names, photos.keys() | masks.keys())
+    samples = {
+        name: Sample(
+            name,
+            photos[name],
+            options.channels,
+            read_label_map=LabelReader(masks[name], classes.table, classes.codes),
+            label_path=masks[name],
+        )
+        for name in names
+    }
+    splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
+    notes = ((classes.note,) if classes.note else ()) + divided.notes
+    return Dataset(root, classes.labels, splits, notes), (*found.faults, *divided.faults)
+
+
+def _reader_of(root: Path) -> Callable[[], Layout] | None:
+    if (root / "train").is_dir() and (root / "trainannot").is_dir():
+        return partial(_camvid, root)
+    if (root / "images").is_dir() and (root / "annotations" / "trimaps").is_dir():
+        return partial(_pets, root)
+    found = find_pair(root)
+    return None if found is None else partial(pair, root, *found)
+
+
+def _find_layout(root: Path) -> Layout:
+    """Raises DataError for a layout without photos or masks."""
+    reader = _reader_of(root)
+    if reader is None:
+        raise DataError(f"{root}: no photos and masks found; expected {LAYOUT}")
+    return reader()
+
+
+def find_pair(root: Path) -> tuple[str, str] | None:
+    """The folders of photos and masks; None where there are none. Text files in ``labels/`` are YOLO's."""
+    for images, masks in PAIRS:
+        if (root / images).is_dir() and (root / masks).is_dir():
+            texts = masks.startswith("label") and any((root / masks).rglob("*.txt"))
+            if not texts or any(path.suffix.lower() in MASK_SUFFIXES for path in (root / masks).rglob("*")):
+                return images, masks
+    return None
+
+
+def pair(root: Path, images: str, masks: str) -> Layout:
+    """Photos and masks of the same names in two folders; the faults of those without the other."""
+    photos, photo_faults = _pick_files(root / images, SUFFIXES, "photos")
+    labels, label_faults = _pick_files(root / masks, MASK_SUFFIXES, "masks")
+    faults = [*photo_faults, *label_faults]
+    faults += [f"{photos[n]}: no mask {masks}/{n}.png" for n in sorted(photos.keys() - labels.keys())]
+    faults += [f"{labels[n]}: no photo {images}/{n}.*" for n in sorted(labels.keys() - photos.keys())]
+    return Layout(photos, labels, tuple(faults))
+
+
+def _camvid(root: Path) -> Layout:
+    photos: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
+    members: dict[str, tuple[str, ...]] = {}
+    faults: list[str] = []
+    for split in NAMES:
+        if not (root / split).is_dir():
+            continue
+        found, found_faults = _pick_files(root / split, SUFFIXES, "photos")
+        labels, label_faults = _pick_files(root / f"{split}annot", MASK_SUFFIXES, "masks")
+        faults += [*found_faults, *label_faults]
+        faults += [f"{found[n]}: no mask {split}annot/{n}.png" for n in sorted(found.keys() - labels.keys())]
+        faults += [f"{labels[n]}: no photo {split}/{n}.*" for n in sorted(labels.keys() - found.keys())]
+        faults += [f"{found[n]}: stands in another split too" for n in sorted(found.keys() & photos.keys())]
+        members[split] = tuple(name for name in sorted(found.keys() & labels.keys()) if name not in photos)
+        photos |= found
+        masks |= labels
+    classes = None
+    if not (root / "classes.txt").is_file():
+        count = len(CAMVID)
+        table = tuple(v if v < count else IGNORE if v in (count, IGNORE) else UNKNOWN for v in range(256))
+        classes = Classes(CAMVID, table, note="CamVid's layout: its 11 classes, 11 is void")
+    return Layout(photos, masks, tuple(faults), classes, Splits(members).with_val_split("no val/"))
+
+
+def _pets(root: Path) -> Layout:
+    photos, photo_faults = _pick_files(root / "images", SUFFIXES, "photos")
+    masks, label_faults = _pick_files(root / "annotations" / "trimaps", MASK_SUFFIXES, "trimaps")
+    masks = {name: path for name, path in masks.items() if not name.startswith("._")}  # left behind by a Mac
+    members: dict[str, tuple[str, ...]] = {}
+    faults = [*photo_faults, *label_faults]
+    for split, file in (("train", "trainval.txt"), ("test", "test.txt")):
+        path = root / "annotations" / file
+        if not path.is_file():
+            continue
+        listed = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()[:1] not in ("", "#")]
+        faults += [f"{path}: names {n!r}, of which there is no photo" for n in listed if n not in photos]
+        faults += [
+            f"{path}: names {n!r}, of which there is no trimap" for n in listed if n in photos and n not in masks
+        ]
+        members[split] = tuple(dict.fromkeys(n for n in listed if n in photos and n in masks))
+    if not members.get("train"):
+        raise DataError(f"{root}: the Pet set's annotations/trainval.txt is missing or names no photo")
+    table = tuple({1: 0, 2: 1, 3: 2}.get(value, UNKNOWN) for value in range(256))
+    return Layout(photos, masks, tuple(faults), Classes(PETS, table), Splits(members).with_val_split("the Pet set"))
+
+
+def _pick_files(folder: Path, suffixes: Iterable[str], what: str) -> tuple[dict[str, Path], list[str]]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder; its {what} were expected there")
+    found, faults = index_by_stem(folder, suffixes)
+    if not found:
+        raise DataError(f"{folder}: holds no {what} (looked for {', '.join(sorted(suffixes))})")
+    return found, faults
+
+
+def index_by_stem(folder: Path, suffixes: Iterable[str]) -> tuple[dict[str, Path], list[str]]:
+    """Name without suffix (sub-folders kept, with /) -> path; and the fault of two files of one name."""
+    found: dict[str, Path] = {}
+    faults = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file():
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if name in found:
+                faults.append(f"{path}: same name as {found[name].name}; one photo, one mask")
+            else:
+                found[name] = path
+    return found, faults
+
+
+FORMAT = Format(
+    layout=LAYOUT,
+    recognize=recognize,
+    cannot_hold="single objects: two of one class that touch are one region (regions makes objects of them)",
+    read_maps=read_maps,
+)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
-from imago.data.detection import DetectionDataset, DetectionSample
-from imago.data.formats.checks import instance_labels, read_class_list, splits_by_folder
+from imago.data.dataset import Dataset, Sample
+from imago.data.formats.checks import instance_labels, read_class_list
+from imago.data.formats.format import Format, Found, ReadOptions, Truth
 from imago.data.formats.label_images import CLASS
-from imago.data.formats.label_maps import read_mask
-from imago.data.formats.layouts import MASK_SUFFIXES, index_by_stem
+from imago.data.formats.label_maps import MASK_SUFFIXES, index_by_stem
+from imago.data.mask_pixels import read_mask
 from imago.data.splits import NAMES, find_splits
 from imago.files.images import SUFFIXES, image_size
 
@@ -55,10 +56,14 @@ def photo_folders(root: Path) -> dict[str, Path]:
     }
 
 
-def survey_masks(root: Path, channels: int = 3) -> tuple[DetectionDataset, tuple[str, ...]]:
+def recognize(root: Path) -> tuple[Truth, ...]:
+    return ("objects",) if photo_folders(root) else ()
+
+
+def read_objects(root: Path, options: ReadOptions) -> Found:
     """The data set without what is damaged, and the faults."""
     faults: list[str] = []
-    samples: dict[str, DetectionSample] = {}
+    samples: dict[str, Sample] = {}
     for name, folder in photo_folders(root).items():
         photos, photo_faults = index_by_stem(folder / "images", SUFFIXES)
         masks, mask_faults = index_by_stem(folder / "masks", MASK_SUFFIXES)
@@ -67,16 +72,25 @@ def survey_masks(root: Path, channels: int = 3) -> tuple[DetectionDataset, tuple
             faults.append(f"{folder / 'images'}: holds {len(photos)} photos; expected one, whose objects lie in masks/")
             continue
         (image_path,) = photos.values()
-        samples[name] = DetectionSample(name, image_path, MaskFilesReader(image_path, tuple(masks.values())), channels)
+        reader = MaskFilesReader(image_path, tuple(masks.values()))
+        samples[name] = Sample(name, image_path, options.channels, read_instances=reader)
     faults += [
         f"{folder}: has images/ but no masks/; an empty one says that there is no object"
         for folder in sorted(root.iterdir())
         if (folder / "images").is_dir() and not (folder / "masks").is_dir()
     ]
-    divided = splits_by_folder(list(samples)) or find_splits(root, list(samples), set(samples))
+    divided = find_splits(root, list(samples))
     listed = root / "classes.txt"
     names = read_class_list(listed) if listed.is_file() else [CLASS]
     if len(names) != 1:
         raise DataError(f"{listed}: names {len(names)} classes; masks of one object each have no class but one")
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
-    return DetectionDataset(root, instance_labels(names, root), splits, True, divided.notes), (*faults, *divided.faults)
+    return Dataset(root, instance_labels(names, root), splits, divided.notes), (*faults, *divided.faults)
+
+
+FORMAT = Format(
+    layout="NAME/images/ and NAME/masks/ with a file an object",
+    recognize=recognize,
+    read_objects=read_objects,
+    cannot_hold="classes (there is one), crowd regions",
+)

@@ -1,4 +1,4 @@
-"""Pascal VOC's objects (Everingham et al. 2010): boxes from ``Annotations/*.xml``, or masks.
+"""Pascal VOC (Everingham et al. 2010): boxes from ``Annotations/*.xml``, masks of classes and of objects.
 
     JPEGImages/NAME.jpg    Annotations/NAME.xml    SegmentationObject/NAME.png    SegmentationClass/NAME.png
     ImageSets/Main/train.txt, val.txt              ImageSets/Segmentation/train.txt, val.txt
@@ -7,15 +7,16 @@ VOC's boxes count pixels from 1 and hold their last one: xmin ymin xmax ymax bec
 xmax, y2 = ymax. What is marked ``difficult`` counts neither way when VOC scores, so it comes as a crowd region, which
 training and scoring leave out. Parts of an object (head, hand, foot) are not objects.
 
-A segmented photo has a value an object in one file and a value a class in the other, 255 is the void round the rims
-and over difficult objects. Most of VOC's photos have boxes alone; so masks are taken where every photo with boxes has
-one, or where they are asked for.
+A segmented photo has a value an object in one file and a value a class in the other (or a colour: CVAT), 255 is the
+void round the rims and over difficult objects. Most of VOC's photos have boxes alone; so masks of objects are taken
+where every photo with boxes has one, or where they are asked for. Names of classes: voc_names.py.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,28 +24,20 @@ import numpy as np
 from imago.core import boxes
 from imago.core.errors import DataError
 from imago.core.instances import Instances, masks_to_boxes
-from imago.data.detection import DetectionDataset, DetectionSample
-from imago.data.formats.checks import find_box_fault, instance_labels, read_class_list
+from imago.core.labels import IGNORE
+from imago.data.classes import Classes
+from imago.data.dataset import Dataset, Sample
+from imago.data.formats.checks import find_box_fault, instance_labels
+from imago.data.formats.format import Format, Found, ReadOptions, Truth
 from imago.data.formats.label_images import split_label_image
-from imago.data.formats.label_maps import read_mask
-from imago.data.formats.layouts import MASK_SUFFIXES, index_by_stem
-from imago.data.splits import Splits, find_splits, split_names
+from imago.data.formats.label_maps import MASK_SUFFIXES, Layout, index_by_stem, read_layout
+from imago.data.formats.voc_names import VOID_COLOR, VocBox, find_box_classes, find_mask_classes
+from imago.data.mask_pixels import UNKNOWN, LabelReader, colors_in, read_mask
+from imago.data.splits import find_splits
 from imago.files.images import SUFFIXES, image_size
 
-CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
-VOID = 255
-
-
-@dataclass(frozen=True)
-class VocBox:
-    """One ``<object>``."""
-
-    name: str
-    box: tuple[float, float, float, float]  # x1 y1 x2 y2
-    difficult: bool
+MASK_LISTS = ("ImageSets/Segmentation", "ImageSets/Main")
+BOX_LISTS = ("ImageSets/Main",)
 
 
 @dataclass(frozen=True)
@@ -71,104 +64,151 @@ class MaskReader:
     """Reads one photo's masks."""
 
     object_path: Path
-    class_path: Path
-    classes: int  # with the background
+    classes: LabelReader
+    count: int  # of classes, with the background
 
     def __call__(self) -> Instances:
-        objects, classes = read_mask(self.object_path), read_mask(self.class_path)
+        objects, classes = read_object_numbers(self.object_path), self.classes()
         if objects.shape != classes.shape:
-            raise DataError(f"{self.object_path}: is {objects.shape}, but {self.class_path} {classes.shape}")
+            raise DataError(f"{self.object_path}: is {objects.shape}, but {self.classes.path} {classes.shape}")
         masks, values = [], []
-        for number, mask in split_label_image(np.where(objects == VOID, 0, objects)):
+        for number, mask in split_label_image(objects):
             inside = classes[mask.slices][mask.crop]
-            inside = inside[(inside != VOID) & (inside != 0)]
+            inside = inside[(inside != IGNORE) & (inside != 0)]
             if not inside.size:
-                raise DataError(f"{self.object_path}: object {number} has no class in {self.class_path}")
+                raise DataError(f"{self.object_path}: object {number} has no class in {self.classes.path}")
             values.append(int(np.bincount(inside).argmax()))
-            if values[-1] >= self.classes:
-                raise DataError(f"{self.class_path}: class {values[-1]} is out of range; there are {self.classes - 1}")
+            if values[-1] >= self.count:
+                known = self.count - 1
+                raise DataError(f"{self.classes.path}: holds a value that is no class; there are {known}")
             masks.append(mask)
         return Instances.make(objects.shape, masks_to_boxes(masks), values, cropped=masks)
 
 
-def is_voc(root: Path) -> bool:
-    return (root / "JPEGImages").is_dir() and any((root / f).is_dir() for f in ("Annotations", "SegmentationObject"))
+def read_object_numbers(path: Path) -> np.ndarray:
+    """int (H, W): the number of the object, 0 for none and for void; in RGB files each colour is an object."""
+    if (colors := colors_in(path)) is None:
+        stored = read_mask(path)
+        return np.where(stored == IGNORE, 0, stored)
+    numbers = {color: number for number, color in enumerate(sorted(colors - {(0, 0, 0), VOID_COLOR}), 1)}
+    if len(numbers) >= UNKNOWN:
+        raise DataError(f"{path}: has {len(numbers)} colours; a mask of objects holds {UNKNOWN - 1} (is it smoothed?)")
+    return read_mask(path, {**numbers, (0, 0, 0): 0, VOID_COLOR: 0})
 
 
-def survey_voc(root: Path, channels: int = 3, masks: bool | None = None) -> tuple[DetectionDataset, tuple[str, ...]]:
-    """The data set without what is damaged, and the faults. ``masks``: None, take them where every photo has one."""
-    photos, photo_faults = index_by_stem(root / "JPEGImages", SUFFIXES)
-    described, xml_faults = index_by_stem(root / "Annotations", (".xml",))
-    outlined, mask_faults = index_by_stem(root / "SegmentationObject", MASK_SUFFIXES)
-    if masks and not outlined:
+def recognize(root: Path) -> tuple[Truth, ...]:
+    if not (root / "JPEGImages").is_dir():
+        return ()
+    maps: tuple[Truth, ...] = ("label maps",) if (root / "SegmentationClass").is_dir() else ()
+    has_objects = any((root / folder).is_dir() for folder in ("Annotations", "SegmentationObject"))
+    return (*maps, "objects") if has_objects else maps
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """The files of a data set by name, and the faults of naming."""
+
+    root: Path
+    photos: dict[str, Path]
+    described: dict[str, Path]  # by XML
+    classes: dict[str, Path]  # masks
+    objects: dict[str, Path]  # masks
+    faults: list[str]
+
+    def find_classes(self, background: bool) -> Classes:
+        """What the masks' values mean. Faults of the XML files are told where boxes are read."""
+        unheard: list[str] = []
+        masks = {name: path for name, path in sorted(self.classes.items()) if name in self.photos}
+        read = {name: read_xml(self.described[name], unheard)[1] for name in masks if name in self.described}
+        return find_mask_classes(self.root, masks, read, background)
+
+
+def _list_files(root: Path) -> _Folder:
+    faults: list[str] = []
+
+    def index(folder: str, suffixes: Iterable[str]) -> dict[str, Path]:
+        found, wrong = index_by_stem(root / folder, suffixes)
+        faults.extend(wrong)
+        return found
+
+    photos = index("JPEGImages", SUFFIXES)
+    if not photos:
+        raise DataError(f"{root / 'JPEGImages'}: holds no photos (looked for {', '.join(sorted(SUFFIXES))})")
+    classes, objects = (index(folder, MASK_SUFFIXES) for folder in ("SegmentationClass", "SegmentationObject"))
+    return _Folder(root, photos, index("Annotations", (".xml",)), classes, objects, faults)
+
+
+def read_maps(root: Path, options: ReadOptions) -> Found:
+    """``SegmentationClass/``. Photos without masks are left alone: VOC has many."""
+    files = _list_files(root)
+    if not files.classes:
+        raise DataError(f"{root / 'SegmentationClass'}: holds no masks (looked for {', '.join(MASK_SUFFIXES)})")
+    lone = [
+        f"{files.classes[n]}: no photo JPEGImages/{n}.*" for n in sorted(files.classes.keys() - files.photos.keys())
+    ]
+    names = sorted(files.photos.keys() & files.classes.keys())
+    divided = find_splits(root, names, files.photos.keys() | files.classes.keys(), MASK_LISTS)
+    layout = Layout(files.photos, files.classes, (*files.faults, *lone), files.find_classes(background=False), divided)
+    dataset, faults = read_layout(root, layout, options)
+    without = len(files.photos) - len(names)
+    notes = (f"{without} photos have no mask in SegmentationClass/ and are not used",) if without else ()
+    return replace(dataset, notes=(*dataset.notes, *notes)), faults
+
+
+def read_objects(root: Path, options: ReadOptions) -> Found:
+    """Boxes or masks, without what is damaged, and the faults."""
+    files = _list_files(root)
+    if options.masks and not files.objects:
         raise DataError(f"{root}: SegmentationObject/ holds no masks; there are boxes alone (masks=False)")
-    faults = [*photo_faults, *xml_faults, *mask_faults]
-    if masks or (masks is None and outlined and described.keys() <= outlined.keys()):
-        return _open_masks(root, channels, photos, outlined, faults)
-    note = (f"masks of {len(outlined)} photos are there as well; ask for them with masks=True",) if outlined else ()
+    outlined, described = files.objects.keys(), files.described.keys()
+    if options.masks or (options.masks is None and outlined and described <= outlined):
+        return _read_masks(files, options)
     if not described:
         raise DataError(f"{root / 'Annotations'}: holds no .xml")
+    return _read_boxes(files, options)
+
+
+def _read_boxes(files: _Folder, options: ReadOptions) -> Found:
+    root, photos, described, faults = files.root, files.photos, files.described, files.faults
     faults += [f"{photos[n]}: no annotation Annotations/{n}.xml" for n in sorted(photos.keys() - described.keys())]
     faults += [f"{described[n]}: no photo JPEGImages/{n}.*" for n in sorted(described.keys() - photos.keys())]
     names = sorted(photos.keys() & described.keys())
-    read = {name: _read_xml(described[name], faults) for name in names}
-    listed = root / "classes.txt"
-    used = {instance.name for _, instances in read.values() for instance in instances}
-    usual = list(CLASSES) if used <= set(CLASSES) else sorted(used)
-    classes = read_class_list(listed) if listed.is_file() else usual
-    for name, (size_hw, instances) in read.items():
-        faults += [
-            f"{described[name]}: class {instance.name!r} is not in {listed.name}"
-            for instance in instances
-            if instance.name not in classes
-        ]
-        read[name] = size_hw, tuple(instance for instance in instances if instance.name in classes)
+    read = {name: read_xml(described[name], faults) for name in names}
+    source, classes = find_box_classes(root, {one.name for _, found in read.values() for one in found})
     labels = instance_labels(classes, root)
-    samples = {
-        name: DetectionSample(name, photos[name], BoxReader(photos[name], *read[name], labels.names), channels)
-        for name in names
-    }
-    divided = _read_splits(root, "Main", names, photos.keys() | described.keys())
+    samples = {}
+    for name, (size_hw, found) in read.items():
+        faults += [
+            f"{described[name]}: class {one.name!r} is not in {source}" for one in found if one.name not in classes
+        ]
+        kept = tuple(one for one in found if one.name in classes)
+        reader = BoxReader(photos[name], size_hw, kept, labels.names)
+        samples[name] = Sample(name, photos[name], options.channels, read_instances=reader)
+    divided = find_splits(root, names, photos.keys() | described.keys(), BOX_LISTS)
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
-    return DetectionDataset(root, labels, splits, False, (*divided.notes, *note)), (*faults, *divided.faults)
+    count = len(files.objects)
+    note = (f"masks of {count} photos are there as well; ask for them with masks=True",) if count else ()
+    return Dataset(root, labels, splits, (*divided.notes, *note), has_masks=False), (*faults, *divided.faults)
 
 
-def _open_masks(
-    root: Path, channels: int, photos: dict[str, Path], outlined: dict[str, Path], faults: list[str]
-) -> tuple[DetectionDataset, tuple[str, ...]]:
+def _read_masks(files: _Folder, options: ReadOptions) -> Found:
     """Photos without masks are left alone: VOC has many."""
-    classes, class_faults = index_by_stem(root / "SegmentationClass", MASK_SUFFIXES)
-    faults += class_faults
+    root, photos, outlined, classes, faults = files.root, files.photos, files.objects, files.classes, files.faults
     faults += [f"{outlined[n]}: no photo JPEGImages/{n}.*" for n in sorted(outlined.keys() - photos.keys())]
     faults += [f"{outlined[n]}: no SegmentationClass/{n}.png" for n in sorted(outlined.keys() - classes.keys())]
     names = sorted(photos.keys() & outlined.keys() & classes.keys())
-    listed = root / "classes.txt"
-    labels = instance_labels(read_class_list(listed) if listed.is_file() else CLASSES, root)
-    samples = {
-        name: DetectionSample(name, photos[name], MaskReader(outlined[name], classes[name], len(labels)), channels)
-        for name in names
-    }
-    divided = _read_splits(root, "Segmentation", names, set(outlined))
+    known = files.find_classes(background=True)
+    labels = instance_labels(known.labels.names[1:], root)
+    samples = {}
+    for name in names:
+        reader = MaskReader(outlined[name], LabelReader(classes[name], known.table, known.codes), len(labels))
+        samples[name] = Sample(name, photos[name], options.channels, read_instances=reader)
+    divided = find_splits(root, names, photos.keys() | outlined.keys(), MASK_LISTS)
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
-    return DetectionDataset(root, labels, splits, True, divided.notes), (*faults, *divided.faults)
+    return Dataset(root, labels, splits, divided.notes), (*faults, *divided.faults)
 
 
-def _read_splits(root: Path, kind: str, names: list[str], known: set[str]) -> Splits:
-    """From ``ImageSets/KIND``; a lone ``trainval.txt`` is divided."""
-    folder = root / "ImageSets" / kind
-    if (folder / "trainval.txt").is_file() and not (folder / "train.txt").is_file():
-        words = (folder / "trainval.txt").read_text("utf-8").split()
-        faults = tuple(
-            f"{folder / 'trainval.txt'}: names {n!r}, of which there is no photo" for n in words if n not in known
-        )
-        there = set(names)
-        train, val = split_names([name for name in words if name in there])
-        note = f"no {kind}/train.txt: {len(val)} photos of trainval.txt kept for validation, by the hash of the name"
-        return Splits({"train": train, "val": val}, (note,), faults)
-    return find_splits(folder if folder.is_dir() else root, names, known)
-
-
-def _read_xml(path: Path, faults: list[str]) -> tuple[tuple[int, int] | None, tuple[VocBox, ...]]:
+def read_xml(path: Path, faults: list[str]) -> tuple[tuple[int, int] | None, tuple[VocBox, ...]]:
     """(height, width) where it says so, and the objects; faults are added."""
     try:
         tree = ElementTree.parse(path).getroot()
@@ -194,3 +234,12 @@ def _read_xml(path: Path, faults: list[str]) -> tuple[tuple[int, int] | None, tu
         else:
             instances.append(VocBox(name, box, entry.findtext("difficult", "0").strip() == "1"))
     return size_hw, tuple(instances)
+
+
+FORMAT = Format(
+    layout="VOC's JPEGImages/ with Annotations/ or SegmentationClass/",
+    recognize=recognize,
+    read_maps=read_maps,
+    read_objects=read_objects,
+    cannot_hold="objects that overlap, more than 254 of them in a photo",
+)

@@ -11,6 +11,7 @@ https://docs.ultralytics.com/datasets/segment (the format), https://github.com/p
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,11 +20,15 @@ import numpy as np
 from imago.core import boxes
 from imago.core.errors import DataError
 from imago.core.instances import Instances
-from imago.core.polygons import fill_polygons
-from imago.data.detection import DetectionDataset, DetectionSample
+from imago.core.labels import Labels
+from imago.core.polygons import fill_polygons, join_rings, outline
+from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import find_box_fault, instance_labels
-from imago.data.formats.yolo_layout import find_yolo
+from imago.data.formats.format import Format, Found, ReadOptions, Truth, write_text
+from imago.data.formats.yolo_layout import Pairs, find_yolo, is_yolo
 from imago.files.images import image_size
+
+Line = tuple[int, np.ndarray]  # class, 1 and more; float64 numbers after it
 
 
 @dataclass(frozen=True)
@@ -57,65 +62,68 @@ class YoloReader:
         )
 
 
-def survey_yolo(root: Path, channels: int = 3, masks: bool | None = None) -> tuple[DetectionDataset, tuple[str, ...]]:
-    """The data set without what is damaged, and the faults. ``masks``: False takes the rectangles of polygons."""
+def recognize(root: Path) -> tuple[Truth, ...]:
+    return ("objects",) if is_yolo(root) else ()
+
+
+def read_objects(root: Path, options: ReadOptions) -> Found:
+    """The data set without what is damaged, and the faults. Without masks it takes the rectangles of polygons."""
     found = find_yolo(root)
     names, pairs, divided, faults = found.names, found.pairs, found.splits, list(found.faults)
-    read: dict[str, tuple[list[int], list[np.ndarray]]] = {}
-    for name, (_, label) in pairs.items():
-        read[name] = _read_lines(label, len(names), faults) if label.is_file() else ([], [])
+    read = {
+        name: _read_lines(label, len(names), faults) if label.is_file() else [] for name, (_, label) in pairs.items()
+    }
     without = sum(not label.is_file() for _, label in pairs.values())
     if without == len(pairs):
         photo, label = next(iter(pairs.values()), (root, root))
         raise DataError(f"{root}: {without} photos and no label file; expected {label} for {photo}")
-    polygons = sum(shape.size > 4 for _, shapes in read.values() for shape in shapes)
-    total = sum(len(shapes) for _, shapes in read.values())
-    if masks and not polygons:
-        raise DataError(f"{root}: no line is a polygon; there are boxes alone (masks=False)")
-    has_masks = masks is not False and polygons > 0
-    if has_masks and polygons < total:
-        for name, (values, shapes) in read.items():
-            keep = [shape.size > 4 for shape in shapes]
-            if not all(keep):
-                faults.append(
-                    f"{pairs[name][1]}: {len(keep) - sum(keep)} of {len(keep)} objects are boxes, while the set has "
-                    "polygons; outline them, or take boxes alone (masks=False)"
-                )
-                read[name] = (
-                    [value for value, good in zip(values, keep, strict=True) if good],
-                    [shape for shape, good in zip(shapes, keep, strict=True) if good],
-                )
+    has_masks = _has_masks(root, pairs, read, options.masks, faults)
     samples = {}
     for name, (photo, _) in pairs.items():
-        values, shapes = read[name]
-        reader = YoloReader(photo, tuple(values), tuple(shapes), has_masks)
-        samples[name] = DetectionSample(name, photo, reader, channels)
+        lines = read.get(name, [])
+        values, shapes = tuple(value for value, _ in lines), tuple(shape for _, shape in lines)
+        reader = YoloReader(photo, values, shapes, has_masks)
+        samples[name] = Sample(name, photo, options.channels, read_instances=reader)
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
     notes = divided.notes
     if without:
         notes += (f"{without} photos have no label file: they count as photos without an object",)
-    return DetectionDataset(root, instance_labels(names, root), splits, has_masks, notes), (*faults, *divided.faults)
+    return Dataset(root, instance_labels(names, root), splits, notes, has_masks), (*faults, *divided.faults)
 
 
-def _read_lines(path: Path, classes: int, faults: list[str]) -> tuple[list[int], list[np.ndarray]]:
-    values: list[int] = []
-    shapes: list[np.ndarray] = []
+def _has_masks(root: Path, pairs: Pairs, read: dict[str, list[Line]], masks: bool | None, faults: list[str]) -> bool:
+    """Whether polygons are read; boxes among them are then faults, and taken out of ``read``."""
+    polygons = sum(shape.size > 4 for lines in read.values() for _, shape in lines)
+    if masks and not polygons:
+        raise DataError(f"{root}: no line is a polygon; there are boxes alone (masks=False)")
+    if masks is False or not polygons:
+        return False
+    for name, lines in read.items():
+        kept = [line for line in lines if line[1].size > 4]
+        if len(kept) < len(lines):
+            faults.append(
+                f"{pairs[name][1]}: {len(lines) - len(kept)} of {len(lines)} objects are boxes, while the set has "
+                "polygons; outline them, or take boxes alone (masks=False)"
+            )
+            read[name] = kept
+    return True
+
+
+def _read_lines(path: Path, classes: int, faults: list[str]) -> list[Line]:
+    """Class, 1 and more, and shape of each line; faults are added."""
+    found: list[Line] = []
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"{path}: cannot be read as text ({error})")
-        return values, shapes
+        return found
     for number, line in enumerate(lines, 1):
-        words = line.split()
-        if words:
+        if words := line.split():
             try:
-                value, shape = _parse(words, classes)
+                found.append(_parse(words, classes))
             except ValueError as error:
                 faults.append(f"{path}, line {number}: {error}")
-            else:
-                values.append(value)
-                shapes.append(shape)
-    return values, shapes
+    return found
 
 
 def _parse(words: list[str], classes: int) -> tuple[int, np.ndarray]:
@@ -136,3 +144,58 @@ def _parse(words: list[str], classes: int) -> tuple[int, np.ndarray]:
     if fault := find_box_fault(corners.tolist(), (1.0, 1.0), slack_px=0):
         raise ValueError(f"{fault}; in shares of the photo, which lie between 0 and 1")
     return int(number) + 1, shape
+
+
+# Writing
+
+
+def to_yolo(instances: Instances, polygons: bool = False, scores: bool = False) -> str:
+    """YOLO's lines: ``class cx cy width height`` or ``class x y x y ...``, shares of the photo with six decimals.
+
+    Classes count from 0 there. ``polygons`` needs masks; several parts and holes are joined to one polygon by edges
+    that are walked there and back. ``scores``: one more number at the end of each line, as YOLO's programs write what
+    they found; such a file is no annotation. Crowd regions are left out: the format has no word for them. An object
+    whose mask is empty has no polygon: raises DataError.
+    """
+    if polygons and instances.cropped is None:
+        raise DataError("polygons were asked for, but these objects have boxes alone")
+    centers = boxes.to_centers(instances.boxes, instances.size_hw)
+    lines = []
+    for index, (value, score) in enumerate(zip(instances.classes, instances.scores, strict=True)):
+        if instances.crowd is not None and instances.crowd[index]:
+            continue
+        shares = centers[index]
+        if polygons and instances.cropped is not None:
+            rings = outline(instances.cropped[index])
+            if not rings:
+                raise DataError(f"object {index + 1} has an empty mask, of which there is no polygon")
+            shares = (join_rings(rings) / (instances.size_hw[1], instances.size_hw[0])).ravel()
+        numbers = [f"{share:.6f}" for share in shares] + ([f"{score:.6f}"] if scores else [])
+        lines.append(" ".join([str(int(value) - 1), *numbers]) + "\n")
+    return "".join(lines)
+
+
+def write_yolo(
+    path: Path, instances: Instances, polygons: bool = False, scores: bool = False, overwrite: bool = False
+) -> None:
+    """``to_yolo`` as a file: ``labels/NAME.txt``."""
+    write_text(path, to_yolo(instances, polygons, scores), overwrite)
+
+
+def write_yolo_yaml(
+    path: Path, labels: Labels, splits: Iterable[str] = ("train", "val"), overwrite: bool = False
+) -> None:
+    """``data.yaml``: names of the classes, and ``images/SPLIT`` for each split."""
+    lines = [f"{split}: images/{split}\n" for split in splits]
+    lines += ["names:\n"]
+    lines += [f"  {value}: '{name.replace(chr(39), chr(39) * 2)}'\n" for value, name in enumerate(labels.names[1:])]
+    write_text(path, "".join(lines), overwrite)
+
+
+FORMAT = Format(
+    layout="YOLO's images/ and labels/ with data.yaml",
+    recognize=recognize,
+    read_objects=read_objects,
+    cannot_hold="crowd regions, holes other than by a bridge, boxes and polygons in one set",
+    writes=("write_yolo", "write_yolo_yaml"),
+)

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imago.core.errors import DataError
-from imago.data.formats.checks import read_class_list, splits_by_folder
-from imago.data.formats.layouts import index_by_stem
+from imago.data.formats.checks import read_class_list
+from imago.data.formats.label_maps import index_by_stem
 from imago.data.formats.yolo_yaml import Value, read_yolo_yaml
-from imago.data.splits import NAMES, Splits, find_splits, split_names
+from imago.data.splits import NAMES, Splits, find_splits
 from imago.files.images import SUFFIXES
 
 Pairs = dict[str, tuple[Path, Path]]  # name -> photo and label file; that may be missing: a photo without an object
@@ -103,7 +103,7 @@ def _divide(root: Path, yaml: Path | None, settings: dict[str, Value], faults: l
             raise DataError(f"{root}: expected images/ and labels/, train/images/, or data.yaml with train: and val:")
         pairs = _list_folder(root / "images", faults)
         names = sorted(pairs)
-        return pairs, splits_by_folder(names) or find_splits(root, names, set(names))
+        return pairs, find_splits(root, names)
     pairs, members = {}, {}
     for split, places in sources.items():
         found: Pairs = {}
@@ -114,11 +114,7 @@ def _divide(root: Path, yaml: Path | None, settings: dict[str, Value], faults: l
         faults += [f"{photo}: stands in {split} and in an earlier split" for photo in both]
         members[split] = tuple(f"{split}/{name}" for name, (photo, _) in sorted(found.items()) if photo not in both)
         pairs |= {f"{split}/{name}": found[name] for name in sorted(found)}
-    notes: tuple[str, ...] = ()
-    if "val" not in members and "train" in members:
-        members["train"], members["val"] = split_names(members["train"])
-        notes = (f"no val: {len(members['val'])} photos kept for validation, by the hash of the name",)
-    return pairs, Splits(members, notes)
+    return pairs, Splits(members).with_val_split("no val")
 
 
 def _place(base: Path, root: Path, word: str, yaml: Path) -> Path:

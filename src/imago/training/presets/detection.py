@@ -16,7 +16,7 @@ import numpy as np
 from imago.core.errors import DataError
 from imago.core.input_spec import InputSpec
 from imago.data.anchors import find_anchors
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 from imago.files.images import image_size
 from imago.models.catalog import build, options_of
 from imago.training.config import TrainConfig
@@ -80,14 +80,14 @@ class DetectionFacts:
     memory_bytes: int  # free for the training
 
 
-def pick_surveyed(samples: Sequence[DetectionSample]) -> list[DetectionSample]:
+def pick_surveyed(samples: Sequence[Sample]) -> list[Sample]:
     """Those that are looked at, from all over the data."""
     places = np.unique(np.linspace(0, len(samples) - 1, SURVEYED).astype(int))
     return [samples[index] for index in places]
 
 
 def measure_detection_data(
-    samples: Sequence[DetectionSample], photos: int, classes: int, masks: bool, device: str, memory_bytes: int
+    samples: Sequence[Sample], photos: int, classes: int, masks: bool, device: str, memory_bytes: int
 ) -> DetectionFacts:
     """``samples``: those ``surveyed``, of as many ``photos``. Raises DataError where they show no object."""
     areas = np.array([math.prod(image_size(sample.image_path)) for sample in samples], float)

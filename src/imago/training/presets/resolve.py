@@ -8,8 +8,7 @@ from pathlib import Path
 
 from imago.core.errors import DataError, ImageError
 from imago.data.anchors import measure_box_sizes
-from imago.data.dataset import survey
-from imago.data.open_detection import survey_detection
+from imago.data.open_dataset import OpenOptions, find_truths, survey_dataset
 from imago.models.catalog import task_of
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
@@ -52,16 +51,18 @@ def names_a_net(config: TrainConfig, given: set[str]) -> bool:
 def has_only_objects(config: TrainConfig, root: Path) -> bool:
     """Whether every folder can be read as objects, and none as photos with label maps."""
     for entry in config.data:
-        if entry.group or entry.val or entry.empty:  # only label maps have them
+        if entry.group or entry.val or entry.empty or entry.min_area:  # only label maps have them
             return False
+        folder = root / entry.path
         try:
-            maps, _ = survey(root / entry.path, channels=config.channels)
-            if maps.split("all"):
-                return False
-        except (DataError, ImageError):  # no label maps, or none that can be read: what they are is told when opened
+            if "label maps" in find_truths(folder):
+                maps, _ = survey_dataset(folder, OpenOptions(channels=config.channels))
+                if maps.split("all"):
+                    return False
+        except (DataError, ImageError):  # none that can be read: what they are is told when opened
             pass
         try:
-            survey_detection(root / entry.path, config.channels, entry.licenses)
+            survey_dataset(folder, OpenOptions("detection", channels=config.channels, licenses=entry.licenses))
         except (DataError, ImageError):
             return False
     return bool(config.data)

@@ -24,7 +24,7 @@ from imago.core.input_spec import InputSpec
 from imago.core.labels import Labels
 from imago.data.array_cache import Arrays, load_or_make, make_key
 from imago.data.crops import crop_boxes
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 from imago.inference.detection import CROPS
 from imago.models.detection.rcnn import RCNN
 from imago.training.interrupt import Interrupt
@@ -42,7 +42,7 @@ class Solver:
     net: RCNN
     spec: InputSpec
     stages: RcnnStages
-    samples: Sequence[DetectionSample]
+    samples: Sequence[Sample]
     rois: Sequence[Rois]
     labels: Labels
     seed: int
@@ -90,7 +90,7 @@ class Solver:
             self.folder / "features" / f"{key}.npz", ("features", "places"), lambda: self._features(sample, one)
         )
 
-    def _features(self, sample: DetectionSample, one: Rois) -> Arrays:
+    def _features(self, sample: Sample, one: Rois) -> Arrays:
         near = one.near(self.stages.near)
         body = self.net.body
         features, places = [np.zeros((0, body.features), np.float32)], [np.zeros((0, body.pool5_width), np.float32)]

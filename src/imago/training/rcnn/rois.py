@@ -8,7 +8,7 @@ import numpy as np
 
 from imago.core import boxes as boxes_
 from imago.core.proposal_options import ProposalOptions
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 from imago.data.selective_search import CachedProposals
 
 
@@ -42,7 +42,7 @@ class Rois:
         return np.flatnonzero((self.best > above) & (np.arange(len(self.boxes)) >= self.instances))
 
 
-def match_rois(sample: DetectionSample, proposals: np.ndarray) -> Rois:
+def match_rois(sample: Sample, proposals: np.ndarray) -> Rois:
     found = sample.instances()
     crowd = found.crowd if found.crowd is not None else np.zeros(len(found), bool)
     if found.difficult is not None:  # as for the other nets: what scores pass over is not taught
@@ -62,6 +62,6 @@ class ReadRois:
     options: ProposalOptions
     kept: CachedProposals
 
-    def __call__(self, sample: DetectionSample, image: np.ndarray) -> tuple[Rois, int]:
+    def __call__(self, sample: Sample, image: np.ndarray) -> tuple[Rois, int]:
         rois = match_rois(sample, self.kept(image, self.options))
         return rois, rois.boxes.nbytes + rois.overlaps.nbytes

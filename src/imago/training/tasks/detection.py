@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from imago.core.errors import DataError, ImagoError
 from imago.core.model_card import ModelCard
 from imago.core.proposal_options import ProposalOptions
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 from imago.evaluation.detection import evaluate_detection
 from imago.inference.engines.torch import TorchEngine
 from imago.inference.options import PredictOptions
@@ -52,10 +52,10 @@ class DetectionTask:
                     f"--{name.replace('_', '-')} is for label maps; {config.model} learns objects: leave it at 0"
                 )
 
-    def open_data(self, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[DetectionSample]:
+    def open_data(self, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[Sample]:
         return open_detection_sources(config, root, checking)
 
-    def build_net(self, config: TrainConfig, data: RunData[DetectionSample]) -> DetectionModel:
+    def build_net(self, config: TrainConfig, data: RunData[Sample]) -> DetectionModel:
         net = build(config.model, classes=len(data.labels), in_channels=config.channels, **config.net_options())
         assert isinstance(net, DetectionModel)
         refuse_parts(config.option, self.parts(net), config.model)
@@ -92,7 +92,7 @@ class DetectionTask:
         return (PROPOSALS,) if net.wants_proposals else ()
 
     def build_card(
-        self, config: TrainConfig, net: DetectionModel, data: RunData[DetectionSample], folder: Path, root: Path
+        self, config: TrainConfig, net: DetectionModel, data: RunData[Sample], folder: Path, root: Path
     ) -> ModelCard:
         return ModelCard(
             name=config.name or folder.resolve().name,
@@ -116,7 +116,7 @@ class DetectionTask:
         self,
         config: TrainConfig,
         card: ModelCard,
-        data: RunData[DetectionSample],
+        data: RunData[Sample],
         folder: Path,
         process: ProcessInfo,
         shown: OnStage,
@@ -134,14 +134,14 @@ class DetectionTask:
         self,
         config: TrainConfig,
         card: ModelCard,
-        data: RunData[DetectionSample],
+        data: RunData[Sample],
         aspects: Sequence[float],
         process: ProcessInfo,
     ) -> EpochSampler:
         return build_batch_sampler(config, card.input, data.train, aspects, process)
 
     def build_dataset(
-        self, config: TrainConfig, card: ModelCard, data: RunData[DetectionSample], folder: Path, cache_gb: float
+        self, config: TrainConfig, card: ModelCard, data: RunData[Sample], folder: Path, cache_gb: float
     ) -> Dataset[Any]:
         read = ReadInstances(card.proposals, cache_proposals(config, folder))
         return DetectionTrainDataset(PhotoCache(data.train, cache_gb, read), card.input, card.task == "instances")
@@ -159,7 +159,7 @@ class DetectionTask:
             return run.module.loss(images, targets)  # type: ignore[operator, no-any-return]
         return run.module.loss(images, targets, [boxes.to(device) for boxes in batch.proposals])  # type: ignore[operator, no-any-return]
 
-    def validate(self, run: Run, folders: Mapping[str, Sequence[DetectionSample]], shown: OnCount) -> Validation:
+    def validate(self, run: Run, folders: Mapping[str, Sequence[Sample]], shown: OnCount) -> Validation:
         """Average precision of masks where net and data have them, else of boxes; the mean over folders."""
         engine = TorchEngine.of_net(run.net, run.card, run.fabric.device, run.autocast)
         predictor = Predictor(engine, PredictOptions(find_proposals=cache_proposals(run.config, run.folder)))

@@ -27,7 +27,7 @@ from torch.utils.data import Dataset
 from imago.core.errors import ImagoError
 from imago.core.model_card import ModelCard
 from imago.data.crops import crop_boxes
-from imago.data.detection import DetectionSample
+from imago.data.dataset import Sample
 from imago.models import checkpoint
 from imago.models.detection.base import DetectionModel
 from imago.models.detection.rcnn import RCNN
@@ -85,7 +85,7 @@ class RcnnTask(DetectionTask):
     def parts(self, net: DetectionModel) -> tuple[str, ...]:
         return (*super().parts(net), STAGES)
 
-    def build_net(self, config: TrainConfig, data: RunData[DetectionSample]) -> DetectionModel:
+    def build_net(self, config: TrainConfig, data: RunData[Sample]) -> DetectionModel:
         net, padding = super().build_net(config, data), read_stages(config).padding
         if 2 * padding >= net.crop:
             raise ImagoError(
@@ -95,7 +95,7 @@ class RcnnTask(DetectionTask):
         return net
 
     def build_card(
-        self, config: TrainConfig, net: DetectionModel, data: RunData[DetectionSample], folder: Path, root: Path
+        self, config: TrainConfig, net: DetectionModel, data: RunData[Sample], folder: Path, root: Path
     ) -> ModelCard:
         return super().build_card(config, net, data, folder, root).with_(crop_padding=read_stages(config).padding)
 
@@ -103,7 +103,7 @@ class RcnnTask(DetectionTask):
         self,
         config: TrainConfig,
         card: ModelCard,
-        data: RunData[DetectionSample],
+        data: RunData[Sample],
         aspects: Sequence[float],
         process: ProcessInfo,
     ) -> CropSampler:
@@ -112,7 +112,7 @@ class RcnnTask(DetectionTask):
         return CropSampler(photos, stages.positives + stages.negatives, config.seed, process.rank, process.world_size)
 
     def build_dataset(
-        self, config: TrainConfig, card: ModelCard, data: RunData[DetectionSample], folder: Path, cache_gb: float
+        self, config: TrainConfig, card: ModelCard, data: RunData[Sample], folder: Path, cache_gb: float
     ) -> Dataset[Any]:
         return CropDataset(
             PhotoCache(data.train, cache_gb, read_rois(config, card, folder)), card.input, read_stages(config)
@@ -127,7 +127,7 @@ class RcnnTask(DetectionTask):
         crops, classes = (run.fabric.to_device(part) for part in batch)
         return run.module.loss(crops, classes)  # type: ignore[operator, no-any-return]
 
-    def validate(self, run: Run, folders: Mapping[str, Sequence[DetectionSample]], shown: OnCount) -> Validation:
+    def validate(self, run: Run, folders: Mapping[str, Sequence[Sample]], shown: OnCount) -> Validation:
         """The share of crops that the softmax tells right, of objects and of background half each."""
         total, done = sum(len(samples) for samples in folders.values()), 0
         losses: list[float] = []
@@ -178,7 +178,7 @@ def read_rois(config: TrainConfig, card: ModelCard, folder: Path) -> ReadRois:
     return ReadRois(card.proposals, cache_proposals(config, folder))
 
 
-def report_crops(run: Run, sample: DetectionSample, number: int) -> tuple[np.ndarray, np.ndarray, float]:
+def report_crops(run: Run, sample: Sample, number: int) -> tuple[np.ndarray, np.ndarray, float]:
     """True classes and those that the softmax says, int64 (n,) each, of the crops of one validation photo, the same
     ones each time; and its loss."""
     stages, image = read_stages(run.config), sample.image()

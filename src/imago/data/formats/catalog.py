@@ -1,0 +1,15 @@
+"""The formats that Imago reads, in the order in which a folder is asked whether it is one of them."""
+
+from __future__ import annotations
+
+from imago.data.formats import coco, label_images, label_maps, mask_files, voc, yolo
+from imago.data.formats.format import Format
+
+FORMATS: dict[str, Format] = {
+    "coco": coco.FORMAT,
+    "voc": voc.FORMAT,
+    "mask_files": mask_files.FORMAT,
+    "yolo": yolo.FORMAT,
+    "label_maps": label_maps.FORMAT,
+    "label_images": label_images.FORMAT,
+}

@@ -1,0 +1,168 @@
+"""A data set on disk: its format is found by looking at the folder, and every task reads every format.
+
+What a task needs (label maps, or objects) is read where the folder holds it, by the first of ``FORMATS`` that knows the
+folder; else it is made of what there is (convert.py): polygons and masks of objects are painted, label maps become
+objects where ``regions`` says how. ``val``, ``only`` and groups are the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from imago.core.errors import DataError
+from imago.core.instances import Instances
+from imago.data.convert import group_label_maps, paint_dataset, read_regions
+from imago.data.dataset import Dataset, Sample
+from imago.data.formats.catalog import FORMATS
+from imago.data.formats.format import Format, Found, ReadOptions, Task, Truth, require_photos
+from imago.data.grouping import Grouping, common_labels, group_instances
+
+WANTED: dict[Task, Truth] = {"semantic": "label maps", "detection": "objects"}
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """What is asked of a folder, whatever its format. ``channels``, ``licenses``, ``masks``: see ReadOptions."""
+
+    task: Task = "semantic"
+    grouping: Grouping | None = None
+    channels: int = 3
+    val: tuple[str, ...] = ()  # names of the photos that are kept for validation, in place of the folder's own split
+    licenses: tuple[int, ...] = ()
+    masks: bool | None = None
+    min_area: float = 0.0  # semantic, of objects: smaller ones, as a share of the photo, are "ignore"
+    regions: Literal["", "whole", "parts"] = ""  # detection, of label maps: what one object is
+    classes: tuple[str, ...] = ()  # detection: what all folders are grouped to, in order
+    only: str = ""  # photos whose names fit, such as "glass*"
+
+    def __post_init__(self) -> None:
+        if self.task not in WANTED:
+            raise ValueError(f"task is {' or '.join(WANTED)}; got {self.task!r}")
+        if not 0 <= self.min_area < 1:
+            raise ValueError(f"min_area is a share of the photo, from 0 to below 1; got {self.min_area}")
+
+
+def open_dataset(
+    root: Path | str,
+    task: Task = "semantic",
+    *,
+    grouping: Grouping | None = None,
+    channels: int = 3,
+    val: Sequence[str] = (),
+    licenses: Sequence[int] = (),
+    masks: bool | None = None,
+    min_area: float = 0.0,
+    leave_out: bool = False,
+) -> Dataset:
+    """Opens the data set in ``root`` with label maps ("semantic") or objects ("detection") in its samples.
+
+    ``val``: photos kept for validation, in place of the folder's own split. ``licenses``: of COCO, only photos whose
+    licence id is one of these. ``masks``: of objects, True demands masks, False takes boxes alone, None what there is.
+    ``min_area``: where label maps are painted from objects, those below this share (0..1) of the photo are "ignore",
+    and photos that have no larger one are left out. ``leave_out``: go on without what is damaged, and note how much
+    that was (COCO's own file of 2017 has two boxes of no width).
+
+    Raises DataError that says what was expected and lists all faults: missing pairs, two files of one name, boxes that
+    are none, classes that are not listed, wrong splits. Pixels are looked at by check.py.
+    """
+    options = OpenOptions(task, grouping, channels, tuple(val), tuple(licenses), masks=masks, min_area=min_area)
+    dataset, faults = survey_dataset(Path(root), options)
+    if not faults:
+        return dataset
+    count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+    if not leave_out:
+        raise DataError(f"{root}: {count} in the data set", faults)
+    return replace(dataset, notes=(*dataset.notes, f"{count} left out, the first: {faults[0]}"))
+
+
+def survey_dataset(root: Path, options: OpenOptions) -> Found:
+    """What can be opened in ``root``, without what is damaged, and the faults; so that the pixels of the rest can be
+    looked at as well, and all faults be told at once. Raises DataError where nothing can be opened at all."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder of data; expected photos and their annotations in it")
+    if options.licenses and "objects" not in FORMATS["coco"].recognize(root):
+        raise DataError(f"{root}: licences are known of COCO's photos alone, and there is no instances_*.json")
+    dataset, faults = _SURVEYS[options.task](root, options)
+    if options.val:
+        dataset, unknown = dataset.with_val(options.val)
+        faults += unknown
+    return dataset.select(options.only) if options.only else dataset, faults
+
+
+def _survey_label_maps(root: Path, options: OpenOptions) -> Found:
+    # Licences are COCO's: who asks for them means its photos, whatever else lies there.
+    found = None if options.licenses else _find(root, "label maps")
+    if found is not None and found.read_maps is not None:
+        dataset, faults = found.read_maps(root, _read_options(options))
+        return (group_label_maps(dataset, options.grouping) if options.grouping else dataset), faults
+    found = _find(root, "objects")
+    if found is None or found.read_objects is None:
+        raise DataError(f"{root}: no photos and label maps found; {_expected('semantic')}")
+    dataset, faults = require_photos(found.read_objects(root, _read_options(options)))
+    return paint_dataset(dataset, options.grouping, options.min_area), faults
+
+
+def _survey_objects(root: Path, options: OpenOptions) -> Found:
+    grouping = options.grouping
+    labels = common_labels(grouping, options.classes, root) if grouping else None
+    if options.regions:
+        if grouping is None or labels is None:
+            raise DataError(f"{root}: regions reads label maps by their group; say which labels are objects")
+        dataset, faults = _survey_label_maps(root, options)
+        return read_regions(dataset, grouping, labels, options.regions), faults
+    found = _find(root, "objects")
+    if found is None or found.read_objects is None:
+        maps = "; its label maps become objects where regions says how" if _find(root, "label maps") else ""
+        raise DataError(f"{root}: no annotated objects found{maps}; {_expected('detection')}")
+    dataset, faults = require_photos(found.read_objects(root, _read_options(options)))
+    if options.masks is False and dataset.has_masks:  # of a format whose boxes come from masks
+        dataset = replace(dataset, splits=dataset.map_samples(_drop_masks), has_masks=False)
+    if grouping and labels:
+        dataset = group_instances(dataset, grouping, labels)
+    return dataset, faults
+
+
+_SURVEYS: dict[Task, Callable[[Path, OpenOptions], Found]] = {
+    "semantic": _survey_label_maps,
+    "detection": _survey_objects,
+}
+
+
+def _find(root: Path, truth: Truth) -> Format | None:
+    return next((one for one in FORMATS.values() if truth in one.recognize(root)), None)
+
+
+def find_truths(root: Path) -> set[Truth]:
+    """What the folder holds by itself, in whatever format."""
+    return {truth for one in FORMATS.values() for truth in one.recognize(root)}
+
+
+def _read_options(options: OpenOptions) -> ReadOptions:
+    return ReadOptions(options.channels, options.licenses, options.masks)
+
+
+def _expected(task: Task) -> str:
+    """Every layout, those first that hold just what the task needs."""
+
+    def rank(one: Format) -> int:
+        wanted, other = (one.read_maps, one.read_objects) if task == "semantic" else (one.read_objects, one.read_maps)
+        return 2 if wanted is None else int(other is not None)
+
+    return "expected " + "; or ".join(one.layout for one in sorted(FORMATS.values(), key=rank))
+
+
+@dataclass(frozen=True)
+class BoxesOnly:
+    """Reads the objects and drops their masks: their rectangles stay."""
+
+    read: Callable[[], Instances]
+
+    def __call__(self) -> Instances:
+        return replace(self.read(), cropped=None)
+
+
+def _drop_masks(split: str, sample: Sample) -> Sample:
+    return replace(sample, read_instances=BoxesOnly(sample.instances))

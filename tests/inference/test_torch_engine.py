@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from imago.export.semantic import export_onnx
 from imago.inference.engines.onnx import OnnxEngine
 from imago.inference.engines.torch import TorchEngine, choose_device
 from imago.models import build, checkpoint
+from imago.models.memory_format import channels_last_is_faster
 
 
 def save_checkpoint(path: Path, classes: int = 1, stretch: bool = False) -> Path:
@@ -80,3 +83,39 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match="device 'cuda' cannot be used"):
             choose_device("cuda")
+
+
+def test_the_path_goes_to_another_process_and_a_net_in_memory_as_it_is(tmp_path: Path, photo: np.ndarray) -> None:
+    path = save_checkpoint(tmp_path / "net.safetensors", 3)
+    engine = TorchEngine(path, "cpu")
+    batch = engine.card.input.fit(photo)[0][None]
+    expected = engine.run(batch)
+    held = TorchEngine.of_net(engine.net, engine.card, engine.device)
+    sent = pickle.dumps(engine)
+    assert len(sent) < 4000 < len(pickle.dumps(held))
+    for copied in (pickle.loads(sent), copy.deepcopy(engine), pickle.loads(pickle.dumps(held)), copy.deepcopy(held)):
+        assert copied.net is not engine.net
+        np.testing.assert_array_equal(copied.run(batch), expected)
+    path.unlink()
+    with pytest.raises(ModelError, match=r"net\.safetensors: there is no such file"):
+        pickle.loads(sent)
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_one_rule_for_channels_last(device: str) -> None:
+    assert channels_last_is_faster(device) == (device != "mps")
+
+
+def test_weights_lie_as_the_rule_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: np.ndarray) -> None:
+    path = save_checkpoint(tmp_path / "net.safetensors")
+    for faster in (True, False):
+        monkeypatch.setattr("imago.inference.engines.torch.channels_last_is_faster", lambda device, f=faster: f)
+        engine = TorchEngine(path, "cpu")
+        seen: list[bool] = []
+        engine.net.register_forward_pre_hook(
+            lambda net, given, seen=seen: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
+        )
+        engine.run(engine.card.input.fit(photo)[0][None])
+        weights = [p for p in engine.net.parameters() if p.ndim == 4 and min(p.shape[1], p.shape[2]) > 1]
+        assert seen == [faster]
+        assert all(p.is_contiguous(memory_format=torch.channels_last) == faster for p in weights)

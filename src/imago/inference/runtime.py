@@ -1,4 +1,4 @@
-"""The only place that imports ONNX Runtime: without its telemetry.
+"""The only place that imports ONNX Runtime: without its telemetry; and what becomes of its sessions at a fork.
 
 Its official builds (seen in 1.32, on Linux) write a device id and a data base of events into the user's cache folder
 while they are imported, and send them to their maker. ``ORT_DISABLE_TELEMETRY=1``, and no other value, keeps it from
@@ -7,13 +7,28 @@ doing so if it stands in the environment at that moment; its API comes too late 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
+import weakref
 from types import ModuleType
+from typing import Protocol
 
 SWITCH = "ORT_DISABLE_TELEMETRY"
 _LOCK = threading.Lock()
+
+
+class HoldsSession(Protocol):
+    """Whatever runs a session of ONNX Runtime."""
+
+    def leave_session(self) -> None:
+        """Called in a forked child. The session's threads did not go along: it must be neither used nor ended."""
+        ...
+
+
+_HOLDERS: weakref.WeakSet[HoldsSession] = weakref.WeakSet()
+_watching: list[bool] = []  # whether forks are watched yet
 
 
 def import_onnxruntime() -> ModuleType:
@@ -48,3 +63,25 @@ def runtime_errors() -> tuple[type[Exception], ...]:
         state.NotImplemented,
         state.RuntimeException,
     )
+
+
+def leave_at_fork(holder: HoldsSession) -> None:
+    """See that ``holder`` leaves its session in every process that is forked from this one."""
+    with _LOCK:
+        _HOLDERS.add(holder)
+        if not _watching and hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_leave_all)
+            _watching.append(True)
+
+
+def _leave_all() -> None:
+    global _LOCK
+    _LOCK = threading.Lock()  # another thread of the parent may have held it
+    for holder in list(_HOLDERS):
+        holder.leave_session()
+    _HOLDERS.clear()
+
+
+def make_immortal(session: object) -> None:
+    """``session`` is never ended, not even when the process is: its end would wait for threads that are not there."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))

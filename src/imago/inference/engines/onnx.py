@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from imago.core.text import escape
 from imago.files.model_file import read_onnx_card, sidecar
 from imago.inference.engines.base import FrameDetections
 from imago.inference.engines.probabilities import to_probabilities
-from imago.inference.runtime import import_onnxruntime, runtime_errors
+from imago.inference.runtime import import_onnxruntime, leave_at_fork, make_immortal, runtime_errors
 from imago.inference.threads import free_cores
 from imago.models.published import recognize
 
@@ -27,6 +28,9 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 class OnnxEngine:
     """One ONNX file, ready to run, whatever its task. ``run`` may be called from several threads at once.
+
+    It can be pickled and copied, and goes on in a forked process: the path (or the bytes) and the settings go along,
+    and each process opens a session of its own when it first runs.
 
     ``source``: a path, or the bytes of a file. ``threads``: inside one run; as many as cores are free if None.
     ``device``: "cpu" or "cuda"; ``$IMAGO_DEVICE``, else "cpu", if None. ``card``: for a file that carries none.
@@ -44,16 +48,37 @@ class OnnxEngine:
     ) -> None:
         source = Path(source) if isinstance(source, str) else source
         self.name = str(source) if isinstance(source, Path) else "model"
-        if isinstance(source, Path) and not source.is_file():
-            raise ModelError(f"{source}: there is no such model file")
+        check_is_there(source, self.name)
         self.card = card or read_card(source, self.name)
-        self.session = open_session(source, self.name, threads or free_cores(), device, keep_memory)
+        self._source = source.absolute() if isinstance(source, Path) else source  # a worker may stand elsewhere
+        self._threads, self._device, self._keep_memory = threads or free_cores(), device, keep_memory
+        self._session: InferenceSession | None = None
+        self._lock = threading.Lock()
         decoder = Detections if self.card.task in DETECTION_TASKS else Probabilities
         self._decoder: Probabilities | Detections = decoder(self.card, self.name, self.session)
         self._inputs = [(value.name, _TYPES[value.type]) for value in self.session.get_inputs()]
-        self._run_options = import_onnxruntime().RunOptions()
-        if not keep_memory and self.session.get_providers() == ["CPUExecutionProvider"]:
-            self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+    @property
+    def session(self) -> InferenceSession:
+        """ONNX Runtime's own, of this process."""
+        with self._lock:
+            if self._session is None:
+                self._session = open_session(self._source, self.name, self._threads, self._device, self._keep_memory)
+                leave_at_fork(self)
+            return self._session
+
+    def leave_session(self) -> None:
+        """In a forked child: the parent's session is neither used nor ended, for both wait for threads that did not go
+        along; the next run opens another one."""
+        if self._session is not None:
+            make_immortal(self._session)
+        self._session, self._lock = None, threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_session", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _session=None, _lock=threading.Lock())
 
     def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> Any:
         """See ``Engine.run``, or ``DetectionEngine.run`` where the card's task is one of ``DETECTION_TASKS``."""
@@ -70,7 +95,10 @@ class OnnxEngine:
     def _run(self, given: Sequence[np.ndarray]) -> list[np.ndarray]:
         values = zip(self._inputs, given, strict=True)
         fed = {name: value.astype(kind, copy=False) for (name, kind), value in values}
-        return self.session.run(self._decoder.outputs, fed, self._run_options)
+        session, options = self.session, import_onnxruntime().RunOptions()
+        if not self._keep_memory and session.get_providers() == ["CPUExecutionProvider"]:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return session.run(self._decoder.outputs, fed, options)
 
 
 class Probabilities:
@@ -129,6 +157,12 @@ class Detections:
         return FrameDetections(*answers[0])
 
 
+def check_is_there(source: Path | bytes, name: str) -> None:
+    """Raises ModelError."""
+    if isinstance(source, Path) and not source.is_file():
+        raise ModelError(f"{name}: there is no such model file")
+
+
 def read_card(source: Path | bytes, name: str) -> ModelCard:
     card = read_onnx_card(source, name)
     if card is None and isinstance(source, Path):
@@ -145,6 +179,7 @@ def read_card(source: Path | bytes, name: str) -> ModelCard:
 def open_session(
     source: Path | bytes, name: str, threads: int, device: str | None, keep_memory: bool
 ) -> InferenceSession:
+    check_is_there(source, name)
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised; ONNX Runtime need not print it as well

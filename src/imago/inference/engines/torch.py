@@ -31,9 +31,8 @@ class TorchEngine:
         self.name = str(path)
         self.device = choose_device(device)
         self.autocast: torch.dtype | None = None
-        self.net, self.card = checkpoint.load(Path(path), self.device)
-        if channels_last_is_faster(self.device.type):
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._path: Path | None = Path(path).absolute()
+        self.net, self.card = open_net(Path(path), self.device)
 
     @classmethod
     def of_net(
@@ -45,8 +44,18 @@ class TorchEngine:
         """
         engine = cls.__new__(cls)
         engine.name, engine.device, engine.autocast = card.name, device, autocast
-        engine.net, engine.card = net, card
+        engine.net, engine.card, engine._path = net, card, None
         return engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A checkpoint's path goes to another process, not its weights; a net in memory goes as it is."""
+        left = () if self._path is None else ("net",)
+        return {name: value for name, value in self.__dict__.items() if name not in left}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._path is not None:
+            self.net, _ = open_net(self._path, self.device)
 
     def run(self, frame: np.ndarray, proposals: np.ndarray | None = None) -> Any:
         """See ``Engine.run``, or ``DetectionEngine.run`` where the net finds objects."""
@@ -87,6 +96,14 @@ class TorchEngine:
         if channels_last_is_faster(self.device.type):
             images = images.contiguous(memory_format=torch.channels_last)
         return images
+
+
+def open_net(path: Path, device: torch.device) -> tuple[Net, ModelCard]:
+    """A checkpoint's net and card; the net on ``device``, laid out as is fast there. Raises ModelError."""
+    net, card = checkpoint.load(path, device)
+    if channels_last_is_faster(device.type):
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net, card
 
 
 def to_frame_detections(found: Detections) -> FrameDetections:

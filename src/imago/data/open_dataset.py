@@ -100,7 +100,7 @@ def _survey_label_maps(root: Path, options: OpenOptions) -> Found:
         return (group_label_maps(dataset, options.grouping) if options.grouping else dataset), faults
     found = _find(root, "objects")
     if found is None or found.read_objects is None:
-        raise DataError(f"{root}: no photos and label maps found; {_expected("semantic")}")
+        raise DataError(f"{root}: no photos and label maps found; {_expected('semantic')}")
     dataset, faults = require_photos(found.read_objects(root, _read_options(options)))
     return paint_dataset(dataset, options.grouping, options.min_area), faults
 
@@ -116,7 +116,7 @@ def _survey_objects(root: Path, options: OpenOptions) -> Found:
     found = _find(root, "objects")
     if found is None or found.read_objects is None:
         maps = "; its label maps become objects where regions says how" if _find(root, "label maps") else ""
-        raise DataError(f"{root}: no annotated objects found{maps}; {_expected("detection")}")
+        raise DataError(f"{root}: no annotated objects found{maps}; {_expected('detection')}")
     dataset, faults = require_photos(found.read_objects(root, _read_options(options)))
     if options.masks is False and dataset.has_masks:  # of a format whose boxes come from masks
         dataset = replace(dataset, splits=dataset.map_samples(_drop_masks), has_masks=False)

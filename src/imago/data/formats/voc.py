@@ -134,8 +134,8 @@ def _list_files(root: Path) -> _Folder:
     photos = index("JPEGImages", SUFFIXES)
     if not photos:
         raise DataError(f"{root / 'JPEGImages'}: holds no photos (looked for {', '.join(sorted(SUFFIXES))})")
-    masks = [index(folder, MASK_SUFFIXES) for folder in ("SegmentationClass", "SegmentationObject")]
-    return _Folder(root, photos, index("Annotations", (".xml",)), *masks, faults)
+    classes, objects = (index(folder, MASK_SUFFIXES) for folder in ("SegmentationClass", "SegmentationObject"))
+    return _Folder(root, photos, index("Annotations", (".xml",)), classes, objects, faults)
 
 
 def read_maps(root: Path, options: ReadOptions) -> Found:

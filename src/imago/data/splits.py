@@ -58,6 +58,11 @@ def parse_split(word: str) -> str | None:
     return next((_WORDS[token] for token in re.findall(r"[a-z]+", word.lower()) if token in _WORDS), None)
 
 
+def parse_split_folder(name: str) -> str | None:
+    """The split that a folder is, by its whole name: ``train``, ``val2017``, ``valid``; None for ``train_003``."""
+    return parse_split(name) if re.fullmatch(r"[a-z]+(20\d\d)?", name.lower()) else None
+
+
 def find_splits(root: Path, names: Sequence[str], known: set[str] | None = None, lists: Sequence[str] = ()) -> Splits:
     """``names`` can be used; ``known`` have a photo or a mask at least (what is missing is a fault of the reader's).
 

@@ -1,6 +1,6 @@
 """Label maps: photos and masks in two folders, every value (or colour) of a mask a class.
 
-    images/NAME.jpg         masks/NAME.png                     and the like: ``PAIRS``
+    images/NAME.jpg         masks/NAME.png                     and the like: ``PAIRS``, also in train/, val/, test/
     train/NAME.png          trainannot/NAME.png   val/ ...     CamVid as SegNet's authors publish it
     images/NAME.jpg         annotations/trimaps/NAME.png       Oxford-IIIT Pet, with annotations/trainval.txt, test.txt
 
@@ -21,7 +21,7 @@ from imago.data.classes import Classes, find_classes
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.format import Format, Found, ReadOptions, Truth
 from imago.data.mask_pixels import UNKNOWN, LabelReader
-from imago.data.splits import NAMES, Splits, find_splits
+from imago.data.splits import NAMES, Splits, find_splits, parse_split_folder
 from imago.files.images import SUFFIXES
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
@@ -98,6 +98,8 @@ def _reader_of(root: Path) -> Callable[[], Layout] | None:
     if (root / "images").is_dir() and (root / "annotations" / "trimaps").is_dir():
         return partial(_pets, root)
     found = find_pair(root)
+    if found is None and (parts := _split_pairs(root)):
+        return partial(_join, root, parts)
     return None if found is None else partial(pair, root, *found)
 
 
@@ -127,6 +129,21 @@ def pair(root: Path, images: str, masks: str) -> Layout:
     faults += [f"{photos[n]}: no mask {masks}/{n}.png" for n in sorted(photos.keys() - labels.keys())]
     faults += [f"{labels[n]}: no photo {images}/{n}.*" for n in sorted(labels.keys() - photos.keys())]
     return Layout(photos, labels, tuple(faults))
+
+
+def _split_pairs(root: Path) -> dict[str, tuple[str, str]]:
+    """The pairs of folders in ``train/``, ``val/`` and ``test/``, by that folder."""
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    found = {path.name: find_pair(path) for path in folders if path.is_dir() and parse_split_folder(path.name)}
+    return {name: names for name, names in found.items() if names is not None}
+
+
+def _join(root: Path, parts: dict[str, tuple[str, str]]) -> Layout:
+    """Photos are called ``train/NAME``, from which find_splits tells where they belong."""
+    layouts = {name: pair(root / name, *names) for name, names in parts.items()}
+    photos = {f"{name}/{key}": path for name, one in layouts.items() for key, path in one.photos.items()}
+    masks = {f"{name}/{key}": path for name, one in layouts.items() for key, path in one.masks.items()}
+    return Layout(photos, masks, tuple(fault for one in layouts.values() for fault in one.faults))
 
 
 def _camvid(root: Path) -> Layout:

@@ -18,7 +18,7 @@ from imago.data.formats.format import Format, Found, ReadOptions, Truth
 from imago.data.formats.label_images import CLASS
 from imago.data.formats.label_maps import MASK_SUFFIXES, index_by_stem
 from imago.data.mask_pixels import read_mask
-from imago.data.splits import NAMES, find_splits
+from imago.data.splits import NAMES, find_splits, parse_split_folder
 from imago.files.images import SUFFIXES, image_size
 
 
@@ -52,7 +52,7 @@ def photo_folders(root: Path) -> dict[str, Path]:
         f"{prefix}{folder.name}": folder
         for prefix, parent in parents.items()
         for folder in sorted(parent.iterdir())
-        if (folder / "masks").is_dir() and (folder / "images").is_dir()
+        if (folder / "masks").is_dir() and (folder / "images").is_dir() and not parse_split_folder(folder.name)
     }
 
 

@@ -1,0 +1,404 @@
+"""Every task reads every format, one place finds the splits, classes are called as the user calls them, and whatever
+stands in COCO's file is a photo, an object or one line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from imago.core.errors import DataError
+from imago.core.labels import IGNORE
+from imago.data.check import check_samples
+from imago.data.formats.catalog import FORMATS
+from imago.data.grouping import parse_grouping
+from imago.data.open_dataset import OpenOptions, open_dataset, survey_dataset
+from imago.data.splits import find_splits, parse_split
+
+SIZE_HW = (10, 12)
+NAMES = ("a", "b", "c")
+# Two objects: class 1 in rows 1 to 4 of columns 2 to 7, class 2 in rows 6 to 8 of columns 1 to 3.
+LABEL = np.zeros(SIZE_HW, np.uint8)
+LABEL[1:5, 2:8], LABEL[6:9, 1:4] = 1, 2
+CORNERS = ([2, 1, 8, 1, 8, 5, 2, 5], [1, 6, 4, 6, 4, 9, 1, 9])
+BOXES = [[2, 1, 8, 5], [1, 6, 4, 9]]
+
+
+def photo(path: Path, size_hw: tuple[int, int] = SIZE_HW) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((*size_hw, 3), 90, np.uint8)).save(path)
+
+
+def mask(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+def coco_content(names: tuple[str, ...] = NAMES) -> dict[str, Any]:
+    return {
+        "images": [
+            {"id": number, "file_name": f"{name}.png", "height": 10, "width": 12} for number, name in enumerate(names)
+        ],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {
+                "id": 10 * number + value, "image_id": number, "category_id": value, "segmentation": [corners],
+                "bbox": [min(corners[::2]), min(corners[1::2]), max(corners[::2]) - min(corners[::2]),
+                         max(corners[1::2]) - min(corners[1::2])], "area": 24 if value == 1 else 9, "iscrowd": 0,
+            }
+            for number in range(len(names))
+            for value, corners in enumerate(CORNERS, 1)
+        ],
+    }  # fmt: skip
+
+
+def write_coco(root: Path, change: Callable[[dict[str, Any]], object] = lambda content: None) -> None:
+    for name in NAMES:
+        photo(root / "images" / f"{name}.png")
+    content = coco_content()
+    change(content)
+    (root / "annotations").mkdir()
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(content))
+
+
+def write_yolo(root: Path) -> None:
+    lines = [
+        f"{value} " + " ".join(f"{number / (12 if index % 2 == 0 else 10):.6f}" for index, number in enumerate(corners))
+        for value, corners in enumerate(CORNERS)
+    ]
+    for name in NAMES:
+        photo(root / "images" / f"{name}.png")
+        (root / "labels").mkdir(exist_ok=True)
+        (root / "labels" / f"{name}.txt").write_text("\n".join(lines))
+    (root / "data.yaml").write_text("names: [cat, dog]\n")
+
+
+def write_voc(root: Path) -> None:
+    for name in NAMES:
+        photo(root / "JPEGImages" / f"{name}.png")
+        mask(root / "SegmentationClass" / f"{name}.png", LABEL)
+        mask(root / "SegmentationObject" / f"{name}.png", LABEL)
+    (root / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:1,1,1::\ndog:2,2,2::\n"
+    )
+
+
+def write_mask_files(root: Path) -> None:
+    for name in NAMES:
+        photo(root / name / "images" / f"{name}.png")
+        for value in (1, 2):
+            mask(root / name / "masks" / f"{value}.png", (value == LABEL).astype(np.uint8) * 255)
+
+
+def write_label_maps(root: Path) -> None:
+    for name in NAMES:
+        photo(root / "images" / f"{name}.png")
+        mask(root / "masks" / f"{name}.png", LABEL)
+    (root / "classes.txt").write_text("background\ncat\ndog\n")
+
+
+def write_label_images(root: Path) -> None:
+    write_label_maps(root)
+    (root / "classes.txt").unlink()
+
+
+# Format, what a semantic net learns of it, how objects are asked for, classes of objects
+WRITERS: dict[str, tuple[Callable[[Path], None], np.ndarray, OpenOptions, list[int]]] = {
+    "coco": (write_coco, LABEL, OpenOptions("detection"), [1, 2]),
+    "yolo": (write_yolo, LABEL, OpenOptions("detection"), [1, 2]),
+    "voc": (write_voc, LABEL, OpenOptions("detection"), [1, 2]),
+    "mask_files": (write_mask_files, np.minimum(LABEL, 1), OpenOptions("detection"), [1, 1]),
+    "label_maps": (
+        write_label_maps, LABEL,
+        OpenOptions("detection", grouping=parse_grouping("background=background; cat=cat; dog=dog"), regions="parts"),
+        [1, 2],
+    ),
+    "label_images": (write_label_images, LABEL, OpenOptions("detection"), [1, 1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_task_reads_every_format(name: str, tmp_path: Path) -> None:
+    write, label, options, classes = WRITERS[name]
+    write(tmp_path)
+    assert FORMATS[name].recognize(tmp_path)
+    maps = open_dataset(tmp_path)
+    assert len(maps.split("all")) == 3
+    for sample in maps.split("all"):
+        assert np.array_equal(sample.label_map(), label)
+    if name not in ("mask_files", "label_images"):
+        assert maps.labels.names == ("background", "cat", "dog")
+    objects, faults = survey_dataset(tmp_path, options)
+    assert faults == ()
+    assert len(objects.split("all")) == 3
+    for sample in objects.split("all"):
+        instances = sample.instances()
+        assert instances.boxes.tolist() == BOXES
+        assert instances.classes.tolist() == classes
+        assert instances.areas.tolist() == [24, 9]
+    for dataset in (maps, objects):
+        assert check_samples(dataset.split("all"), dataset.labels).faults == ()
+
+
+def test_every_format_says_what_it_cannot_hold() -> None:
+    for one in FORMATS.values():
+        assert one.cannot_hold
+        assert one.layout
+        assert one.read_maps or one.read_objects
+
+
+def test_boxes_are_no_label_map(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    for name in NAMES:
+        (tmp_path / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    with pytest.raises(DataError, match="has boxes alone; a label map needs polygons or masks of the objects"):
+        open_dataset(tmp_path)
+
+
+def test_a_sample_says_what_it_lacks(tmp_path: Path) -> None:
+    write_label_maps(tmp_path)
+    with pytest.raises(DataError, match=r"\.png: has a label map, no objects; open the folder with task='detection'"):
+        open_dataset(tmp_path).split("all")[0].instances()
+    (tmp_path / "classes.txt").unlink()
+    with pytest.raises(DataError, match=r"\.png: has objects, no label map; open the folder with task='semantic'"):
+        open_dataset(tmp_path, "detection").split("all")[0].label_map()
+
+
+# Splits
+
+
+def members(root: Path, task: Any = "semantic") -> dict[str, list[str]]:
+    dataset = open_dataset(root, task)
+    return {split: [sample.name.split("/")[-1] for sample in found] for split, found in dataset.splits.items()}
+
+
+PARTED = {"train": ["c"], "val": ["a", "b"]}  # a hash would not part them so
+
+
+def parted_by_folders(root: Path, folders: dict[str, str]) -> None:
+    """Moves ``images/a.png`` to ``images/val/a.png``, and so on."""
+    for folder, suffix in folders.items():
+        for split, names in PARTED.items():
+            (root / folder / split).mkdir()
+            for name in names:
+                (root / folder / f"{name}{suffix}").rename(root / folder / split / f"{name}{suffix}")
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "voc", "label_maps", "label_images", "mask_files"])
+@pytest.mark.parametrize("task", ["semantic", "detection"])
+def test_lists_of_names_part_every_format(name: str, task: str, tmp_path: Path) -> None:
+    if (name, task) == ("label_maps", "detection"):
+        pytest.skip("its objects are read by regions, from the label maps of the other row")
+    WRITERS[name][0](tmp_path)
+    for split, names in PARTED.items():
+        (tmp_path / f"{split}.txt").write_text("\n".join(names))
+    assert members(tmp_path, task) == PARTED
+
+
+@pytest.mark.parametrize("task", ["semantic", "detection"])
+def test_folders_part_label_maps_and_yolo(task: str, tmp_path: Path) -> None:
+    write_label_images(tmp_path / "maps")
+    parted_by_folders(tmp_path / "maps", {"images": ".png", "masks": ".png"})
+    assert members(tmp_path / "maps", task) == PARTED
+    write_yolo(tmp_path / "yolo")
+    parted_by_folders(tmp_path / "yolo", {"images": ".png", "labels": ".txt"})
+    assert members(tmp_path / "yolo", task) == PARTED
+    for split, names in PARTED.items():
+        for name in names:
+            photo(tmp_path / "other" / split / "images" / f"{name}.png")
+            mask(tmp_path / "other" / split / "masks" / f"{name}.png", LABEL)
+    if task == "semantic":
+        assert members(tmp_path / "other") == PARTED
+
+
+@pytest.mark.parametrize("task", ["semantic", "detection"])
+@pytest.mark.parametrize("lists", ["Segmentation", "Main"])
+def test_vocs_lists(task: str, lists: str, tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    (tmp_path / "ImageSets" / lists).mkdir(parents=True)
+    for split, names in PARTED.items():
+        (tmp_path / "ImageSets" / lists / f"{split}.txt").write_text("\n".join(names))
+    assert members(tmp_path, task) == PARTED
+
+
+@pytest.mark.parametrize("task", ["semantic", "detection"])
+def test_data_yaml_parts_both_tasks(task: str, tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    for folder, suffix in (("images", ".png"), ("labels", ".txt")):
+        for place, names in (("one", "c"), ("two", "ab")):
+            (tmp_path / folder / place).mkdir()
+            for name in names:
+                (tmp_path / folder / f"{name}{suffix}").rename(tmp_path / folder / place / f"{name}{suffix}")
+    (tmp_path / "data.yaml").write_text("train: images/one\nval: images/two\nnames: [cat, dog]\n")
+    assert members(tmp_path, task) == PARTED
+
+
+@pytest.mark.parametrize(
+    ("word", "split"),
+    [
+        ("train2017", "train"), ("valid", "val"), ("instances_val2017", "val"), ("Test", "test"), ("validation", "val"),
+        ("trains", None), ("valley", None), ("instances_default", None), ("testimony", None),
+    ],
+)  # fmt: skip
+def test_which_words_are_splits(word: str, split: str | None) -> None:
+    assert parse_split(word) == split
+
+
+def test_photos_beside_split_folders_are_said(tmp_path: Path) -> None:
+    found = find_splits(tmp_path, ["train/a", "val/b", "c"])
+    assert found.members == {"train": ("train/a",), "val": ("val/b",)}
+    assert found.notes == ("1 photos lie in no folder of a split and are not used",)
+    (tmp_path / "train.txt").write_text("./images/train/a.jpg\nval/b\n")  # as YOLO's programs write lists
+    assert set(find_splits(tmp_path, ["train/a", "val/b", "c"]).members["train"]) <= {"train/a", "val/b"}
+
+
+# Names of VOC's classes
+
+XML = """<annotation><size><width>12</width><height>10</height></size>
+<object><name>{0}</name><bndbox><xmin>3</xmin><ymin>2</ymin><xmax>8</xmax><ymax>5</ymax></bndbox></object>
+<object><name>{1}</name><bndbox><xmin>2</xmin><ymin>7</ymin><xmax>4</xmax><ymax>9</ymax></bndbox></object></annotation>"""
+
+
+@pytest.mark.parametrize("task", ["semantic", "detection"])
+@pytest.mark.parametrize(
+    ("names", "files", "expected"),
+    [
+        (("bolt", "nut"), {}, ("background", "bolt", "nut")),  # as most boxes hold them
+        (("nut", "bolt"), {}, ("background", "nut", "bolt")),
+        (("bolt", "nut"), {"classes.txt": "background\nx\ny\n"}, ("background", "x", "y")),
+        (("bolt", "nut"), {"class_names.txt": "__ignore__\n_background_\nx\ny\n"}, ("background", "x", "y")),
+    ],
+)
+def test_names_are_the_users(
+    names: tuple[str, str], files: dict[str, str], expected: tuple[str, ...], task: Any, tmp_path: Path
+) -> None:
+    write_voc(tmp_path)
+    (tmp_path / "labelmap.txt").unlink()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    for name in NAMES:
+        (tmp_path / "Annotations").mkdir(exist_ok=True)
+        (tmp_path / "Annotations" / f"{name}.xml").write_text(XML.format(*names))
+    assert open_dataset(tmp_path, task).labels.names == expected
+
+
+def test_vocs_own_names_where_the_xml_names_no_other(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    (tmp_path / "labelmap.txt").unlink()
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "a.xml").write_text(XML.format("aeroplane", "bicycle"))
+    assert len(open_dataset(tmp_path).labels) == 21
+
+
+def test_colours_of_labelmap(tmp_path: Path) -> None:
+    """CVAT writes RGB masks; an object is a colour there, and (224, 224, 192) is void."""
+    for name in NAMES:
+        photo(tmp_path / "JPEGImages" / f"{name}.png")
+        colors = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0), (224, 224, 192)], np.uint8)
+        with_void = np.where(np.arange(12) == 11, 3, LABEL)
+        mask(tmp_path / "SegmentationClass" / f"{name}.png", colors[with_void])
+        mask(tmp_path / "SegmentationObject" / f"{name}.png", colors[LABEL])
+    (tmp_path / "labelmap.txt").write_text("dog:0,128,0::\nbackground:0,0,0::\ncat:128,0,0::\n")
+    (tmp_path / "JPEGImages" / "d.png").write_bytes((tmp_path / "JPEGImages" / "a.png").read_bytes())
+    dataset = open_dataset(tmp_path)
+    assert dataset.labels.names == ("background", "dog", "cat")
+    assert dataset.notes[-1] == "1 photos have no mask in SegmentationClass/ and are not used"
+    label = dataset.split("train")[0].label_map()
+    assert (label[:, 11] == IGNORE).all()
+    assert np.array_equal(label[:, :11], np.array([0, 2, 1])[LABEL[:, :11]])
+    instances = open_dataset(tmp_path, "detection").split("train")[0].instances()
+    assert sorted(zip(instances.classes.tolist(), instances.areas.tolist(), strict=True)) == [(1, 9), (2, 24)]
+
+
+# COCO's odd values
+
+
+@pytest.mark.parametrize("task", ["semantic", "detection"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["images"][0].update(width=96.5), "image 0 of the list (a.png): width is 96.5"),
+        (lambda c: c["images"][0].update(width=math.nan), "image 0 of the list (a.png): width is nan"),
+        (lambda c: c["images"][0].update(width=math.inf), "image 0 of the list (a.png): width is inf"),
+        (lambda c: c["images"][0].update(height=0), "image 0 of the list (a.png): height is 0"),
+        (lambda c: c["annotations"][0].update(segmentation=[]), "annotation 1 of photo a: has no outline"),
+        (lambda c: c["annotations"][0].update(segmentation=[[]]), "annotation 1 of photo a: a polygon is no list of"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3, 4]]), "annotation 1 of photo a: a polygon is no"),
+        (lambda c: c["annotations"][0].update(segmentation=[1, 2, 3, 4, 5, 6]), "annotation 1 of photo a: a polygon is"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3, 4, math.nan, 6]]), "coordinate that is no number"),
+        (lambda c: c["annotations"][0].update(segmentation=[["x"] * 6]), "annotation 1 of photo a: could not convert"),
+        (lambda c: c["annotations"][0].update(segmentation="abc"), "segmentation is 'abc'; expected polygons or run"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, 10**400]), "annotation 1 of photo a: int too large"),
+        (lambda c: c["annotations"][0].update(image_id=[1]), "annotation 1 belongs to photo '[1]', which is not listed"),
+        (lambda c: c["images"][0].update(file_name="a\0b.png"), "is missing"),
+    ],
+)  # fmt: skip
+def test_an_odd_value_is_one_line(change: Callable[[Any], object], words: str, task: Any, tmp_path: Path) -> None:
+    write_coco(tmp_path, change)
+    with pytest.raises(DataError) as caught:
+        open_dataset(tmp_path, task)
+    faults = [fault for fault in caught.value.faults if words in fault]
+    assert len(faults) == 1, caught.value.faults
+    assert "\n" not in faults[0]
+    assert len(caught.value.faults) == (3 if "missing" in words else 1) or "missing" in words
+
+
+def test_ids_as_text_and_sizes_as_floats(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image.update(id=str(image["id"]), width=12.0, height="10")
+        for category in content["categories"]:
+            category.update(id=float(category["id"]))
+        content["annotations"][1].update(iscrowd="0")
+
+    write_coco(tmp_path, change)
+    dataset = open_dataset(tmp_path, "detection")
+    assert all(len(sample.instances()) == 2 for sample in dataset.split("all"))
+    assert not any(bool(sample.instances().crowd.any()) for sample in dataset.split("all"))  # type: ignore[union-attr]
+
+
+def test_equal_stems_in_sub_folders_are_two_photos(tmp_path: Path) -> None:
+    content = coco_content(("x/1", "y/1", "y/2"))
+    for name in ("x/1", "y/1", "y/2"):
+        photo(tmp_path / "images" / f"{name}.png")
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    for task in ("semantic", "detection"):
+        assert {sample.name for sample in open_dataset(tmp_path, task).split("all")} == {"x/1", "y/1", "y/2"}  # type: ignore[arg-type]
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 40), st.floats(), st.text(max_size=3), st.just(10**400),
+    st.lists(st.one_of(st.floats(-5, 20), st.none(), st.text(max_size=1)), max_size=8),
+    st.lists(st.lists(st.floats(), max_size=8), max_size=2), st.dictionaries(st.sampled_from(["counts", "size"]), st.none()),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    place=st.sampled_from(["images", "annotations", "categories"]),
+    key=st.sampled_from(["id", "width", "height", "file_name", "image_id", "category_id", "bbox", "segmentation", "area",
+                         "iscrowd", "name"]),
+    value=ODD,
+)  # fmt: skip
+def test_whatever_stands_there_is_no_traceback(place: str, key: str, value: Any, tmp_path: Path) -> None:
+    if not (tmp_path / "images").is_dir():
+        write_coco(tmp_path)
+    content = coco_content()
+    content[place][0][key] = value
+    (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    for task in ("semantic", "detection"):
+        try:
+            dataset, faults = survey_dataset(tmp_path, OpenOptions(task))  # type: ignore[arg-type]
+        except DataError as error:
+            faults = (str(error),)
+        else:
+            faults += check_samples(dataset.split("all"), dataset.labels).faults
+        assert not any("\n" in fault.rstrip() or "unforeseen" in fault for fault in faults)

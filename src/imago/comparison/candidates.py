@@ -11,7 +11,7 @@ from imago.core.errors import ImagoError, ModelError
 from imago.models import BUILDERS
 from imago.models.detection.builders import DETECTION_BUILDERS
 from imago.models.find import find_model
-from imago.training.config import list_net_options
+from imago.training.net_options import list_net_options
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Comparing models that label pixels: mean IoU, and label maps drawn side by side. See ``Kind``."""
+"""Comparing models that label pixels: mean IoU, and label maps drawn side by side. See ``ComparisonTask``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SemanticComparison:
-    """See ``Kind``. A net of two labels has one output or two: where one has one, the foreground judges all."""
+    """A net of two labels has one output or two: where one has one, the foreground judges all."""
 
     by_foreground: bool = False
 
@@ -45,7 +45,7 @@ class SemanticComparison:
         entries = [entry for entry in config.data if entry.validate]
         for entry in entries:
             group = parse_grouping(entry.group) if entry.group else None
-            dataset = open_dataset(root / entry.path, group, channels=config.channels)
+            dataset = open_dataset(root / entry.path, group, channels=config.input.channels)
             labels = labels or dataset.labels
             if dataset.labels.names != labels.names:
                 raise DataError(

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from imago.core.errors import ImagoError
+from imago.core.errors import ImagoError, ModelError
+from imago.models import BUILDERS, list_options
+from imago.models.detection.builders import DETECTION_BUILDERS
 
 Settings = TypeVar("Settings")
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def list_net_options(architecture: str) -> tuple[str, ...]:
+    """The names of what its builder takes. Raises ModelError for an architecture that there is not."""
+    if architecture in DETECTION_BUILDERS:
+        return tuple(inspect.signature(DETECTION_BUILDERS[architecture]).parameters)
+    if architecture not in BUILDERS:
+        names = ", ".join((*BUILDERS, *DETECTION_BUILDERS))
+        raise ModelError(f"architecture {architecture!r} is not known; choose from {names}")
+    return list_options(architecture)
 
 
 def parse_option(option: Sequence[str]) -> dict[str, Any]:

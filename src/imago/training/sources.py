@@ -74,7 +74,7 @@ def _gather(
                 if not opened:
                     continue  # no other folder could be opened: their faults are told
                 dataset, found = survey_empty(
-                    root / entry.path, next(iter(opened.values())).labels, config.channels, entry.val
+                    root / entry.path, next(iter(opened.values())).labels, config.input.channels, entry.val
                 )
             else:
                 dataset, found = open_one(entry, root, config)
@@ -121,18 +121,18 @@ def _gather(
 
 def _open(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, tuple[str, ...]]:
     path = root / entry.path
-    if config.objects:
+    if config.net.objects:
         if entry.group or entry.val or entry.only or entry.regions or config.classes:
             raise DataError(f"{path}: group, val, only, regions and classes do not go with --objects; leave them out")
-        instances, faults = survey_detection(path, config.channels, entry.licenses, masks=True)
+        instances, faults = survey_detection(path, config.input.channels, entry.licenses, masks=True)
         return border_dataset(instances), faults
     if entry.only or entry.regions or config.classes:
         raise DataError(f"{path}: only, regions and classes are for nets that find objects; leave them out")
     if entry.licenses and entry.val:
         raise DataError(f"{path}: licences are COCO's, which has splits of its own; leave out val")
     if entry.licenses:
-        return open_coco(path, entry.licenses, channels=config.channels), ()
-    return survey(path, parse_grouping(entry.group) if entry.group else None, config.channels, entry.val)
+        return open_coco(path, entry.licenses, channels=config.input.channels), ()
+    return survey(path, parse_grouping(entry.group) if entry.group else None, config.input.channels, entry.val)
 
 
 def open_detection_folder(
@@ -144,10 +144,10 @@ def open_detection_folder(
     labels = common_labels(grouping, config.classes, path) if grouping else None
     faults: tuple[str, ...]
     if grouping and labels and entry.regions:
-        maps, faults = survey(path, grouping, config.channels, entry.val)
+        maps, faults = survey(path, grouping, config.input.channels, entry.val)
         dataset = read_regions(maps, grouping, labels, entry.regions)
     else:
-        dataset, faults = survey_detection(path, config.channels, entry.licenses)
+        dataset, faults = survey_detection(path, config.input.channels, entry.licenses)
         if entry.val:
             dataset, unknown = dataset.keeping(entry.val)
             faults += unknown
@@ -164,7 +164,7 @@ def _augmentation_of(entry: DataSource, config: TrainConfig) -> Augmentation:
 
 def _refuse_empty(entry: DataSource, root: Path, config: TrainConfig, label_maps: bool) -> None:
     path = root / entry.path
-    if config.objects or not label_maps:
+    if config.net.objects or not label_maps:
         raise DataError(
             f"{path}: empty is for nets that label pixels; leave this folder out for a net that finds objects"
         )

@@ -58,7 +58,7 @@ def main() -> None:
             device = f"{run.fabric.device}, {run.fabric.strategy.precision.precision}"
             rows.append(
                 [
-                    f"{net} at {run.config.size}", device, str(options.batch_size), f"{ours:.3f}", f"{bare:.3f}",
+                    f"{net} at {run.config.input.size}", device, str(options.batch_size), f"{ours:.3f}", f"{bare:.3f}",
                     f"{ours / bare:.3f}", f"{LIMIT}", verdict(ours / bare >= LIMIT),
                 ]
             )  # fmt: skip
@@ -88,7 +88,7 @@ def build_run(options: argparse.Namespace, net: str, data: Path, out: Path) -> R
     from imago.training.train import build
 
     settings = NETS[net] | ({"size": options.size} if options.size else {})
-    config = TrainConfig(
+    config = TrainConfig.of(
         data=(DataSource(str(data), group=options.group),), out=str(out), batch_size=options.batch_size, epochs=1_000,
         workers=options.workers, device=options.device, precision=options.precision, shapes=False, **settings,
     )  # fmt: skip
@@ -137,7 +137,7 @@ def bare_loop(run: Run) -> Callable[[int], float]:
     from imago.models.base import Target
     from imago.models.memory_format import channels_last_is_faster
     from imago.training.optim import build_optimizer
-    from imago.training.train import build_criterion, build_net
+    from imago.training.tasks.semantic import build_criterion, build_net
 
     device = run.fabric.device
     net = build_net(run.config, run.data.labels)
@@ -148,7 +148,7 @@ def bare_loop(run: Run) -> Callable[[int], float]:
     if channels_last_is_faster(device.type):
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         images = images.contiguous(memory_format=torch.channels_last)
-    optimizer = build_optimizer(net, run.config)
+    optimizer = build_optimizer(net, run.config.optimization)
     precision = str(run.fabric.strategy.precision.precision)
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)

@@ -138,6 +138,33 @@ def imports_that_go_up(house: House) -> Iterator[str]:
                 yield f"{module}:{found.line} imports {found.name}, which is not on a lower floor"
 
 
+def import_circles(house: House) -> Iterator[str]:
+    """Modules of a room that import each other, at once, inside a function or for the type checker, by whatever way:
+    none of them can be read first."""
+    direct = {
+        module: sorted({f.name for f in imports_of(house, module) if f.name in house and room(f.name) == room(module)})
+        for module in house
+    }
+
+    def way_back(start: str, module: str, seen: set[str]) -> list[str]:
+        for name in direct[module]:
+            if name == start:
+                return [name]
+            if name not in seen:
+                seen.add(name)
+                way = way_back(start, name, seen)
+                if way:
+                    return [name, *way]
+        return []
+
+    told: set[str] = set()
+    for module in house:
+        way = way_back(module, module, {module}) if module not in told else []
+        if way:
+            told.update(way)
+            yield f"{module} imports {' -> '.join(way)}: a circle; move what both need to a file below them"
+
+
 def torch_before_the_wall(house: House) -> Iterator[str]:
     base, train = packages(), packages("train")
     for module in house:
@@ -239,6 +266,7 @@ def drawers(house: House) -> Iterator[str]:
 
 RULES = (
     imports_that_go_up,
+    import_circles,
     torch_before_the_wall,
     torch_dragged_in,
     heavy_doors,
@@ -262,6 +290,15 @@ def test_the_house_keeps_the_rule(rule: Callable[[House], Iterator[str]]) -> Non
         (imports_that_go_up, {"imago.core.a": "from imago.files.b import c", "imago.files.b": ""}),
         (imports_that_go_up, {"imago.data.a": "def f():\n    import imago.draw.b", "imago.draw.b": ""}),
         (imports_that_go_up, {"imago.export.a": "from imago.training import b", "imago.training.b": ""}),
+        (import_circles, {"imago.data.a": "import imago.data.b", "imago.data.b": "from imago.data.a import c"}),
+        (
+            import_circles,
+            {
+                "imago.data.a": "from imago.data import b",
+                "imago.data.b": "def f():\n    import imago.data.c",
+                "imago.data.c": "if TYPE_CHECKING:\n    from imago.data.a import d",
+            },
+        ),
         (torch_before_the_wall, {"imago.files.a": "import torch"}),
         (torch_before_the_wall, {"imago.inference.engines.onnx": "def f():\n    from torch import nn"}),
         (torch_before_the_wall, {"imago.models.catalog": "import safetensors.torch"}),
@@ -303,6 +340,10 @@ def test_the_rule_finds_what_breaks_it(rule: Callable[[House], Iterator[str]], h
     [
         (imports_that_go_up, {"imago.cli.a": "from imago.core.b import c", "imago.core.b": ""}),
         (imports_that_go_up, {"imago.training.a": "from imago.export.b import c", "imago.export.b": ""}),
+        (
+            import_circles,
+            {"imago.a.b": "import imago.a.c, imago.a.d", "imago.a.c": "import imago.a.d", "imago.a.d": ""},
+        ),
         (torch_before_the_wall, {"imago.inference.engines.torch": "import torch", "imago.losses": "import torch"}),
         (torch_before_the_wall, {"imago.models": "if TYPE_CHECKING:\n    from torch import Tensor"}),
         (

@@ -225,14 +225,14 @@ def test_a_comparison_of_an_older_imago_goes_on(tmp_path: Path) -> None:
     from imago.comparison.training import resolve_config
     from imago.training.config import TrainConfig
 
-    resolve_config(TrainConfig(epochs=7), tmp_path, tmp_path / "out")
+    resolve_config(TrainConfig.of(epochs=7), tmp_path, tmp_path / "out")
     path = tmp_path / "out" / "compare.json"
     stored = json.loads(path.read_text("utf-8"))
     del stored["settings"]["objects"]
     path.write_text(json.dumps(stored), "utf-8")
-    resolve_config(TrainConfig(epochs=7), tmp_path, tmp_path / "out")
+    resolve_config(TrainConfig.of(epochs=7), tmp_path, tmp_path / "out")
     with pytest.raises(ImagoError, match=r"begun with other settings \(objects\)"):
-        resolve_config(TrainConfig(epochs=7, objects=True), tmp_path, tmp_path / "out")
+        resolve_config(TrainConfig.of(epochs=7, objects=True), tmp_path, tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -19,11 +19,11 @@ from tiny_finders import ALWAYS, LABELS, write_finder, write_separator, write_sq
 from tiny_onnx import write_tiny
 
 from imago.comparison.candidates import Candidate, parse_candidates
+from imago.comparison.choose import choose_task
 from imago.comparison.compare import Comparison, compare, write
 from imago.comparison.detection import DetectionComparison
 from imago.comparison.page import render
 from imago.comparison.semantic import SemanticComparison
-from imago.comparison.task import choose_task
 from imago.comparison.training import build_settings, check_options
 from imago.core.errors import DataError, ImagoError
 from imago.core.labels import Labels
@@ -32,9 +32,10 @@ from imago.data.augment.settings import Augmentation
 from imago.data.open_dataset import open_dataset
 from imago.inference.load import load
 from imago.training.config import DataSource, TrainConfig
+from imago.training.tasks.catalog import choose_task as choose_training
 from imago.training.tasks.detection import DetectionTask
 from imago.training.tasks.rcnn import RcnnTask
-from imago.training.tasks.semantic import SemanticTask
+from imago.training.tasks.separation import SeparationTask
 
 MOVED = tuple((x1 + 3, y1, x2 + 3, y2) for x1, y1, x2, y2 in ALWAYS)  # IoU 0.6 and 0.65
 
@@ -254,39 +255,45 @@ def test_what_kind_it_is(folder: Path, names: list[str], objects: bool, expected
         assert isinstance(choose_task(named, objects), expected)
 
 
+def read(config: TrainConfig, *names: str) -> tuple[Any, ...]:
+    return tuple(config.flat()[name] for name in names)
+
+
 def test_each_kind_of_net_has_its_own_settings() -> None:
     unet, faster, tiny = (Candidate(name, name) for name in ("unet", "fasterrcnn", "yolov3_tiny"))
-    config = TrainConfig(
+    config = TrainConfig.of(
         objects=True, loss="ce+dice", tta_flip=True, multiscale=True, lr=5e-4,
         option=("width=8", "yolov3_tiny.anchors=[[1,2]]", "fasterrcnn.fc_width=16"),
     )  # fmt: skip
     pixels, regions, cells = (build_settings(one, config, [unet, faster, tiny]) for one in (unet, faster, tiny))
-    assert (pixels.objects, pixels.loss, pixels.tta_flip, pixels.multiscale) == (True, "ce+dice", True, False)
-    assert (regions.objects, regions.loss, regions.tta_flip, regions.multiscale) == (False, "auto", False, True)
-    assert {one.lr for one in (pixels, regions, cells)} == {5e-4}
-    assert pixels.option == ("width=8",)
-    assert regions.option == ("width=8", "fc_width=16")
-    assert cells.option == ("width=8", "anchors=[[1,2]]")
+    assert read(pixels, "objects", "loss", "tta_flip", "multiscale") == (True, "ce+dice", True, False)
+    assert read(regions, "objects", "loss", "tta_flip", "multiscale") == (False, "auto", False, True)
+    assert {one.optimization.lr for one in (pixels, regions, cells)} == {5e-4}
+    assert pixels.net.option == ("width=8",)
+    assert regions.net.option == ("width=8", "fc_width=16")
+    assert cells.net.option == ("width=8", "anchors=[[1,2]]")
     crops, file = Candidate("rcnn", "rcnn"), Candidate("a", file=Path("a.onnx"))
-    sized = TrainConfig(size=256, batch_size=4, loss="ce", option=("proposals.count=9", "rcnn.stages.padding=4"))
+    sized = TrainConfig.of(size=256, batch_size=4, loss="ce", option=("proposals.count=9", "rcnn.stages.padding=4"))
     regions, cut = (build_settings(one, sized, [file, faster, crops]) for one in (faster, crops))
-    assert (regions.size, regions.batch_size, regions.option) == (256, 4, ("proposals.count=9",))
-    assert (cut.size, cut.batch_size, cut.option) == (320, 8, ("proposals.count=9", "stages.padding=4"))
-    assert regions.loss == cut.loss == "ce"  # which says nothing to either: their trainings refuse it
+    assert read(regions, "size", "batch_size", "option") == (256, 4, ("proposals.count=9",))
+    assert read(cut, "size", "batch_size", "option") == (320, 8, ("proposals.count=9", "stages.padding=4"))
+    assert (
+        regions.optimization.loss == cut.optimization.loss == "ce"
+    )  # which says nothing to either: their trainings refuse it
     alone = build_settings(faster, config, [faster, tiny])
-    assert alone.loss == "ce+dice"  # which its training refuses in words
+    assert alone.optimization.loss == "ce+dice"  # which its training refuses in words
     check_options(config, [unet, faster, tiny])
     with pytest.raises(ImagoError, match=r"there is no yolov3_tiny among --models; name one of fasterrcnn, unet"):
         check_options(config, [unet, faster])
     with pytest.raises(ImagoError, match="yolov3_tiny: model 'yolov3_tiny' has no pretrained to choose"):
-        build_settings(tiny, TrainConfig(pretrained=True, model="unet"), [tiny])
+        build_settings(tiny, TrainConfig.of(pretrained=True, model="unet"), [tiny])
 
 
 def test_each_kind_of_net_has_its_own_augmentation() -> None:
     unet, faster, crops = (Candidate(name, name) for name in ("unet", "fasterrcnn", "rcnn"))
     moved = Augmentation(elastic=0.5, touching=8, zoom_min=0.5, flip=0.25)
     folder = DataSource("cells", augment={"copy_paste": 0.1, "rotate_deg": 5, "blur": 0.2})
-    config = TrainConfig(objects=True, augment=moved, data=(folder,))
+    config = TrainConfig.of(objects=True, augment=moved, data=(folder,))
     pixels, regions, cut = (build_settings(one, config, [unet, faster, crops]) for one in (unet, faster, crops))
     usual = Augmentation()
     assert (pixels.augment, pixels.data) == (moved, (folder,))
@@ -294,7 +301,8 @@ def test_each_kind_of_net_has_its_own_augmentation() -> None:
     assert regions.data[0].augment == {"rotate_deg": 5, "blur": 0.2}
     assert cut.augment == replace(regions.augment, zoom_min=usual.zoom_min)
     assert cut.data[0].augment == {"blur": 0.2}
-    for kind, own in ((SemanticTask(), pixels), (DetectionTask(), regions), (RcnnTask(), cut)):
+    for kind, own in ((SeparationTask, pixels), (DetectionTask, regions), (RcnnTask, cut)):
+        assert choose_training(own) is kind
         kind.refuse(own)
     alone = build_settings(faster, config, [faster, crops])  # says nothing to either: refused in words
     assert (alone.augment.elastic, alone.augment.zoom_min) == (0.5, 0.5)
@@ -312,7 +320,7 @@ def test_data_that_cannot_be_compared_on(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "yolo" / "data.yaml").write_text("names: [object]\n")
 
     def opened(*entries: DataSource) -> Any:
-        return DetectionComparison().open_data(TrainConfig(data=entries), tmp_path, "val", None)
+        return DetectionComparison().open_data(TrainConfig.of(data=entries), tmp_path, "val", None)
 
     samples, labels = opened(DataSource("one"), DataSource("one", validate=False))
     assert (len(samples), labels.names) == (4, ("background", "object"))

@@ -139,7 +139,7 @@ def garments(tmp_path: Path) -> Path:
 )
 def test_label_maps_as_objects(garments: Path, how: str, found: list[tuple[int, int, bool]]) -> None:
     entry = DataSource(garments.name, group="background=floor; garment=shirt; hat=hat", regions=how)  # type: ignore[arg-type]
-    config = TrainConfig(data=(entry,), classes=("hat", "garment"))
+    config = TrainConfig.of(data=(entry,), classes=("hat", "garment"))
     dataset, faults = open_detection_folder(entry, garments.parent, config)
     assert faults == ()
     (sample,) = dataset.split("train")

@@ -85,5 +85,8 @@ def test_pictures_come_with_it() -> None:
 )
 def test_it_goes_with_objects(tmp_path: Path, changes: dict) -> None:
     write_cells(tmp_path / "cells", 2)
-    with pytest.raises(ImagoError, match="--touching weighs what lies between two objects; it goes with --objects"):
+    with pytest.raises(
+        ImagoError,
+        match=r"--touching does not go with .*: it weighs what lies between two objects .*; it goes with --objects",
+    ):
         build(tiny(tmp_path / "run", **changes), tmp_path, False, silent)

@@ -17,7 +17,7 @@ def tiny(out: Path, **changes: Any) -> TrainConfig:
         "size": 32, "multiple": 16, "epochs": 2, "batch_size": 2, "workers": 0, "precision": "32", "device": "cpu",
         "save_minutes": 0.0, "export": False, "lr": 0.01,
     }  # fmt: skip
-    return TrainConfig(**{**values, **changes})
+    return TrainConfig.of(**{**values, **changes})
 
 
 def silent(text: str) -> None:

@@ -83,7 +83,7 @@ def test_a_training_begins_from_scratch_and_says_so(tmp_path: Path) -> None:
             (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
             pixels = np.random.default_rng(0).integers(0, 2, (32, 32, channels), np.uint8) * 255
             Image.fromarray(pixels.squeeze()).save(tmp_path / "data" / folder / f"{name}.png")
-    config = TrainConfig(
+    config = TrainConfig.of(
         data=(DataSource("data"),), out=str(tmp_path / "run"), model="unet:resnet18", pretrained=True, size=32,
         option=("widths=[8,8,8,8,8]",), epochs=1, batch_size=2, workers=0, export=False,
     )  # fmt: skip
@@ -167,7 +167,7 @@ def test_a_training_keeps_the_preparation_of_its_weights(tmp_path: Path) -> None
             (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
             pixels = np.random.default_rng(0).integers(0, 2, (32, 32, channels), np.uint8) * 255
             Image.fromarray(pixels.squeeze()).save(tmp_path / "data" / folder / f"{name}.png")
-    config = TrainConfig(
+    config = TrainConfig.of(
         data=(DataSource("data"),), out=str(tmp_path / "run"), model="unet:efficientnet_lite0", pretrained=True,
         size=32, option=("widths=[8,8,8,8]",), epochs=1, batch_size=2, workers=0, export=False,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from imago.training.config import TrainConfig
 from imago.training.presets import memory
 from imago.training.presets.choices import read_choices, to_json
 from imago.training.presets.memory import Trial, free_memory, largest_batch, try_batches
-from imago.training.presets.semantic import PRESETS, DataFacts, choose, measure_data
+from imago.training.presets.semantic import PRESETS, DataFacts, choose, make_batch, measure_data
 from imago.training.train import train
 
 MB, GB = 1_000_000, 1_000_000_000
@@ -47,8 +48,8 @@ def line(config: TrainConfig) -> tuple[Trial, ...]:
     ],
 )  # fmt: skip
 def test_what_is_chosen(name: str, changes: dict[str, Any], given: set[str], expected: dict[str, Any]) -> None:
-    config, choices = choose(name, VINEYARD, TrainConfig(**changes), given, line)
-    assert {field: getattr(config, field) for field in expected} == expected
+    config, choices = choose(name, VINEYARD, TrainConfig.of(**changes), given, line)
+    assert {field: config.flat()[field] for field in expected} == expected
     assert all(choice.why for choice in choices)
     assert not {choice.setting for choice in choices} & given
 
@@ -66,7 +67,7 @@ def test_what_is_chosen(name: str, changes: dict[str, Any], given: set[str], exp
 )
 def test_it_follows_from_the_data(facts: DataFacts, expected: dict[str, Any]) -> None:
     config, _ = choose("balanced", facts, TrainConfig(), set(), line)
-    assert {field: getattr(config, field) for field in expected} == expected
+    assert {field: config.flat()[field] for field in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,11 @@ def test_no_room_at_all() -> None:
 
 @pytest.mark.slow
 def test_steps_are_measured() -> None:
-    small, large = try_batches(TrainConfig(model="unet", option=("width=8",), size=64, precision="32"), 3, "cpu")
+    small, large = try_batches(
+        TrainConfig.of(model="unet", option=("width=8",), size=64, precision="32"),
+        partial(make_batch, classes=3),
+        "cpu",
+    )
     assert (small.batch_size, large.batch_size) == memory.TRIED
     assert 50 * MB < small.bytes <= large.bytes < 4 * GB
     assert 0 < small.seconds < 60
@@ -94,7 +99,7 @@ def test_steps_are_measured() -> None:
 @pytest.mark.slow  # the process of its own imports torch
 def test_a_net_that_cannot_be_built_is_told_in_words() -> None:
     with pytest.raises(ImagoError, match="encoder 'nonsense' is not to be had"):
-        try_batches(TrainConfig(model="unet:nonsense"), 3, "cpu")
+        try_batches(TrainConfig.of(model="unet:nonsense"), partial(make_batch, classes=3), "cpu")
 
 
 def test_free_memory_is_the_cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from imago.training.presets.detection import (
     DETECTION_PRESETS,
     DetectionFacts,
     choose_detection,
+    make_detection_batch,
     measure_detection_data,
     pick_surveyed,
 )
@@ -54,10 +55,10 @@ def fruits(spec: InputSpec) -> np.ndarray:
 def chosen(
     name: str, facts: DetectionFacts, changes: dict[str, Any], given: set[str]
 ) -> tuple[TrainConfig, dict[str, Any]]:
-    config, choices = choose_detection(name, facts, TrainConfig(**changes), given, fruits, line)
+    config, choices = choose_detection(name, facts, TrainConfig.of(**changes), given, fruits, line)
     assert all(choice.why for choice in choices)
     assert not {choice.setting for choice in choices} & given
-    return config, config.net_options()
+    return config, config.net.options()
 
 
 @pytest.mark.parametrize(
@@ -80,8 +81,8 @@ def chosen(
 )  # fmt: skip
 def test_what_is_chosen(name: str, facts: dict[str, Any], expected: dict[str, Any]) -> None:
     config, options = chosen(name, DetectionFacts(**{**vars(ORCHARD), **facts}), {}, set())
-    assert {field: getattr(config, field) for field in expected} == expected
-    narrow = config.device == "auto" and facts.get("device", "cpu") == "cpu" and config.encoder
+    assert {field: config.flat()[field] for field in expected} == expected
+    narrow = config.runtime.device == "auto" and facts.get("device", "cpu") == "cpu" and config.net.encoder
     assert options.get("width") == (64 if narrow else None)
 
 
@@ -105,14 +106,14 @@ def test_the_users_own_stays(
     changes: dict[str, Any], given: set[str], expected: dict[str, Any], options: dict[str, Any]
 ) -> None:
     config, found = chosen("balanced", ORCHARD, changes, given)
-    assert {field: getattr(config, field) for field in expected} == expected
+    assert {field: config.flat()[field] for field in expected} == expected
     assert {name: found.get(name) for name in options} == options
 
 
 def test_anchors_are_the_boxes_own() -> None:
     config, options = chosen("balanced", ORCHARD, {"model": "yolov3_tiny"}, {"model"})
     anchors = np.array(options["anchors"])
-    low, high = 60 * config.size / 900, 120 * config.size / 900
+    low, high = 60 * config.input.size / 900, 120 * config.input.size / 900
     assert anchors.shape == (6, 2)
     assert low <= anchors.min() <= anchors.max() <= high
     assert chosen("balanced", ORCHARD, {"model": "yolov2", "option": ("width=2",)}, {"model"})[1]["anchors"][4]
@@ -131,9 +132,9 @@ def test_anchors_are_the_boxes_own() -> None:
 )
 def test_proposals_begin_where_the_objects_do(changes: dict[str, Any], small: float, sizes: list[float] | None) -> None:
     config, _ = choose_detection(
-        "balanced", ORCHARD, TrainConfig(**changes), {"model", "encoder"}, lambda spec: np.full((9, 2), small), line
+        "balanced", ORCHARD, TrainConfig.of(**changes), {"model", "encoder"}, lambda spec: np.full((9, 2), small), line
     )
-    assert config.net_options().get("sizes") == sizes
+    assert config.net.options().get("sizes") == sizes
 
 
 def test_crowded_photos_want_more_finds() -> None:
@@ -183,7 +184,7 @@ def test_objects_alone(tmp_path: Path) -> None:
     (tmp_path / "coco" / "instances_train.json").write_text(text)
 
     def alone(*entries: DataSource) -> bool:
-        return has_only_objects(TrainConfig(data=entries), tmp_path)
+        return has_only_objects(TrainConfig.of(data=entries), tmp_path)
 
     assert alone(DataSource("coco"))
     assert not alone(DataSource("maps"))
@@ -196,10 +197,10 @@ def test_separated_objects_keep_their_scale(tmp_path: Path) -> None:
     from imago.training.sources import open_sources
 
     write_cells(tmp_path / "cells", 4)
-    data = open_sources(TrainConfig(data=(DataSource("cells"),), objects=True), tmp_path)
+    data = open_sources(TrainConfig.of(data=(DataSource("cells"),), objects=True), tmp_path)
     facts = measure_data(data.train[0].samples, len(data.labels), "cpu", 8 * GB)
-    config, _ = choose("fast", facts, TrainConfig(objects=True), {"objects"}, line)
-    assert (config.model, config.rule, config.size) == ("unet", "pad", 64)
+    config, _ = choose("fast", facts, TrainConfig.of(objects=True), {"objects"}, line)
+    assert (config.net.model, config.input.rule, config.input.size) == ("unet", "pad", 64)
 
 
 def test_nets_of_stages_have_no_preset(tmp_path: Path) -> None:
@@ -227,8 +228,8 @@ def test_sizes_are_those_of_the_frames(tmp_path: Path) -> None:
     ],
 )
 def test_steps_of_both_families_are_measured(model: str, option: tuple[str, ...]) -> None:
-    config = TrainConfig(model=model, option=option, size=64, precision="32")
-    small, large = try_batches(config, 2, "cpu", 7)
+    config = TrainConfig.of(model=model, option=option, size=64, precision="32")
+    small, large = try_batches(config, partial(make_detection_batch, classes=2, objects=7), "cpu")
     assert (small.batch_size, large.batch_size) == TRIED
     assert 50 * MB < small.bytes <= large.bytes < 4 * GB
 
@@ -250,7 +251,7 @@ def test_a_run_with_a_preset(tmp_path: Path) -> None:
     said: list[str] = []
     config = tiny(
         tmp_path / "run", data=(DataSource("coco"),), preset="fast", epochs=1, size=64, multiple=32,
-        option=("width=16", "fc_width=16", "batch_size_per_image=16", "mask_widths=[8]"), model=TrainConfig().model,
+        option=("width=16", "fc_width=16", "batch_size_per_image=16", "mask_widths=[8]"), model=TrainConfig().net.model,
     )  # fmt: skip
     given = {"data", "out", "epochs", "size", "option", "workers", "precision", "device", "export", "multiple"}
     run = train(config, tmp_path, say=said.append, given=given)

@@ -208,8 +208,14 @@ def test_another_stage_option_solves_anew(drawn: Path, trained: tuple[Path, list
             "--batch-size does not go with --model rcnn: a step is 32 crops of objects and 96 of background",
         ),
         ({"loss": "ce"}, "--loss does not go with --model rcnn: each net has the loss of its paper"),
-        ({"augment": Augmentation(zoom_min=0.5)}, "--zoom-min moves whole photos; rcnn learns crops"),
-        ({"data": (DataSource("drawn", augment={"aspect_jitter": 0.0}),)}, "--aspect-jitter moves whole photos"),
+        (
+            {"augment": Augmentation(zoom_min=0.5)},
+            "--zoom-min does not go with --model rcnn: it moves whole photos, and .* crops",
+        ),
+        (
+            {"data": (DataSource("drawn", augment={"aspect_jitter": 0.0}),)},
+            "--aspect-jitter does not go with --model rcnn: it moves whole photos",
+        ),
         ({"data": (DataSource("drawn", weight=2.0),)}, "rcnn draws its crops from all photos alike"),
         ({"option": ("width=4", "crop=32")}, "stages.padding=16 at each side leaves nothing of a crop of 32 pixels"),
         ({"option": ("width=4", "stages.rounds=x")}, r"--option stages\.rounds is a whole number, like 1; got 'x'"),

@@ -155,7 +155,9 @@ def test_the_score_is_always_of_the_same_photos(root: Path, tmp_path: Path, monk
     seen: list[int] = []
     look = loop.validate
     monkeypatch.setattr(
-        loop, "look", lambda run, folders, i: (seen.append(sum(map(len, folders.values()))), look(run, folders, i))[1]
+        loop,
+        "validate",
+        lambda run, folders, i: (seen.append(sum(map(len, folders.values()))), look(run, folders, i))[1],
     )
     fitted(tiny(tmp_path / "run", validate_photos=1), root)
     assert seen == [2, 1, 1]  # before the first epoch two batches, whatever the setting

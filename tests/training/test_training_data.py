@@ -20,9 +20,9 @@ from imago.core.labels import Labels
 from imago.data.augment.settings import Augmentation
 from imago.data.open_dataset import open_dataset
 from imago.training.config import DataSource
-from imago.training.dataset import BatchSampler, PhotoCache, Source, TrainDataset, choose_frames, measure_class_shares
+from imago.training.dataset import BatchSampler, PhotoCache, ProcessInfo, Source, choose_frames, measure_class_shares
 from imago.training.sources import open_sources
-from imago.training.tasks.semantic import class_weights
+from imago.training.tasks.semantic import LabelMapDataset, class_weights
 from imago.training.train import build
 
 
@@ -73,7 +73,7 @@ def test_pictures_do_not_depend_on_how_they_are_shared_out(root: Path) -> None:
     """Two processes see, step by step, what one with the double batch sees; a resumed epoch goes on where it was."""
     given = sources(root, (3.0, 1.0))
     whole = list(BatchSampler(given, [(32, 32), (16, 48)], 4, 24, seed=5))
-    halves = [list(BatchSampler(given, [(32, 32), (16, 48)], 2, 24, 5, rank, 2)) for rank in (0, 1)]
+    halves = [list(BatchSampler(given, [(32, 32), (16, 48)], 2, 24, 5, ProcessInfo(rank, 2))) for rank in (0, 1)]
     assert whole == [a + b for a, b in zip(*halves, strict=True)]
     resumed = BatchSampler(given, [(32, 32), (16, 48)], 4, 24, seed=5)
     resumed.start = 4
@@ -95,7 +95,7 @@ def test_folders_are_drawn_by_weight_and_photos_in_rounds(root: Path) -> None:
 def test_pictures_can_be_sent_to_other_processes(root: Path, tmp_path: Path) -> None:
     """macOS and Windows start workers anew: they get the list of photos, not the gigabytes, and make the same ones."""
     given = sources(root)
-    pictures = TrainDataset(PhotoCache(given, 1.0), tiny(tmp_path).input_spec(16))
+    pictures = LabelMapDataset(PhotoCache(given, 1.0), tiny(tmp_path).input.build_spec(16))
     assert len(pictures.cache.images) == 6
     packed = pickle.dumps(pictures)
     assert len(packed) < 20_000
@@ -133,15 +133,15 @@ def test_class_shares(root: Path) -> None:
 )
 def test_frames(tmp_path: Path, changes: dict[str, Any], frames: list[tuple[int, int]]) -> None:
     config = tiny(tmp_path, **changes)
-    assert sorted(choose_frames(config.input_spec(16), config.shapes)) == sorted(frames)
+    assert sorted(choose_frames(config.input.build_spec(16), config.input.shapes)) == sorted(frames)
 
 
 def test_a_folder_that_does_not_lend(root: Path, tmp_path: Path) -> None:
     """Backgrounds and second subjects come from folders that lend; where none does, none are put in."""
     borrows = Augmentation(background=1.0, copy_paste=1.0)
     lending, keeping = (replace(sources(root)[0], augment=borrows, lend=lend) for lend in (True, False))
-    spec = tiny(tmp_path).input_spec(16)
-    both = TrainDataset(PhotoCache([keeping, lending], 1.0), spec)
+    spec = tiny(tmp_path).input.build_spec(16)
+    both = LabelMapDataset(PhotoCache([keeping, lending], 1.0), spec)
     asked: list[int] = []
     get = both.cache.get
     both.cache.get = lambda source, index: (asked.append(source), get(source, index))[1]  # type: ignore[method-assign]
@@ -149,7 +149,7 @@ def test_a_folder_that_does_not_lend(root: Path, tmp_path: Path) -> None:
     for key in keys:
         both[key]
     assert asked.count(1) == 3 * len(keys) + sum(key.source for key in keys)
-    alone = TrainDataset(PhotoCache([keeping], 1.0), spec)
+    alone = LabelMapDataset(PhotoCache([keeping], 1.0), spec)
     assert sources(root)[0].lend
     assert alone.lenders == []
     alone[keys[0]._replace(source=0)]
@@ -174,8 +174,8 @@ def test_photos_without_a_subject(root: Path, tmp_path: Path) -> None:
         assert list(data.val) == ["tiny"]
         assert data.notes[0] == "hall: 3 photos without a subject"
         assert [source.augment.background for source in data.train] == [0.0, 1.0]
-    assert all(not s.label_map().any() and s.label_map().shape == (90, 70) for s in data.train[0].samples)
-    pictures = TrainDataset(PhotoCache(data.train, 1.0), config.input_spec(16))
+    assert all(not s.label().any() and s.label().shape == (90, 70) for s in data.train[0].samples)
+    pictures = LabelMapDataset(PhotoCache(data.train, 1.0), config.input.build_spec(16))
     assert pictures.lenders == [0, 1]
     for key in [key for batch in BatchSampler(data.train[:1], [(32, 32)], 1, 6, 0) for key in batch]:
         assert not pictures[key][1].any()
@@ -188,7 +188,7 @@ def test_empty_pictures_come_from_photos_without_a_subject(root: Path, tmp_path:
     data = (DataSource("tiny", group=BINARY, lend=False), DataSource("hall", empty=True))
     config = tiny(tmp_path, data=data, augment=Augmentation(empty=1.0))
     run = open_sources(config, root)
-    pictures = TrainDataset(PhotoCache(run.train, 1.0), config.input_spec(16))
+    pictures = LabelMapDataset(PhotoCache(run.train, 1.0), config.input.build_spec(16))
     keys = [key for batch in BatchSampler(run.train, [(64, 64)], 1, 20, 0) for key in batch]
     assert not any(pictures[key][1].any() for key in keys)
 

@@ -97,12 +97,15 @@ def test_what_a_run_writes(cells: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ({"objects": True}, "--objects does not go with --model cellnet: these nets find single objects by themselves"),
         ({"tta_flip": True}, "--tta-flip does not go with"),
         ({"min_component_fraction": 0.1}, "--min-component-fraction does not go with"),
-        ({"augment": Augmentation(elastic=0.5)}, "--elastic is for label maps; cellnet learns objects"),
+        ({"augment": Augmentation(elastic=0.5)}, "--elastic does not go with --model cellnet: it is for label maps"),
         (
             {"data": (DataSource("cells", augment={"shadow": 0.3}),)},
-            "--shadow is for label maps; cellnet learns objects",
+            "--shadow does not go with --model cellnet: it is for label maps",
         ),
-        ({"model": "unet", "multiscale": True}, "--multiscale is for nets that find objects; unet labels pixels"),
+        (
+            {"model": "unet", "multiscale": True},
+            "--multiscale does not go with --model unet: it is for nets that find objects",
+        ),
         ({"size": 60, "rule": "resize"}, r"cellnet at --size 60, --rule resize: images are 60 x 60"),
         ({"option": ("depth=3",)}, "architecture 'cellnet' has no option 'depth'"),
     ],
@@ -179,8 +182,10 @@ def test_masks_are_demanded_of_the_data(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_multiscale_draws_another_side_each_epoch(tmp_path: Path) -> None:
     config = finder(tmp_path, size=320, multiscale=True)
-    sides = [config.side_at(0.5, epoch) for epoch in range(200)]
-    assert sides == [config.side_at(0.9, epoch) for epoch in range(200)]  # of the epoch alone: a resumed run agrees
+    sides = [config.input.side_at(0.5, epoch, 0) for epoch in range(200)]
+    assert sides == [
+        config.input.side_at(0.9, epoch, 0) for epoch in range(200)
+    ]  # of the epoch alone: a resumed run agrees
     assert 240 <= min(sides) < 250
     assert 390 < max(sides) <= 400
     with pytest.raises(ValueError, match="multiscale needs a net of any size"):

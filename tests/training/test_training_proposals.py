@@ -18,7 +18,6 @@ from imago.data import selective_search as proposals
 from imago.data.augment.settings import NO_AUGMENTATION
 from imago.models import checkpoint
 from imago.training.config import DataSource, TrainConfig
-from imago.training.tasks.detection import DetectionTask
 from imago.training.train import build, train
 
 SEARCH = ("proposals.side=80", "proposals.count=60")
@@ -97,7 +96,7 @@ def test_proposals_lie_on_the_objects_of_each_picture(cells: Path, tmp_path: Pat
         found = iou_matrix(target.boxes[~target.crowd].numpy(), boxes.numpy()).max(axis=1)
         # Those of another picture: 0.4 and less. Selective search has a random factor: 0.73 to 0.88 in 24 searches.
         assert found.mean() > 0.65
-    terms = DetectionTask().loss(run, batch)
+    terms = run.task.loss(run.module, batch, run.fabric.device)
     assert set(terms) == {"classes", "boxes"}
     assert all(torch.isfinite(value) for value in terms.values())
 

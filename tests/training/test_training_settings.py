@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ import torch
 from tiny_run import tiny
 
 from imago.core.errors import DataError, ImagoError
+from imago.core.settings import iter_settings
 from imago.data.augment.settings import Augmentation
 from imago.training.config import DataSource, TrainConfig, read_recipe
 from imago.training.device import choose_device, choose_precision, worker_count
 from imago.training.optim import MovingAverage, build_optimizer, rate_factor
-from imago.training.run import Progress
-from imago.training.state import load_state, save_state
+from imago.training.settings import RuntimeSettings
+from imago.training.state import Progress, load_state, save_state
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from imago.training.state import load_state, save_state
     ],
 )
 def test_what_ends_a_training(given: dict[str, Any], most: int) -> None:
-    assert TrainConfig(**given).most_epochs == most
+    assert TrainConfig.of(**given).optimization.most_epochs == most
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_settings_survive_the_file(tmp_path: Path) -> None:
         tmp_path, augment=Augmentation(flip=0.1), data=(DataSource("a", licenses=(1, 2), augment={"blur": 0.5}),)
     )
     assert TrainConfig.from_values(json.loads(config.to_json()), "x") == config
-    assert all(field.metadata.get("help") for field in fields(TrainConfig) if field.metadata.get("cli", True))
+    assert all(field.metadata.get("help") for field, _ in iter_settings(TrainConfig) if field.metadata.get("cli", True))
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_a_grouping_lies_beside_its_recipe(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_course_of_the_learning_rate(tmp_path: Path, schedule: Any, progress: float, factor: float) -> None:
-    assert rate_factor(progress, tiny(tmp_path, schedule=schedule, warmup=0.1)) == pytest.approx(factor)
+    assert rate_factor(progress, tiny(tmp_path, schedule=schedule, warmup=0.1).optimization) == pytest.approx(factor)
 
 
 def test_no_decay_on_biases_and_norms(tmp_path: Path) -> None:
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    groups = build_optimizer(net, tiny(tmp_path, weight_decay=0.1)).param_groups
+    groups = build_optimizer(net, tiny(tmp_path, weight_decay=0.1).optimization).param_groups
     assert [(len(g["params"]), g["weight_decay"]) for g in groups] == [(1, 0.1), (3, 0.0)]
 
 
@@ -128,7 +128,7 @@ def test_the_state_of_the_optimizer_comes_back(tmp_path: Path, name: Any) -> Non
         net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).to(
             memory_format=torch.channels_last
         )
-        return net, build_optimizer(net, tiny(tmp_path, optimizer=name))
+        return net, build_optimizer(net, tiny(tmp_path, optimizer=name).optimization)
 
     def step(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         net(torch.ones(2, 3, 8, 8)).square().sum().backward()
@@ -160,9 +160,9 @@ def test_devices_in_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     if not torch.cuda.is_available():
         with pytest.raises(ImagoError, match="torch sees no CUDA device"):
             choose_device("cuda")
-    assert worker_count(tiny(tmp_path, workers=5)) == 5
+    assert worker_count(RuntimeSettings(workers=5)) == 5
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS and Windows
-    assert 1 <= worker_count(tiny(tmp_path, workers=-1)) <= 8
+    assert 1 <= worker_count(RuntimeSettings(workers=-1)) <= 8
 
 
 def test_progress_is_plain_json() -> None:

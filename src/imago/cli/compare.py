@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +63,13 @@ def compare_command(
     config = build_config(data, recipe, group, find_given(context) - {"out"}, values)
     root = root or Path()
     from imago.comparison.candidates import parse_candidates
+    from imago.comparison.choose import choose_task
     from imago.comparison.compare import compare, write
     from imago.comparison.page import render
-    from imago.comparison.task import choose_task
     from imago.core.errors import ImagoError
 
     candidates = parse_candidates(models)
-    kind = choose_task(candidates, config.objects)
+    kind = choose_task(candidates, config.net.objects)
     if max_found != MAX_FOUND:
         kind = kind.counting(max_found)
     samples, labels = kind.open_data(config, root, split, limit)  # before any training: what is amiss is told now
@@ -104,11 +104,12 @@ def compare_command(
 
 def budget(config: TrainConfig) -> str:
     """What every trained candidate was given, in a line."""
-    count, unit = (config.minutes, "minute") if config.minutes else (config.most_epochs, "epoch")
+    settings = config.optimization
+    count, unit = (settings.minutes, "minute") if settings.minutes else (settings.most_epochs, "epoch")
     length = f"{count:g} {unit}{'s' if count != 1 else ''}"
-    plain = {f.name: f.default for f in fields(TrainConfig)}
+    values, usual = config.flat(), TrainConfig().flat()
     names = ("size", "batch_size", "loss", "lr", "schedule", "class_weights", "pretrained", "seed")
-    told = [f"{name} {getattr(config, name)}" for name in names if getattr(config, name) != plain[name]]
+    told = [f"{name} {values[name]}" for name in names if values[name] != usual[name]]
     return f"trained for {length} each, with one seed, split and augmentation" + (
         f"; {', '.join(told)}" if told else ""
     )

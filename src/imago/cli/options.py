@@ -9,6 +9,8 @@ A field's ``metadata`` may hold
 - ``metavar``: what stands for the value in the help;
 - ``argument``: True for a positional argument;
 - ``commas``: True for a tuple whose values may also come in one, with commas between;
+- ``tasks``: the tasks of training that it applies to, which its help then names;
+- ``group``: True for a field that is itself such a dataclass: its fields become options of the same command;
 - ``cli``: False for a field that the command line does not set.
 
 Types: str, int, float, bool (``--x/--no-x``), Path, Literal, ``X | None``, ``tuple[X, ...]`` (given several times),
@@ -27,6 +29,8 @@ from typing import Any, Literal, TypeVar, Union
 
 import click
 from click.core import ParameterSource
+
+from imago.core.settings import describe_tasks, iter_settings
 
 Settings = TypeVar("Settings")
 Command = Callable[..., Any]
@@ -74,17 +78,17 @@ class SizeHW(click.ParamType):
 
 
 def add_options(settings: type, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
-    """A decorator that gives a click command one option a field of the dataclass ``settings``, in their order.
+    """A decorator that gives a click command one option a field of the dataclass ``settings``, in their order, groups
+    included.
 
     The command is called with the fields' names as keywords; ``build`` makes the object. ``without``: fields that this
     command has no option for.
     """
-    hints = typing.get_type_hints(settings)
 
     def decorate(command: Command) -> Command:
-        for field in reversed(dataclasses.fields(settings)):
+        for field, owner in reversed(list(iter_settings(settings))):
             if field.metadata.get("cli", True) and field.name not in without:
-                command = _parameter(field, hints[field.name])(command)
+                command = _parameter(field, typing.get_type_hints(owner)[field.name])(command)
         return command
 
     return decorate
@@ -92,14 +96,16 @@ def add_options(settings: type, without: tuple[str, ...] = ()) -> Callable[[Comm
 
 def build_settings(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     """The dataclass from what click gathered. A ValueError of its own check becomes a usage error (exit code 2)."""
-    fields = {field.name for field in dataclasses.fields(settings)}  # type: ignore[arg-type]
-    chosen = {}
-    for name, value in values.items():
-        if name not in fields:
-            continue
-        if isinstance(value, tuple) and value and all(isinstance(part, tuple) for part in value):
-            value = tuple(item for part in value for item in part)  # --x a,b --x c
-        chosen[name] = value
+    chosen: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        if field.metadata.get("group"):
+            assert isinstance(field.default_factory, type)
+            chosen[field.name] = build_settings(field.default_factory, values)
+        elif field.name in values and field.metadata.get("cli", True):
+            value = values[field.name]
+            if isinstance(value, tuple) and value and all(isinstance(part, tuple) for part in value):
+                value = tuple(item for part in value for item in part)  # --x a,b --x c
+            chosen[field.name] = value
     try:
         return settings(**chosen)
     except ValueError as error:
@@ -135,7 +141,8 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], 
         )
     flag = "--" + field.metadata.get("name", field.name.replace("_", "-"))
     names = [field.name, flag, *([field.metadata["short"]] if "short" in field.metadata else [])]
-    rest: dict[str, Any] = {"help": field.metadata.get("help"), "metavar": field.metadata.get("metavar")}
+    help = "  ".join(filter(None, (field.metadata.get("help"), _describe_tasks(field))))
+    rest: dict[str, Any] = {"help": help or None, "metavar": field.metadata.get("metavar")}
     if default is dataclasses.MISSING:
         rest["required"] = True
     else:
@@ -156,6 +163,11 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], 
             if isinstance(rest["type"].item, click.Choice):
                 rest["metavar"] = rest["metavar"] or "|".join(map(str, rest["type"].item.choices)) + ",..."
     return click.option(*names, **rest)
+
+
+def _describe_tasks(field: dataclasses.Field[Any]) -> str:
+    tasks = describe_tasks(field)
+    return f"[{tasks}]" if tasks else ""
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

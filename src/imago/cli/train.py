@@ -11,6 +11,7 @@ import click
 
 from imago.cli.console import echo
 from imago.cli.options import add_options, build_settings, find_given
+from imago.core.settings import iter_settings
 from imago.data.augment.settings import Augmentation
 from imago.training.config import DataSource, TrainConfig, read_given, read_recipe
 
@@ -78,15 +79,13 @@ def build_config(
 ) -> TrainConfig:
     """The recipe, with what was said on the command line over it."""
     if recipe is None:
-        config = build_settings(TrainConfig, values)
-        config = replace(config, augment=build_settings(Augmentation, values))
+        config = replace(build_settings(TrainConfig, values), augment=build_settings(Augmentation, values))
     else:
         config = read_recipe(recipe)
-        settings = {f.name for f in fields(TrainConfig)} & chosen
+        settings = {f.name for f, _ in iter_settings(TrainConfig)} & chosen
         augment = {f.name for f in fields(Augmentation)} & chosen
         try:
-            config = replace(
-                config,
+            config = config.with_(
                 augment=replace(config.augment, **{name: values[name] for name in augment}),
                 **{name: values[name] for name in settings},
             )

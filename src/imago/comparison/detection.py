@@ -1,4 +1,4 @@
-"""Comparing models that find objects, with boxes or masks: average precision, and the objects drawn. See ``Kind``."""
+"""Comparing models that find objects, with boxes or masks: average precision, and the objects drawn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DetectionComparison:
-    """See ``Kind``. Masks are the better judge, but every model must have them."""
+    """See ``ComparisonTask``. Masks are the better judge, but every model must have them."""
 
     by_boxes: bool = False
     most: int = MOST  # objects of a class and image that AP looks at

@@ -1,4 +1,4 @@
-"""Comparing models that label pixels: mean IoU, and label maps drawn side by side. See ``Kind``."""
+"""Comparing models that label pixels: mean IoU, and label maps drawn side by side. See ``ComparisonTask``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SemanticComparison:
-    """See ``Kind``. A net of two labels has one output or two: where one has one, the foreground judges all."""
+    """A net of two labels has one output or two: where one has one, the foreground judges all."""
 
     by_foreground: bool = False
 
@@ -49,7 +49,7 @@ class SemanticComparison:
             dataset = open_dataset(
                 root / entry.path,
                 grouping=group,
-                channels=config.channels,
+                channels=config.input.channels,
                 val=entry.val,
                 licenses=entry.licenses,
                 min_area=entry.min_area,

@@ -1,5 +1,5 @@
 """What differs between comparisons: of models that label pixels (semantic.py), of models that find objects
-(objects.py). The comparison and its page know neither: they ask the ``Kind``."""
+(detection.py). The comparison and its page know neither: they ask the ``ComparisonTask``."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from imago.comparison.candidates import Candidate
-from imago.core.errors import ImagoError, ModelError
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.draw.axes import Point
 from imago.evaluation.detection_results import DetectionEvaluation
 from imago.evaluation.results import Evaluation
-from imago.inference.load import read_card
 from imago.inference.predictor import Predictor
 from imago.metrics.bootstrap import Difference
-from imago.models.catalog import task_of
 
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
@@ -110,40 +106,3 @@ class ComparisonTask(Protocol):
     def draw(self, image: np.ndarray, answer: Any, labels: Labels) -> np.ndarray:
         """uint8 RGB of the size of ``image`` (a small copy of the photo, RGB): an answer or a truth drawn on it."""
         ...
-
-
-def choose_task(candidates: Sequence[Candidate], objects: bool) -> ComparisonTask:
-    """Objects where a candidate finds them; with ``objects`` nets that label pixels learn to separate them.
-
-    Raises ImagoError where some find objects and others label pixels: there is no score for both.
-    """
-    finds = {candidate: _finds_objects(candidate, objects) for candidate in candidates}
-    labelling = [candidate for candidate, found in finds.items() if found is False]
-    if not objects and not any(finds.values()):
-        from imago.comparison.semantic import SemanticComparison
-
-        return SemanticComparison()
-    if labelling:
-        finding = ", ".join(candidate.name for candidate, found in finds.items() if found)
-        ready = ", ".join(candidate.name for candidate in labelling if candidate.file is not None)
-        advice = [f"leave out {ready}, which cannot learn it any more"] if ready else []
-        if not all(candidate.file for candidate in labelling):
-            advice.append("give --objects, so that nets of label maps learn to tell objects apart")
-        raise ImagoError(
-            "there is no score for label maps and single objects alike. Label maps: "
-            f"{', '.join(candidate.name for candidate in labelling)}. Objects: {finding or '--objects'}. Compare "
-            f"them by themselves, or {', and '.join(advice)}"
-        )
-    from imago.comparison.detection import DetectionComparison
-
-    return DetectionComparison()
-
-
-def _finds_objects(candidate: Candidate, objects: bool) -> bool | None:
-    """None where its file does not tell; measuring it will say why."""
-    if candidate.file is None:
-        return objects or task_of(candidate.architecture) == "detection"
-    try:
-        return read_card(candidate.file).finds_objects
-    except ModelError:
-        return None

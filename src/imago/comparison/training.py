@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from imago.comparison.candidates import Candidate
 from imago.core.errors import ImagoError
+from imago.core.settings import find_inapplicable
 from imago.core.text import to_utf8
+from imago.data.augment.settings import Augmentation
 from imago.files.writing import atomic_write
-from imago.models.catalog import ARCHITECTURES, task_of
+from imago.models.catalog import ARCHITECTURES
 
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
@@ -51,7 +53,7 @@ def resolve_config(config: TrainConfig, root: Path, out: Path) -> None:
 def check_options(config: TrainConfig, candidates: Sequence[Candidate]) -> None:
     """Raises ImagoError for options of a net that takes no part: they would be passed over."""
     there = {name for candidate in candidates for name in option_names(candidate)}
-    for text in config.option:
+    for text in config.net.option:
         net = text.partition("=")[0].partition(".")[0]
         if net in ARCHITECTURES.keys() - there and "." in text.partition("=")[0]:
             nets = ", ".join(sorted(there))
@@ -64,44 +66,34 @@ def build_settings(candidate: Candidate, config: TrainConfig, candidates: Sequen
     It goes without settings that do not apply to its kind of net, if they say something to another one that is trained;
     where they say nothing to any they are refused. Raises ImagoError for settings that its net cannot have.
     """
-    usual = type(config)()
     trained = [other for other in candidates if other.file is None]
-    each = zip(*(find_inapplicable(other.architecture) for other in trained), strict=True)
-    settings, augmentation = (
-        own - first.intersection(*others)
-        for own, (first, *others) in zip(find_inapplicable(candidate.architecture), each, strict=True)
+    own, *each = (
+        [find_names(kind, one, config) for kind in (type(config), Augmentation)] for one in (candidate, *trained)
     )
+    settings, augmentation = (
+        names - set.intersection(*all_) for names, all_ in zip(own, zip(*each, strict=True), strict=True)
+    )
+    values, usual = type(config)().flat(), Augmentation()
     try:
-        return replace(
-            config,
-            **{name: getattr(usual, name) for name in settings},
-            augment=replace(config.augment, **{name: getattr(usual.augment, name) for name in augmentation}),
+        return config.with_(
+            **{name: values[name] for name in settings},
+            augment=replace(config.augment, **{name: getattr(usual, name) for name in augmentation}),
             data=tuple(
                 replace(source, augment={name: v for name, v in source.augment.items() if name not in augmentation})
                 for source in config.data
             ),
             model=candidate.architecture,
             encoder=candidate.encoder,
-            option=select_own_options(config.option, candidate, trained),
+            option=select_own_options(config.net.option, candidate, trained),
         )
     except ValueError as error:
         raise ImagoError(f"{candidate.name}: {error}") from error
 
 
-def find_inapplicable(architecture: str) -> tuple[set[str], set[str]]:
-    """Names of settings, and of what photos are augmented by, that say nothing to it."""
-    from imago.training.tasks.inapplicable import (
-        DETECTION_ONLY,
-        SEMANTIC_ONLY,
-        SEMANTIC_ONLY_AUGMENTATION,
-    )
-    from imago.training.tasks.rcnn import INAPPLICABLE, INAPPLICABLE_AUGMENTATION
-
-    if task_of(architecture) == "semantic":
-        return set(DETECTION_ONLY), set()
-    if architecture != "rcnn":
-        return set(SEMANTIC_ONLY), set(SEMANTIC_ONLY_AUGMENTATION)
-    return {*SEMANTIC_ONLY, *INAPPLICABLE}, {*SEMANTIC_ONLY_AUGMENTATION, *INAPPLICABLE_AUGMENTATION}
+def find_names(settings: type, candidate: Candidate, config: TrainConfig) -> set[str]:
+    """Names of those ``settings`` (a dataclass) that say nothing to the training of ``candidate``."""
+    task = replace(config.net, model=candidate.architecture, encoder="", pretrained=False).task
+    return set(find_inapplicable(settings, task))
 
 
 def select_own_options(option: Sequence[str], candidate: Candidate, trained: Sequence[Candidate]) -> tuple[str, ...]:
@@ -131,7 +123,7 @@ def train_candidate(
     if model.is_file():
         say(f"{candidate.name}: trained already")
         return model
-    own = replace(config, out=str(folder), name=candidate.name)
+    own = config.with_(out=str(folder), name=candidate.name)
     resume = (folder / "config.json").is_file()
     say(f"{candidate.name}: {'goes on' if resume else 'training'}")
     process = multiprocessing.get_context("spawn").Process(

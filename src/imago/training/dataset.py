@@ -9,21 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset, Sampler
 
 from imago.core.input_spec import InputSpec
 from imago.core.labels import IGNORE
-from imago.data.augment.pipeline import augment
 from imago.data.augment.settings import Augmentation
 from imago.data.dataset import Sample
 from imago.files.images import image_size
-
-if TYPE_CHECKING:
-    from imago.training.config import TrainConfig
+from imago.training.config import TrainConfig
 
 SURVEYED = 200  # photos whose sizes are looked at
 
@@ -90,31 +86,13 @@ class PhotoCache:
         return image, self.read(sample, image)[0] if truth is None else truth
 
 
-class TrainDataset(Dataset):
-    """``pictures[key]``: image float32 (C, h, w) prepared by the InputSpec, labels int64 (h, w), weights (h, w)."""
+class TrainDataset(Dataset[Any]):
+    """Of a ``Key`` one training picture with its truth, in the task's own form."""
 
     def __init__(self, cache: PhotoCache, spec: InputSpec) -> None:
         self.cache = cache
         self.spec = spec
         self.lenders = [index for index, source in enumerate(cache.sources) if source.lend]
-
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        rng = np.random.default_rng(key.seed)
-        source = self.cache.sources[key.source]
-        image, label = self.cache.get(key.source, key.sample)
-        how = source.augment
-        borrows = self.lenders and (how.background or how.copy_paste or how.collage or how.empty)
-        others = [self._other(rng) for _ in range(2 + how.pasted_max)] if borrows else None
-        image, label, weight = augment(image, label, key.frame_hw, how, rng, others, own_scale=self.spec.rule == "pad")
-        return (
-            torch.from_numpy(self.spec.normalize(image)),
-            torch.from_numpy(label.astype(np.int64)),
-            torch.from_numpy(weight),
-        )
-
-    def _other(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        source = self.lenders[int(rng.integers(len(self.lenders)))]
-        return self.cache.get(source, int(rng.integers(len(self.cache.sources[source].samples))))
 
 
 class ProcessInfo(NamedTuple):
@@ -122,6 +100,9 @@ class ProcessInfo(NamedTuple):
 
     rank: int
     world_size: int
+
+
+ALONE = ProcessInfo(0, 1)
 
 
 class EpochSampler(Protocol):
@@ -139,7 +120,7 @@ class EpochSampler(Protocol):
 
 
 class BatchSampler(Sampler[list[Key]]):
-    """The ``Plan`` of nets that look at whole photos."""
+    """The ``EpochSampler`` of nets that look at whole photos."""
 
     def __init__(
         self,
@@ -148,16 +129,15 @@ class BatchSampler(Sampler[list[Key]]):
         batch_size: int,
         epoch_photos: int,
         seed: int,
-        rank: int = 0,
-        world_size: int = 1,
+        process: ProcessInfo = ALONE,
     ) -> None:
         self.sources = sources
         self.frames = frames
         self.batch_size = batch_size
         self.seed = seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size = process
         total = epoch_photos or sum(len(s.samples) for s in sources)
-        self.steps = max(1, total // (batch_size * world_size))  # each process takes as many steps
+        self.steps = max(1, total // (batch_size * self.world_size))  # each process takes as many steps
         self.epoch = 0
         self.start = 0
 
@@ -189,12 +169,11 @@ class BatchSampler(Sampler[list[Key]]):
 
 
 def build_batch_sampler(
-    config: TrainConfig, spec: InputSpec, sources: Sequence[Source[Any]], aspects: Sequence[float], share: ProcessInfo
+    config: TrainConfig, spec: InputSpec, sources: Sequence[Source[Any]], aspects: Sequence[float], process: ProcessInfo
 ) -> BatchSampler:
-    frames = choose_frames(spec, config.shapes, aspects)
-    return BatchSampler(
-        sources, frames, config.batch_size, config.epoch_photos, config.seed, share.rank, share.world_size
-    )
+    frames = choose_frames(spec, config.input.shapes, aspects)
+    settings, seed = config.optimization, config.runtime.seed
+    return BatchSampler(sources, frames, settings.batch_size, settings.epoch_photos, seed=seed, process=process)
 
 
 def choose_frames(spec: InputSpec, shapes: bool, aspects: Sequence[float] = (1.0, 0.667, 1.5)) -> list[tuple[int, int]]:

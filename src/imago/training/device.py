@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
 from imago.core.errors import ImagoError
-from imago.training.config import TrainConfig
+from imago.training.settings import RuntimeSettings
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -49,11 +49,12 @@ def choose_precision(asked: str, device: str) -> str:
     return "bf16" if device == "cpu" and cpu_has_bf16() else "32"
 
 
-def build_fabric(config: TrainConfig, device: str, precision: str) -> Fabric:
-    """Fabric over all processes that torchrun started, or over the devices asked for."""
+def build_fabric(settings: RuntimeSettings) -> Fabric:
+    """Fabric over all processes that torchrun started, or over the devices asked for. Raises ImagoError."""
+    device = choose_device(settings.device)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "0"))  # set by torchrun
-    nodes = int(os.environ.get("WORLD_SIZE", "1")) // local if local else config.nodes
-    devices: int | str = config.devices or local or (1 if device == "cpu" else "auto")
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // local if local else settings.nodes
+    devices: int | str = settings.devices or local or (1 if device == "cpu" else "auto")
     several = nodes > 1 or (isinstance(devices, int) and devices > 1) or (devices == "auto" and visible(device) > 1)
     # The run's own line says the precision; Fabric's would stand on standard error, as if something were amiss.
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
@@ -61,7 +62,7 @@ def build_fabric(config: TrainConfig, device: str, precision: str) -> Fabric:
         accelerator=device,
         devices=devices,
         num_nodes=nodes,
-        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+        precision=PRECISIONS[choose_precision(settings.precision, device)],  # type: ignore[arg-type]
         # While the first process checks the data or validates, the others wait, however long that takes.
         strategy=DDPStrategy(timeout=timedelta(days=7)) if several else "auto",
     )
@@ -71,9 +72,9 @@ def visible(device: str) -> int:
     return torch.cuda.device_count() if device == "cuda" else 1
 
 
-def worker_count(config: TrainConfig) -> int:
+def worker_count(settings: RuntimeSettings) -> int:
     """Processes that prepare pictures, for each process that trains: one core is left to that."""
-    if config.workers >= 0:
-        return config.workers
+    if settings.workers >= 0:
+        return settings.workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))

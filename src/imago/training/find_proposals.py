@@ -14,7 +14,7 @@ from imago.training.config import TrainConfig
 
 def cache_proposals(config: TrainConfig, folder: Path) -> CachedProposals:
     """Where the run in ``folder`` keeps them."""
-    return CachedProposals(Path(config.proposals) if config.proposals else folder / "proposals")
+    return CachedProposals(Path(config.runtime.proposals) if config.runtime.proposals else folder / "proposals")
 
 
 def find_proposals(

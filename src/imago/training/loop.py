@@ -17,7 +17,6 @@ from imago.core.errors import ImagoError
 from imago.core.text import escape
 from imago.export.export import BEST
 from imago.models import checkpoint
-from imago.training.config import TrainConfig
 from imago.training.dataset import choose_frames
 from imago.training.interrupt import Interrupt, Stopped
 from imago.training.optim import rate_factor
@@ -53,11 +52,13 @@ def run_steps(run: Run, clock: Clock, interrupt: Interrupt) -> None:
         return  # resumed when the time was up: what is left is to close the epoch
     run.net.train()
     if not progress.step_in_epoch:
-        progress.side_px = config.side_at(clock.share, progress.epoch)
-    frames = choose_frames(config.input_spec(run.net.multiple, progress.side_px), config.shapes, run.aspects)
+        progress.side_px = config.input.side_at(clock.share, progress.epoch, config.runtime.seed)
+    frames = choose_frames(
+        config.input.build_spec(run.net.multiple, progress.side_px), config.input.shapes, run.aspects
+    )
     run.sampler.begin(progress.epoch, progress.step_in_epoch, frames)
     # The loader's own draws are fixed too; the pictures do not depend on them.
-    torch.manual_seed(config.seed * 1_000_003 + progress.epoch)
+    torch.manual_seed(config.runtime.seed * 1_000_003 + progress.epoch)
     for batch in run.loader:
         loss, moved = take_step(run, batch, clock.share)
         clock.tick()
@@ -71,31 +72,31 @@ def run_steps(run: Run, clock: Clock, interrupt: Interrupt) -> None:
 
 
 def take_step(run: Run, batch: Any, share: float) -> tuple[float, bool]:
-    """Forward and backward; weights move at every ``grad_accum_steps``-th pass. The loss, and whether they moved."""
-    config, progress = run.config, run.progress
-    moves = (
-        progress.step_in_epoch + 1
-    ) % config.grad_accum_steps == 0 or progress.step_in_epoch + 1 == run.sampler.steps
+    """One forward and backward pass; the weights move at each ``grad_accum_steps``-th. Gives the loss, and whether
+    they did."""
+    settings, seed, progress = run.config.optimization, run.config.runtime.seed, run.progress
+    done = progress.step_in_epoch + 1
+    moves = done % settings.grad_accum_steps == 0 or done == run.sampler.steps
     # Dropout and the like draw from a seed of their own for each step, so that a resumed run draws the same.
-    torch.manual_seed((config.seed * 7_919 + progress.step * run.fabric.world_size + run.fabric.global_rank) % 2**63)
+    torch.manual_seed((seed * 7_919 + progress.step * run.fabric.world_size + run.fabric.global_rank) % 2**63)
     with run.fabric.no_backward_sync(run.module, enabled=not moves):  # type: ignore[arg-type]
         # Fabric enters the precision for marked methods only where it wraps the net (DDP); on one device it would not.
         with run.fabric.autocast():
-            terms = run.task.loss(run, batch)
+            terms = run.task.loss(run.module, batch, run.fabric.device)
         loss = sum(terms.values(), torch.zeros((), device=run.fabric.device))
-        run.fabric.backward(loss / config.grad_accum_steps)
+        run.fabric.backward(loss / settings.grad_accum_steps)
     value = float(loss.detach())
-    refuse_non_finite("loss", value, progress.step, config)
+    refuse_non_finite("loss", value, progress.step, settings.lr)
     if moves:
-        progress.lr = config.lr * rate_factor(share, config)
+        progress.lr = settings.lr * rate_factor(share, settings)
         for group in run.optimizer.param_groups:
             group["lr"] = progress.lr
-        if config.grad_clip:
+        if settings.grad_clip:
             norm = run.fabric.clip_gradients(
-                run.module, run.optimizer, max_norm=config.grad_clip, error_if_nonfinite=False
+                run.module, run.optimizer, max_norm=settings.grad_clip, error_if_nonfinite=False
             )
             if not scales_gradients(run):  # else the scaler passes over such a step and tries a smaller scale
-                refuse_non_finite("gradient's norm", float(norm), progress.step, config)  # type: ignore[arg-type]
+                refuse_non_finite("gradient's norm", float(norm), progress.step, settings.lr)  # type: ignore[arg-type]
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
         if run.average:
@@ -106,11 +107,9 @@ def take_step(run: Run, batch: Any, share: float) -> tuple[float, bool]:
     return value, moves
 
 
-def refuse_non_finite(what: str, value: float, step: int, config: TrainConfig) -> None:
+def refuse_non_finite(what: str, value: float, step: int, lr: float) -> None:
     if not math.isfinite(value):
-        raise ImagoError(
-            f"the {what} became {value} at step {step}; lower --lr (now {config.lr}) or use --precision 32"
-        )
+        raise ImagoError(f"the {what} became {value} at step {step}; lower --lr (now {lr}) or use --precision 32")
 
 
 def scales_gradients(run: Run) -> bool:
@@ -127,7 +126,7 @@ def validate(run: Run, folders: Mapping[str, Sequence[Any]], interrupt: Interrup
     with averaged(run):
         try:
             run.net.eval()
-            return run.task.validate(run, folders, shown)
+            return run.task.validate(folders, run.fabric.device, run.autocast, shown)
         finally:
             run.net.train()
 
@@ -149,7 +148,7 @@ def averaged(run: Run) -> Any:
 def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
     """Validation, metrics.csv, checkpoints; decides whether the run is done. The progress moves after the validation,
     so that a run stopped in the midst of it does it again."""
-    config, progress = run.config, run.progress
+    settings, progress = run.config.evaluation, run.progress
     clock.tick()
     epoch = progress.epoch + 1
     row: dict[str, Any] = {
@@ -159,15 +158,15 @@ def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
         "lr": progress.lr,
         "train_loss": progress.loss_sum / max(1, progress.step_in_epoch),
     }
-    done = epoch >= config.most_epochs or clock.over
-    validated = done or epoch % config.validate_every == 0
+    done = epoch >= run.config.optimization.most_epochs or clock.over
+    validated = done or epoch % settings.validate_every == 0
     if validated:
         if run.fabric.is_global_zero:
             # The same photos each time, so that the best is the best.
-            most = config.validate_photos or None
+            most = settings.validate_photos or None
             seen = validate(run, {name: samples[:most] for name, samples in run.data.val.items()}, interrupt)
             row |= {} if seen.loss is None else {"val_loss": seen.loss}
-            row["score"] = select_score(seen, config.select)
+            row["score"] = select_score(seen, settings.select)
             row |= {f"score/{escape(name)}": value for name, value in seen.by_folder.items()}
         # Every process needs the score for the early stop.
         row["score"] = run.fabric.broadcast(row.get("score", 0.0))
@@ -183,7 +182,7 @@ def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
     if run.fabric.is_global_zero:
         write_metrics(run.folder / "metrics.csv", progress.history)
         run.display.epoch(row)
-    if validated and not progress.done and config.patience and epoch - progress.best_epoch >= config.patience:
+    if validated and not progress.done and settings.patience and epoch - progress.best_epoch >= settings.patience:
         run.display.say(f"no better score for {epoch - progress.best_epoch} epochs; stopped")
         progress.done = True
 

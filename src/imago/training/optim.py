@@ -7,34 +7,34 @@ import math
 import torch
 from torch import nn
 
-from imago.training.config import TrainConfig
+from imago.training.settings import OptimizationSettings
 
 
-def build_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimizer(net: nn.Module, settings: OptimizationSettings) -> torch.optim.Optimizer:
     """Weight decay on matrices and kernels only: on biases and norms it harms (He et al. 2019, arXiv:1812.01187)."""
     decay = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
-    if config.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=config.lr)
-    return torch.optim.AdamW(groups, lr=config.lr)
+    groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=settings.lr)
+    return torch.optim.AdamW(groups, lr=settings.lr)
 
 
-def rate_factor(progress: float, config: TrainConfig) -> float:
+def rate_factor(progress: float, settings: OptimizationSettings) -> float:
     """Learning rate relative to the largest, at ``progress`` 0..1 of the training.
 
     Warm-up is linear; "poly" is (1 - t)^0.9 (DeepLab v2, arXiv:1606.00915), "cosine" half a cosine
     (arXiv:1608.03983) down to a hundredth.
     """
     progress = min(max(progress, 0.0), 1.0)
-    if progress < config.warmup:
-        return max(progress / config.warmup, 1e-3)
-    t = (progress - config.warmup) / (1 - config.warmup)
-    if config.schedule == "poly":
+    if progress < settings.warmup:
+        return max(progress / settings.warmup, 1e-3)
+    t = (progress - settings.warmup) / (1 - settings.warmup)
+    if settings.schedule == "poly":
         return max((1 - t) ** 0.9, 1e-3)
-    if config.schedule == "cosine":
+    if settings.schedule == "cosine":
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * t))
     return 1.0
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imago.core.errors import ImagoError
 from imago.core.text import printable
-
-if TYPE_CHECKING:
-    from imago.training.run import Progress
+from imago.training.state import Progress
 
 
 class Display:

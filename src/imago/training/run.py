@@ -1,47 +1,28 @@
-"""What one training consists of: its objects, where it stands, and its clock."""
+"""What one training consists of: its objects, and its clock."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
-from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
 from imago.training.config import TrainConfig
 from imago.training.dataset import EpochSampler
 from imago.training.optim import MovingAverage
 from imago.training.progress import Display
 from imago.training.sources import RunData
-
-if TYPE_CHECKING:
-    from imago.training.tasks.base import Net, Task
+from imago.training.state import Progress
+from imago.training.tasks.base import Net, Task
 
 STATE = "resume.safetensors"
 LAST = "last.safetensors"
-
-
-@dataclass
-class Progress:
-    """Where a run stands. Saved with the state, as JSON."""
-
-    epoch: int = 0  # epochs done
-    step_in_epoch: int = 0
-    step: int = 0  # steps done in all
-    seconds: float = 0.0  # time spent, over all sittings
-    best: float = -1.0
-    best_epoch: int = 0
-    side_px: int = 0  # of the frames of the epoch under way
-    loss_sum: float = 0.0  # of the epoch under way
-    lr: float = 0.0  # of the last step
-    history: list[dict[str, Any]] = field(default_factory=list)
-    done: bool = False
 
 
 @dataclass
@@ -49,24 +30,35 @@ class Run:
     """All objects of one training."""
 
     task: Task
-    config: TrainConfig
-    folder: Path
     fabric: Fabric
-    data: RunData[Any]
-    net: Net
-    module: nn.Module  # the net as Fabric wraps it
+    module: nn.Module  # the task's net as Fabric wraps it
     optimizer: torch.optim.Optimizer
     average: MovingAverage | None
     sampler: EpochSampler
-    loader: DataLoader[Any]
-    card: ModelCard
     progress: Progress
     display: Display
     aspects: tuple[float, ...]  # of the training photos, width by height
+    loader: DataLoader[Any] = field(init=False)  # made last: its workers are forked with all that is there
 
     @property
-    def spec(self) -> InputSpec:
-        return self.card.input
+    def config(self) -> TrainConfig:
+        return self.task.config
+
+    @property
+    def folder(self) -> Path:
+        return self.task.folder
+
+    @property
+    def data(self) -> RunData[Any]:
+        return self.task.data
+
+    @property
+    def net(self) -> Net:
+        return self.task.net
+
+    @property
+    def card(self) -> ModelCard:
+        return self.task.card
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -81,27 +73,28 @@ class Clock:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.minutes = run.config.optimization.minutes
         self.start = time.monotonic() - run.progress.seconds
         self.seconds = run.progress.seconds
         self.saved = time.monotonic()  # when the state was last written
 
     def tick(self) -> None:
         seconds = time.monotonic() - self.start
-        if self.run.config.minutes and self.run.fabric.world_size > 1:
+        if self.minutes and self.run.fabric.world_size > 1:
             seconds = self.run.fabric.broadcast(seconds)
         self.seconds = self.run.progress.seconds = seconds
 
     @property
     def over(self) -> bool:
         """Whether the budget in minutes is spent."""
-        return bool(self.run.config.minutes) and self.seconds >= self.run.config.minutes * 60
+        return bool(self.minutes) and self.seconds >= self.minutes * 60
 
     @property
     def share(self) -> float:
         """How much of the budget is spent, 0..1: of the minutes where they are given, else of the steps."""
-        config = self.run.config
-        done = self.run.progress.step / (config.most_epochs * self.run.sampler.steps)
-        return min(1.0, max(done, self.seconds / (config.minutes * 60)) if config.minutes else done)
+        most = self.run.config.optimization.most_epochs * self.run.sampler.steps
+        done = self.run.progress.step / most
+        return min(1.0, max(done, self.seconds / (self.minutes * 60)) if self.minutes else done)
 
     def save_is_due(self) -> bool:
-        return time.monotonic() - self.saved >= self.run.config.save_minutes * 60
+        return time.monotonic() - self.saved >= self.run.config.runtime.save_minutes * 60

@@ -66,7 +66,7 @@ def _gather(
                 if not opened:
                     continue  # no other folder could be opened: their faults are told
                 dataset, found = survey_empty(
-                    root / entry.path, next(iter(opened.values())).labels, config.channels, entry.val
+                    root / entry.path, next(iter(opened.values())).labels, config.input.channels, entry.val
                 )
             else:
                 dataset, found = open_one(entry, root, config)
@@ -113,23 +113,22 @@ def _gather(
 
 def open_folder(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, tuple[str, ...]]:
     """One folder of photos with label maps, in its groups, and its faults. Raises DataError."""
-    path = root / entry.path
-    if config.objects:
+    path, channels = root / entry.path, config.input.channels
+    if config.net.objects:
         if entry.group or entry.val or entry.only or entry.regions or entry.min_area or config.classes:
             raise DataError(
                 f"{path}: group, val, only, regions, min_area and classes do not go with --objects; leave them out"
             )
-        options = OpenOptions("detection", channels=config.channels, licenses=entry.licenses, masks=True)
+        options = OpenOptions("detection", channels=channels, licenses=entry.licenses, masks=True)
         instances, faults = survey_dataset(path, options)
         return border_dataset(instances), faults
     if entry.only or entry.regions or config.classes:
         raise DataError(f"{path}: only, regions and classes are for nets that find objects; leave them out")
-    grouping = parse_grouping(entry.group) if entry.group else None
     return survey_dataset(
         path,
         OpenOptions(
-            grouping=grouping,
-            channels=config.channels,
+            grouping=parse_grouping(entry.group) if entry.group else None,
+            channels=channels,
             val=entry.val,
             licenses=entry.licenses,
             min_area=entry.min_area,
@@ -146,7 +145,7 @@ def open_detection_folder(entry: DataSource, root: Path, config: TrainConfig) ->
         OpenOptions(
             "detection",
             grouping=parse_grouping(entry.group, least=1) if entry.group else None,
-            channels=config.channels,
+            channels=config.input.channels,
             val=entry.val,
             licenses=entry.licenses,
             regions=entry.regions,
@@ -164,7 +163,7 @@ def _augmentation_of(entry: DataSource, config: TrainConfig) -> Augmentation:
 
 def _refuse_empty(entry: DataSource, root: Path, config: TrainConfig, label_maps: bool) -> None:
     path = root / entry.path
-    if config.objects or not label_maps:
+    if config.net.objects or not label_maps:
         raise DataError(
             f"{path}: empty is for nets that label pixels; leave this folder out for a net that finds objects"
         )

@@ -1,9 +1,11 @@
-"""The state of a run that was interrupted: one ``.safetensors`` file, replaced in one go, and nothing unpickled."""
+"""Where a run stands, and the state of one that was interrupted: one ``.safetensors`` file, replaced in one go, and
+nothing unpickled."""
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,23 @@ from imago.core.errors import ModelError
 from imago.training.optim import MovingAverage
 
 KEY = "imago-resume"
+
+
+@dataclass
+class Progress:
+    """Where a run stands. Saved with the state, as JSON."""
+
+    epoch: int = 0  # epochs done
+    step_in_epoch: int = 0
+    step: int = 0  # steps done in all
+    seconds: float = 0.0  # time spent, over all sittings
+    best: float = -1.0
+    best_epoch: int = 0
+    side_px: int = 0  # of the frames of the epoch under way
+    loss_sum: float = 0.0  # of the epoch under way
+    lr: float = 0.0  # of the last step
+    history: list[dict[str, Any]] = field(default_factory=list)
+    done: bool = False
 
 
 def save_state(

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imago.core.settings import setting
+from imago.core.settings import LABEL_MAPS, NOT_RCNN, setting
+
+_LABEL_MAPS = "it is for label maps"
+_CROPS = "it moves whole photos, and this net learns crops, which proposals choose"
+_TOUCHING = "it weighs what lies between two objects of a label map; it goes with --objects"
 
 
 @dataclass(frozen=True)
@@ -18,16 +22,31 @@ class Augmentation:
     flip_vertical: float = setting(0.0, "Share of photos mirrored top to bottom (microscopy, aerial photos).")
     rot90: float = setting(0.0, "Share of photos turned by 90, 180 or 270 degrees.")
     zoom_min: float = setting(
-        0.7, "Window's side relative to the photo's (--rule pad: to the frame's); below 1 zooms in."
+        0.7,
+        "Window's side relative to the photo's (--rule pad: to the frame's); below 1 zooms in.",
+        tasks=NOT_RCNN,
+        why=_CROPS,
     )
-    zoom_max: float = setting(1.25, "Above 1 shows the photo smaller, with its border repeated.")
-    focus: float = setting(0.5, "Share of windows that are laid around a point of the subject (any class but 0).")
+    zoom_max: float = setting(
+        1.25, "Above 1 shows the photo smaller, with its border repeated.", tasks=NOT_RCNN, why=_CROPS
+    )
+    focus: float = setting(
+        0.5,
+        "Share of windows that are laid around a point of the subject (any class but 0).",
+        tasks=NOT_RCNN,
+        why=_CROPS,
+    )
     close_up: float = setting(
-        0.0, "Share of windows that zoom in on a part of the subject, down to a fifth of the photo."
+        0.0,
+        "Share of windows that zoom in on a part of the subject, down to a fifth of the photo.",
+        tasks=NOT_RCNN,
+        why=_CROPS,
     )
-    aspect_jitter: float = setting(0.15, "Largest change of aspect, as a share.")
-    rotate_deg: float = setting(10.0, "Largest turn to either side, in degrees.")
-    elastic: float = setting(0.0, "Share of photos pulled about as if they were elastic: tissue, cells.")
+    aspect_jitter: float = setting(0.15, "Largest change of aspect, as a share.", tasks=NOT_RCNN, why=_CROPS)
+    rotate_deg: float = setting(10.0, "Largest turn to either side, in degrees.", tasks=NOT_RCNN, why=_CROPS)
+    elastic: float = setting(
+        0.0, "Share of photos pulled about as if they were elastic: tissue, cells.", tasks=LABEL_MAPS, why=_LABEL_MAPS
+    )
     elastic_px: float = setting(10.0, "How far, as a standard deviation in pixels of a frame of 512 x 512.")
     elastic_grid: int = setting(3, "Points a side of the grid that is pulled; more make smaller waves.")
     color: float = setting(0.3, "Strength of brightness, contrast, saturation and tint, 0 to 1.")
@@ -38,10 +57,16 @@ class Augmentation:
     low_light: float = setting(0.0, "Share of photos darkened as at night: a colour cast, and noise.")
     motion_blur: float = setting(0.0, "Share of photos blurred along a line of 3 to 15 pixels, as by a moving hand.")
     background: float = setting(
-        0.0, "Share of photos whose background is replaced (cut-out models: class 0 is background)."
+        0.0,
+        "Share of photos whose background is replaced (cut-out models: class 0 is background).",
+        tasks=LABEL_MAPS,
+        why=_LABEL_MAPS,
     )
     copy_paste: float = setting(
-        0.0, "Share of photos that get another photo's subject, or some of its objects by their masks, pasted in."
+        0.0,
+        "Share of photos that get another photo's subject, or some of its objects by their masks, pasted in.",
+        tasks=NOT_RCNN,
+        why=_CROPS,
     )
     pasted_max: int = setting(
         1,
@@ -49,20 +74,35 @@ class Augmentation:
         "light.",
     )
     shadow: float = setting(
-        0.0, "Share of replaced backgrounds and of pasted subjects that get a drawn shadow; the mask stays as it is."
+        0.0,
+        "Share of replaced backgrounds and of pasted subjects that get a drawn shadow; the mask stays as it is.",
+        tasks=LABEL_MAPS,
+        why=_LABEL_MAPS,
     )
     collage: float = setting(
-        0.0, "Share of pictures shown as a print, page or screen in another photo; small ones are background."
+        0.0,
+        "Share of pictures shown as a print, page or screen in another photo; small ones are background.",
+        tasks=LABEL_MAPS,
+        why=_LABEL_MAPS,
     )
     empty: float = setting(
-        0.0, "Share of pictures that show a part of another photo without any subject: all of it class 0."
+        0.0,
+        "Share of pictures that show a part of another photo without any subject: all of it class 0.",
+        tasks=LABEL_MAPS,
+        why=_LABEL_MAPS,
     )
     border_px: float = setting(
-        0.0, "Width of the band along outlines that counts --border-weight, in pixels of the frame."
+        0.0,
+        "Width of the band along outlines that counts --border-weight, in pixels of the frame.",
+        tasks=LABEL_MAPS,
+        why=_LABEL_MAPS,
     )
     border_weight: float = setting(1.0, "What a pixel along an outline counts (below 1 where outlines are sloppy).")
     touching: float = setting(
-        0.0, "With --objects: how much more a pixel between two that touch counts, 10 in the U-Net paper."
+        0.0,
+        "How much more a pixel between two that touch counts, 10 in the U-Net paper.",
+        tasks=("separation",),
+        why=_TOUCHING,
     )
 
     def __post_init__(self) -> None:

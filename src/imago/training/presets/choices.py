@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,13 @@ class PresetChoices:
 
     def choose(self, setting: str, value: Any, why: str) -> None:
         if setting not in self.given:
-            self.config = replace(self.config, **{setting: value})
+            self.config = self.config.with_(**{setting: value})
             self.choices.append(Choice(setting, value, why))
 
     def choose_option(self, name: str, value: Any, why: str) -> None:
         """An option of the net, beside those that the user gives."""
-        if not any(text.partition("=")[0] == name for text in self.config.option):
-            self.config = replace(self.config, option=(*self.config.option, f"{name}={json.dumps(value)}"))
+        if not any(text.partition("=")[0] == name for text in self.config.net.option):
+            self.config = self.config.with_(option=(*self.config.net.option, f"{name}={json.dumps(value)}"))
             self.choices.append(Choice(f"option {name}", value, why))
 
     def choose_pace(
@@ -69,26 +69,29 @@ class PresetChoices:
         if not self.given & {"batch_size", "grad_accum_steps"}:
             fits, tried = largest_batch(trials(self.config), memory_bytes, pace.batch_size)
             self.choose("batch_size", fits, f"{tried}; {pace.batch_size} are aimed at")
-            steps = max(1, pace.batch_size // self.config.batch_size)
+            steps = max(1, pace.batch_size // self.config.optimization.batch_size)
             self.choose("grad_accum_steps", steps, f"so that {pace.batch_size} photos move the weights")
         self.choose("lr", *_rate(self.config, pace))
         if not self.given & {"minutes", "epochs"}:
             self.choose("epochs", *_length(pace, photos, name))
-        epochs = self.config.epochs or _length(pace, photos, name)[0]  # of minutes nobody knows how many they are
+        epochs = (
+            self.config.optimization.epochs or _length(pace, photos, name)[0]
+        )  # of minutes nobody knows how many they are
         looks = f"about {pace.validations} looks at the validation photos"
         self.choose("validate_every", max(1, epochs // pace.validations), looks)
-        moves = epochs * max(1, photos // self.config.batch_size)
+        moves = epochs * max(1, photos // self.config.optimization.batch_size)
         self.choose("ema", 0.999 if moves > 5000 else 0.99, f"averages over the last part of about {moves} steps")
 
 
 def _rate(config: TrainConfig, pace: Pace) -> tuple[float, str]:
-    tuned = config.pretrained or bool(config.weights)
+    tuned = config.net.pretrained or bool(config.net.weights)
     adam = pace.fine_tuning_lr if tuned else pace.from_scratch_lr
-    seen = config.batch_size * config.grad_accum_steps
+    settings = config.optimization
+    seen = settings.batch_size * settings.grad_accum_steps
     start = "ready weights" if tuned else "fresh weights"
     # Adam's steps have a size of their own; their noise falls with the root of the batch (Malladi et al. 2022).
-    rate = pace.sgd_lr * seen / 16 if config.optimizer == "sgd" else adam * math.sqrt(seen / 16)
-    return float(f"{rate:.2g}"), f"{config.optimizer} from {start}, {seen} photos a move"
+    rate = pace.sgd_lr * seen / 16 if settings.optimizer == "sgd" else adam * math.sqrt(seen / 16)
+    return float(f"{rate:.2g}"), f"{settings.optimizer} from {start}, {seen} photos a move"
 
 
 def _length(pace: Pace, photos: int, name: str) -> tuple[int, str]:

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from imago.core.errors import DataError
 from imago.core.input_spec import InputSpec
-from imago.data.anchors import find_anchors
+from imago.data.anchors import find_anchors, measure_box_sizes
 from imago.data.dataset import Sample
 from imago.files.images import image_size
 from imago.models.catalog import build, options_of
+from imago.models.detection.base import DetectionTarget
 from imago.training.config import TrainConfig
 from imago.training.presets.choices import Choice, Pace, PresetChoices
 from imago.training.presets.memory import Trial, try_batches
+from imago.training.sources import RunData
+from imago.training.tasks.instances import move_target
 
+PROPOSALS = 2000  # of a photo, for nets that judge such
 SURVEYED = 500  # photos whose objects are looked at: COCO's outlines take a millisecond each
 
 
@@ -112,6 +118,20 @@ def measure_detection_data(
     )
 
 
+def apply_rules(
+    config: TrainConfig, data: RunData[Sample], given: set[str], device: str, memory_bytes: int
+) -> tuple[TrainConfig, DetectionFacts, tuple[Choice, ...]]:
+    """What the preset of ``config`` makes of it on ``data``, what it asked of the data, and its choices."""
+    samples = [sample for source in data.train for sample in source.samples]
+    seen, masks = pick_surveyed(samples), all(dataset.has_masks for dataset in data.datasets)
+    facts = measure_detection_data(
+        seen, len(samples), len(data.labels), masks, device=device, memory_bytes=memory_bytes
+    )
+    sizes = partial(measure_box_sizes, seen)
+    config, choices = choose_detection(config.optimization.preset, facts, config, given, sizes)
+    return config, facts, choices
+
+
 def choose_detection(
     name: str,
     facts: DetectionFacts,
@@ -123,25 +143,26 @@ def choose_detection(
     """As ``preset.choose``. ``sizes``: widths and heights (K, 2) of the boxes in the frames of an InputSpec
     (``data.anchors.sizes_in``)."""
     preset = DETECTION_PRESETS[name]
-    trials = trials or (lambda now: try_batches(now, facts.classes, facts.device, facts.most_objects))
+    make = partial(make_detection_batch, classes=facts.classes, objects=facts.most_objects)
+    trials = trials or (lambda now: try_batches(now, make, facts.device))
     chosen = PresetChoices(config, given)
     named = bool(given & {"model", "encoder"})
     if not named:
         _net(chosen, preset, facts, name)
-    options = options_of(chosen.config.model)
+    options = options_of(chosen.config.net.model)
     if facts.most_objects > USUAL_MOST:
         most = math.ceil(1.5 * facts.most_objects / 100) * 100
         chosen.choose_option("detections_per_img", most, f"a photo has up to {facts.most_objects} objects")
         if "proposals" in options:
             chosen.choose_option("proposals", 3 * most, "some for each of so many objects")
-    if not named and facts.device == "cpu" and chosen.config.encoder:
+    if not named and facts.device == "cpu" and chosen.config.net.encoder:
         for option in [option for option in NARROW if option in options]:
             chosen.choose_option(option, NARROW[option], "narrow enough for a CPU")
     if "size" in options:  # its connected layers know one size
         side = max(LEAST_SQUARE_PX, _side(preset, facts) // 64 * 64)
-        chosen.choose("size", side, f"{chosen.config.model} answers for cells of 64 pixels")
+        chosen.choose("size", side, f"{chosen.config.net.model} answers for cells of 64 pixels")
         chosen.choose("rule", "resize", "the net takes one size alone")
-        chosen.choose_option("size", chosen.config.size, "as --size")
+        chosen.choose_option("size", chosen.config.input.size, "as --size")
     else:
         _frame(chosen, preset, facts, name)
     if {"anchors", "sizes"} & set(options):
@@ -170,7 +191,7 @@ def _side(preset: DetectionPreset, facts: DetectionFacts) -> int:
 
 
 def _frame(chosen: PresetChoices, preset: DetectionPreset, facts: DetectionFacts, name: str) -> None:
-    multiple, photo = chosen.config.multiple, f"a photo of {facts.side_px} x {facts.side_px}"
+    multiple, photo = chosen.config.input.multiple, f"a photo of {facts.side_px} x {facts.side_px}"
     most = preset.side_px if facts.device == "cpu" else preset.gpu_side_px
     limit = f"{name} goes up to {most} on {facts.device}"
     side = max(multiple, round(_side(preset, facts) / multiple) * multiple)
@@ -180,7 +201,7 @@ def _frame(chosen: PresetChoices, preset: DetectionPreset, facts: DetectionFacts
         chosen.choose(
             "rule", "pad", f"{small}: shrunk to {side} they would be {seen:.0f} px, so photos keep their scale"
         )
-    if chosen.config.rule == "pad":
+    if chosen.config.input.rule == "pad":
         side = max(multiple, min(most, facts.side_px) // multiple * multiple)
         chosen.choose("size", side, f"windows of the photos at their own scale; {limit}")
     else:
@@ -191,9 +212,9 @@ def _anchors(
     chosen: PresetChoices, facts: DetectionFacts, sizes: Callable[[InputSpec], np.ndarray], option: str
 ) -> None:
     """YOLO's from the boxes themselves; those of proposals where the usual ones are too large for the objects."""
-    config = replace(chosen.config, pretrained=False)
-    net: Any = build(config.model, classes=facts.classes, in_channels=config.channels, **config.net_options())
-    boxes = sizes(config.input_spec(net.multiple))
+    config = chosen.config.with_(pretrained=False)
+    net: Any = build(config.net.model, classes=facts.classes, in_channels=config.input.channels, **config.net.options())
+    boxes = sizes(config.input.build_spec(net.multiple))
     if option == "anchors":
         anchors, iou = find_anchors(boxes, len(net.anchors))
         pairs = [[round(side, 1) for side in pair] for pair in anchors.tolist()]
@@ -206,3 +227,29 @@ def _anchors(
         own = [max(LEAST_ANCHOR_PX, size / 2**halvings) for size in usual]
         why = f"a quarter of the objects are below {small:.0f} px in its frame; the usual anchors begin at {usual[0]:g}"
         chosen.choose_option(option, own, why)
+
+
+def make_detection_batch(
+    config: TrainConfig, batch_size: int, classes: int, objects: int
+) -> tuple[Any, Callable[[str], tuple[Any, ...]]]:
+    """See ``memory.MakeBatch``: squares of an eighth of the frame, anywhere in it, and proposals there."""
+    net = build(config.net.model, classes=classes, in_channels=config.input.channels, **config.net.options())
+    height, width = config.input.build_spec(net.multiple).size_hw
+    side = max(2, min(height, width) // 8)
+    corners = torch.rand(objects, 2) * torch.tensor([width - side, height - side])
+    masks = None
+    if net.has_masks:
+        masks = torch.zeros(objects, height, width, dtype=torch.uint8)
+        for mask, (x, y) in zip(masks, corners.int().tolist(), strict=True):
+            mask[y : y + side, x : x + side] = 1
+    boxes = torch.cat([corners, corners + side], dim=1)
+    target = DetectionTarget(
+        boxes, torch.randint(1, classes, (objects,)), masks, torch.zeros(objects, dtype=torch.bool)
+    )
+    proposals = boxes.repeat(math.ceil(PROPOSALS / objects), 1)[:PROPOSALS] if net.wants_proposals else None
+
+    def make_target(device: str) -> tuple[Any, ...]:
+        targets = [move_target(target, device)] * batch_size
+        return (targets,) if proposals is None else (targets, [proposals.to(device)] * batch_size)
+
+    return net, make_target

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,10 @@ CGROUPS = (
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),  # version 1
 )
 TRIED = (2, 6)  # photos in the steps that are measured
-PROPOSALS = 2000  # of a photo, for nets that judge such
+
+# A net that is to be tried, and what makes its target on a device: what its loss is given beside so many images. It
+# crosses to another process: a function of a module, or a partial of one.
+MakeBatch = Callable[[TrainConfig, int], tuple[Any, Callable[[str], tuple[Any, ...]]]]
 
 
 @dataclass(frozen=True)
@@ -77,19 +79,17 @@ def largest_batch(trials: tuple[Trial, ...], memory_bytes: int, wanted: int) -> 
     )
 
 
-def try_batches(config: TrainConfig, classes: int, device: str, objects: int = 0) -> tuple[Trial, ...]:
-    """Runs steps of ``TRIED`` photos, in a process of its own that leaves nothing behind; with a net that finds objects
-    each photo has ``objects`` of them. Raises ImagoError."""
+def try_batches(config: TrainConfig, make: MakeBatch, device: str) -> tuple[Trial, ...]:
+    """Runs steps of ``TRIED`` photos, in a process of its own that leaves nothing behind. Raises ImagoError."""
     context = multiprocessing.get_context("spawn")
     answers, answer = context.Pipe(duplex=False)
-    settings = (config.to_json(), classes, device, objects)
-    process = context.Process(target=_measure, args=(*settings, answer), daemon=True)
+    process = context.Process(target=_measure, args=(config, make, device, answer), daemon=True)
     process.start()
     process.join()
     if process.exitcode != 0 or not answers.poll():
         raise ImagoError(
-            f"even a step with {TRIED[0]} photos of {config.size} pixels does not run with {config.model} here "
-            f"(the process ended with {process.exitcode}); choose a smaller --size or another --model"
+            f"even a step with {TRIED[0]} photos of {config.input.size} pixels does not run with {config.net.model} "
+            f"here (the process ended with {process.exitcode}); choose a smaller --size or another --model"
         )
     found = answers.recv()
     if isinstance(found, str):
@@ -97,36 +97,28 @@ def try_batches(config: TrainConfig, classes: int, device: str, objects: int = 0
     return tuple(Trial(*values) for values in found)
 
 
-def _measure(settings: str, classes: int, device: str, objects: int, answer: Any) -> None:
+def _measure(config: TrainConfig, make: MakeBatch, device: str, answer: Any) -> None:
     """In the process of its own."""
-    import json
-
     try:
-        config = TrainConfig.from_values(json.loads(settings), "the settings")
-        answer.send([(batch, *_step_cost(config, classes, device, batch, objects)) for batch in TRIED])
+        answer.send([(batch, *_step_cost(config.with_(pretrained=False), make, device, batch)) for batch in TRIED])
     except ImagoError as error:
         answer.send(str(error))
 
 
-def _step_cost(config: TrainConfig, classes: int, device: str, batch_size: int, objects: int) -> tuple[int, float]:
+def _step_cost(config: TrainConfig, make: MakeBatch, device: str, batch_size: int) -> tuple[int, float]:
     import torch
 
     from imago.models.memory_format import channels_last_is_faster
     from imago.training.device import PRECISIONS, choose_precision
     from imago.training.optim import build_optimizer
 
-    config = replace(config, pretrained=False)
-    net, target = (
-        _make_detection_batch(config, classes, batch_size, objects)
-        if objects
-        else _make_semantic_batch(config, classes, batch_size)
-    )
-    frame = config.input_spec(net.multiple).size_hw
-    net, images = net.to(device).train(), torch.rand(batch_size, config.channels, *frame, device=device)
+    net, target = make(config, batch_size)
+    frame = config.input.build_spec(net.multiple).size_hw
+    net, images = net.to(device).train(), torch.rand(batch_size, config.input.channels, *frame, device=device)
     if channels_last_is_faster(device):
         net, images = net.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
-    optimizer = build_optimizer(net, config)
-    precision = PRECISIONS[choose_precision(config.precision, device)]
+    optimizer = build_optimizer(net, config.optimization)
+    precision = PRECISIONS[choose_precision(config.runtime.precision, device)]
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     start = time.monotonic()
     for _ in range(2):  # the second has the optimiser's own memory too
@@ -140,56 +132,6 @@ def _step_cost(config: TrainConfig, classes: int, device: str, batch_size: int, 
         torch.cuda.synchronize()
         return int(torch.cuda.max_memory_allocated()), time.monotonic() - start
     return peak_bytes(), time.monotonic() - start
-
-
-def _make_semantic_batch(
-    config: TrainConfig, classes: int, batch_size: int
-) -> tuple[Any, Callable[[str], tuple[Any, ...]]]:
-    """A net that labels pixels, and what makes its target, on a device: what its loss is given beside the images."""
-    import torch
-
-    from imago import losses
-    from imago.core.labels import Labels
-    from imago.models.base import Target
-    from imago.training.tasks.semantic import build_net
-
-    net = build_net(config, Labels(tuple(f"class {k}" for k in range(classes))))
-    net.criterion = losses.build("bce+dice" if net.classes == 1 else "ce+dice", classes=net.classes)
-    shape = (batch_size, *config.input_spec(net.multiple).size_hw)
-    return net, lambda device: (Target(torch.randint(0, max(2, net.classes), shape, device=device)),)
-
-
-def _make_detection_batch(
-    config: TrainConfig, classes: int, batch_size: int, objects: int
-) -> tuple[Any, Callable[[str], tuple[Any, ...]]]:
-    """The same for one that finds objects: squares of an eighth of the frame, anywhere in it, and proposals there."""
-    import torch
-
-    from imago.models.catalog import build
-    from imago.models.detection.base import DetectionModel, DetectionTarget
-    from imago.training.detection_dataset import move_target
-
-    net = build(config.model, classes=classes, in_channels=config.channels, **config.net_options())
-    assert isinstance(net, DetectionModel)
-    height, width = config.input_spec(net.multiple).size_hw
-    side = max(2, min(height, width) // 8)
-    corners = torch.rand(objects, 2) * torch.tensor([width - side, height - side])
-    masks = None
-    if net.has_masks:
-        masks = torch.zeros(objects, height, width, dtype=torch.uint8)
-        for mask, (x, y) in zip(masks, corners.int().tolist(), strict=True):
-            mask[y : y + side, x : x + side] = 1
-    boxes = torch.cat([corners, corners + side], dim=1)
-    target = DetectionTarget(
-        boxes, torch.randint(1, classes, (objects,)), masks, torch.zeros(objects, dtype=torch.bool)
-    )
-    proposals = boxes.repeat(math.ceil(PROPOSALS / objects), 1)[:PROPOSALS] if net.wants_proposals else None
-
-    def given(device: str) -> tuple[Any, ...]:
-        targets = [move_target(target, device)] * batch_size
-        return (targets,) if proposals is None else (targets, [proposals.to(device)] * batch_size)
-
-    return net, given
 
 
 def peak_bytes() -> int:

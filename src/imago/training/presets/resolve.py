@@ -1,51 +1,45 @@
-"""Which rules a preset goes by: those for label maps or those for objects, as the data and the named net are."""
+"""Which rules a preset goes by: those of the task that the named net has, or the data where no net is named."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from imago.core.errors import DataError, ImageError
-from imago.data.anchors import measure_box_sizes
 from imago.data.open_dataset import OpenOptions, find_truths, survey_dataset
-from imago.models.catalog import task_of
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
-from imago.training.presets.choices import format_choices, to_json
-from imago.training.presets.detection import choose_detection, measure_detection_data, pick_surveyed
+from imago.training.presets import detection, semantic
+from imago.training.presets.choices import Choice, format_choices, to_json
 from imago.training.presets.memory import free_memory
-from imago.training.presets.semantic import choose, measure_data
-from imago.training.sources import open_detection_sources, open_sources
+from imago.training.tasks.catalog import TASKS
+
+RULES: dict[str, Callable[..., tuple[TrainConfig, Any, tuple[Choice, ...]]]] = {
+    "semantic": semantic.apply_rules,
+    "separation": semantic.apply_rules,
+    "detection": detection.apply_rules,
+}
 
 
 def resolve_preset(
     config: TrainConfig, root: Path, given: set[str], say: Callable[[str], None]
 ) -> tuple[TrainConfig, str]:
     """What the preset makes of ``config``, and the text of preset.json. Raises DataError, ImagoError."""
-    device = choose_device(config.device)
+    name, task = config.optimization.preset, config.net.task
+    if task == "rcnn" or (not names_a_net(config, given) and has_only_objects(config, root)):
+        task = "detection"
+    device = choose_device(config.runtime.device)
     memory = free_memory(device)
-    if task_of(config.model) == "detection" or (not names_a_net(config, given) and has_only_objects(config, root)):
-        data = open_detection_sources(config, root)
-        samples = [sample for source in data.train for sample in source.samples]
-        masks = all(dataset.has_masks for dataset in data.datasets)
-        looked_at = pick_surveyed(samples)
-        facts = measure_detection_data(looked_at, len(samples), len(data.labels), masks, device, memory)
-        config, choices = choose_detection(config.preset, facts, config, given, partial(measure_box_sizes, looked_at))
-        text = to_json(config.preset, facts, choices)
-    else:
-        maps = open_sources(config, root)
-        photos = [sample for source in maps.train for sample in source.samples]
-        seen = measure_data(photos, len(maps.labels), device, memory)
-        config, choices = choose(config.preset, seen, config, given)
-        text = to_json(config.preset, seen, choices)
-    say("\n".join([f"preset {config.preset}:", *format_choices(choices)]))
-    return config, text
+    data = TASKS[task].open_data(config, root)
+    config, facts, choices = RULES[task](config, data, given, device, memory)
+    say("\n".join([f"preset {name}:", *format_choices(choices)]))
+    return config, to_json(name, facts, choices)
 
 
 def names_a_net(config: TrainConfig, given: set[str]) -> bool:
     """Whether the user has said what kind of net he wants."""
-    return bool(given & {"model", "encoder"}) or config.objects
+    return bool(given & {"model", "encoder"}) or config.net.objects
 
 
 def has_only_objects(config: TrainConfig, root: Path) -> bool:
@@ -56,13 +50,13 @@ def has_only_objects(config: TrainConfig, root: Path) -> bool:
         folder = root / entry.path
         try:
             if "label maps" in find_truths(folder):
-                maps, _ = survey_dataset(folder, OpenOptions(channels=config.channels))
+                maps, _ = survey_dataset(folder, OpenOptions(channels=config.input.channels))
                 if maps.split("all"):
                     return False
         except (DataError, ImageError):  # none that can be read: what they are is told when opened
             pass
         try:
-            survey_dataset(folder, OpenOptions("detection", channels=config.channels, licenses=entry.licenses))
+            survey_dataset(folder, OpenOptions("detection", channels=config.input.channels, licenses=entry.licenses))
         except (DataError, ImageError):
             return False
     return bool(config.data)

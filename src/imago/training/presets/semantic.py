@@ -10,15 +10,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 
+from imago import losses
+from imago.core.labels import Labels
 from imago.data.dataset import Sample
 from imago.files.images import image_size
+from imago.models.base import Target
 from imago.training.config import TrainConfig
 from imago.training.dataset import SURVEYED, measure_class_shares
 from imago.training.presets.choices import Choice, Pace, PresetChoices
 from imago.training.presets.memory import Trial, try_batches
+from imago.training.sources import RunData
+from imago.training.tasks.semantic import build_net
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,16 @@ def measure_data(samples: Sequence[Sample], classes: int, device: str, memory_by
     return DataFacts(len(samples), round(math.sqrt(np.median(areas))), classes, rarest, device, memory_bytes)
 
 
+def apply_rules(
+    config: TrainConfig, data: RunData[Sample], given: set[str], device: str, memory_bytes: int
+) -> tuple[TrainConfig, DataFacts, tuple[Choice, ...]]:
+    """What the preset of ``config`` makes of it on ``data``, what it asked of the data, and its choices."""
+    photos = [sample for source in data.train for sample in source.samples]
+    facts = measure_data(photos, len(data.labels), device, memory_bytes)
+    config, choices = choose(config.optimization.preset, facts, config, given)
+    return config, facts, choices
+
+
 def choose(
     name: str,
     facts: DataFacts,
@@ -76,15 +94,15 @@ def choose(
     ``try_batches`` in real life. Raises ImagoError where not even two photos fit into the memory.
     """
     preset = PRESETS[name]
-    trials = trials or (lambda settled: try_batches(settled, facts.classes, facts.device))
+    trials = trials or (lambda now: try_batches(now, partial(make_batch, classes=facts.classes), facts.device))
     chosen = PresetChoices(config, given)
     gpu = facts.device != "cpu"
     model, _, encoder = (preset.gpu_model if gpu else preset.model).partition(":")
     if not given & {"model", "encoder"}:
         chosen.choose("model", model, f"what {name} takes on {'a GPU' if gpu else 'a CPU'}")
         chosen.choose("encoder", encoder, "goes with it")
-    chosen.choose("size", *_side(preset, facts, name, config.multiple))
-    if config.objects:
+    chosen.choose("size", *_side(preset, facts, name, config.input.multiple))
+    if config.net.objects:
         chosen.choose("rule", "pad", "photos at their own scale: borders are two of their pixels wide")
     chosen.choose_pace(name, preset.pace, facts.photos, facts.memory_bytes, trials)
     if facts.classes > 2 and facts.rarest_share < RARE:
@@ -99,3 +117,11 @@ def _side(preset: Preset, facts: DataFacts, name: str, multiple: int) -> tuple[i
     side = max(multiple, min(most, facts.side_px) // multiple * multiple)
     median = f"the median photo has the pixels of a square of {facts.side_px}"
     return side, f"{median}; {name} goes up to {most} on {facts.device}"
+
+
+def make_batch(config: TrainConfig, batch_size: int, classes: int) -> tuple[Any, Callable[[str], tuple[Any, ...]]]:
+    """See ``memory.MakeBatch``."""
+    net = build_net(config, Labels(tuple(f"class {k}" for k in range(classes))))
+    net.criterion = losses.build("bce+dice" if net.classes == 1 else "ce+dice", classes=net.classes)
+    shape = (batch_size, *config.input.build_spec(net.multiple).size_hw)
+    return net, lambda device: (Target(torch.randint(0, max(2, net.classes), shape, device=device)),)

@@ -1,30 +1,40 @@
-"""What differs between trainings: nets that label pixels (semantic.py) and nets that find objects (detection.py).
+"""What differs between trainings: a task knows its data, its net, its loss, and how its net is judged.
 
-The loop knows neither: it asks the run's ``Kind`` for losses and for scores.
+The loop and the end of a run (``imago.training.finish``) know only ``Task``. Each file beside this one is a task.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from imago.core.errors import ImagoError
+from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
+from imago.core.settings import find_inapplicable
+from imago.data.augment.settings import Augmentation
 from imago.export.export import BEST
-from imago.models.catalog import Net, task_of
+from imago.files.model_file import find_safetensors_card
+from imago.inference.predictor import Predictor
+from imago.models import checkpoint
+from imago.models.base import SegmentationNet
+from imago.models.detection.base import DetectionModel
+from imago.models.encoders import find_normalization
 from imago.training.config import TrainConfig
-from imago.training.dataset import EpochSampler, ProcessInfo
+from imago.training.dataset import EpochSampler, ProcessInfo, build_batch_sampler
 from imago.training.sources import RunData
 
-if TYPE_CHECKING:
-    from imago.training.run import Run
-
+Net = SegmentationNet | DetectionModel
 OnCount = Callable[[int, int], None]  # told how many are done, of how many
 OnStage = Callable[[str, int, int], None]  # told of what as well
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -37,90 +47,129 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """A run whose training is over, as its end is given it."""
+class FinishedModel:
+    """The best weights as they were judged at the end of a run, for its report."""
 
-    config: TrainConfig
-    folder: Path
-    data: RunData[Any]
+    predictor: Predictor
+    card: ModelCard
+    evaluation: Any  # over all folders, as ``Task.evaluate`` gives it
+    samples: Sequence[Any]  # all validation photos, by the names of the evaluation
     history: Sequence[Mapping[str, Any]]  # rows of metrics.csv
-    say: Callable[[str], None]
+    notes: Sequence[str]
+
+
+class Task(ABC):
+    """One training's own part, made once when its settings and its data are known.
+
+    Building the net and the card is a part of making it. Raises ImagoError and DataError where settings and data do not
+    go together, WeightsUnavailable where published weights are wanted and not to be had.
+    """
+
+    name: ClassVar[str]  # one of ``core.settings.TASKS``
+    load: ClassVar[Callable[..., tuple[Any, ModelCard]]] = staticmethod(checkpoint.load)
+
+    def __init__(self, config: TrainConfig, data: RunData[Any], folder: Path, root: Path) -> None:
+        self.data = data
+        self.folder = folder  # of the run
+        self.net = self.build_net(config)
+        self.config = with_normalization(config, self.net)
+        self.card = self.build_card(root)
+
+    @classmethod
+    def refuse(cls, config: TrainConfig) -> None:
+        """Raises ImagoError for settings that say nothing to this task, rather than pass over them."""
+        given, usual = config.flat(), TrainConfig().flat()
+        augmentations = [config.augment, *(replace(config.augment, **source.augment) for source in config.data)]
+        refused = [(n, w) for n, w in find_inapplicable(TrainConfig, cls.name).items() if given[n] != usual[n]]
+        for name, why in find_inapplicable(Augmentation, cls.name).items():
+            if any(getattr(how, name) != getattr(Augmentation(), name) for how in augmentations):
+                refused.append((name, why))
+        for name, why in refused:
+            raise ImagoError(f"--{name.replace('_', '-')} does not go with --model {config.net.model}: {why}")
+
+    @classmethod
+    @abstractmethod
+    def open_data(cls, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[Any]:
+        """The data; with ``checking`` every pixel and object of it is looked at. Raises DataError with all faults."""
+
+    @abstractmethod
+    def build_net(self, config: TrainConfig) -> Net:
+        """A net with fresh weights that can be asked for its loss."""
+
+    @abstractmethod
+    def build_card(self, root: Path) -> ModelCard:
+        """``root``: what the data's folders are seen from."""
+
+    def build_spec(self, config: TrainConfig, net: Any) -> InputSpec:
+        """What the finished model is fed."""
+        return config.input.build_spec(net.multiple)
+
+    def prepare(self, process: ProcessInfo, shown: OnStage) -> None:  # noqa: B027  most have nothing to prepare
+        """What is found once, before the training, and kept on disk; several processes each do their share."""
+
+    def build_sampler(self, aspects: Sequence[float], process: ProcessInfo) -> EpochSampler:
+        """What comes when. ``aspects``: of the training photos, width by height."""
+        return build_batch_sampler(self.config, self.card.input, self.data.train, aspects, process)
+
+    @abstractmethod
+    def build_dataset(self, cache_gb: float) -> Dataset[Any]:
+        """What the sampler's keys stand for: one training picture each, with its truth. ``cache_gb``: memory for
+        decoded photos."""
+
+    @abstractmethod
+    def collate(self, pictures: Sequence[Any]) -> Any:
+        """Pictures become the batch that ``loss`` takes."""
+
+    @abstractmethod
+    def loss(self, module: nn.Module, batch: Any, device: torch.device) -> Mapping[str, Tensor]:
+        """Named terms, to be added up. ``module``: the net as Fabric wraps it, on ``device``."""
+
+    @abstractmethod
+    def validate(
+        self,
+        folders: Mapping[str, Sequence[Any]],
+        device: torch.device,
+        autocast: torch.dtype | None,
+        shown: OnCount,
+    ) -> Validation:
+        """Scores the weights that the net has now on validation photos. ``autocast``: what the training's arithmetic is
+        rounded to, None for float32."""
+
+    # The end of a run.
 
     @property
     def best(self) -> Path:
         """The checkpoint with the best weights."""
         return self.folder / BEST
 
+    def complete(self, say: Say) -> None:  # noqa: B027  most have learnt all by then
+        """What is still to be learnt when the loop is done; stored in ``best``."""
 
-class Task(Protocol):
-    """One kind of training. None of them holds a state: what a run knows is in its ``Run``."""
+    @abstractmethod
+    def open_predictor(self, card: ModelCard, say: Say) -> tuple[Predictor, ModelCard]:
+        """The best weights as a user would run them, and ``card`` with what is chosen on training photos."""
 
-    def refuse(self, config: TrainConfig) -> None:
-        """Raises ImagoError for settings that do not apply to this kind, rather than pass over them."""
-        ...
+    def build_judged(self, samples: Sequence[Any]) -> list[Any]:
+        """The samples that ``evaluate`` takes for validation photos."""
+        return list(samples)
 
-    def open_data(self, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[Any]:
-        """The data; with ``checking`` every pixel and object of it is looked at. Raises DataError with all faults."""
-        ...
+    @abstractmethod
+    def evaluate(self, predictor: Predictor, card: ModelCard, samples: Sequence[Any]) -> Any:
+        """The evaluation that a user would get."""
 
-    def build_net(self, config: TrainConfig, data: RunData[Any]) -> Net:
-        """A net with fresh weights that can be asked for its loss."""
-        ...
-
-    def build_card(self, config: TrainConfig, net: Any, data: RunData[Any], folder: Path, root: Path) -> ModelCard: ...
-
-    def prepare(
-        self,
-        config: TrainConfig,
-        card: ModelCard,
-        data: RunData[Any],
-        folder: Path,
-        process: ProcessInfo,
-        shown: OnStage,
-    ) -> None:
-        """What is found once, before the training, and kept on disk; several processes each do their ``share``."""
-        ...
-
-    def build_sampler(
-        self, config: TrainConfig, card: ModelCard, data: RunData[Any], aspects: Sequence[float], process: ProcessInfo
-    ) -> EpochSampler:
-        """What comes when. ``aspects``: of the training photos, width by height."""
-        ...
-
-    def build_dataset(
-        self, config: TrainConfig, card: ModelCard, data: RunData[Any], folder: Path, cache_gb: float
-    ) -> Dataset[Any]:
-        """What the plan's keys stand for: one training picture each, with its truth. ``cache_gb``: memory for decoded
-        photos."""
-        ...
-
-    def collate(self, pictures: Sequence[Any]) -> Any:
-        """Pictures become the batch that ``loss`` takes."""
-        ...
-
-    def loss(self, run: Run, batch: Any) -> Mapping[str, Tensor]:
-        """Named terms, to be added up."""
-        ...
-
-    def validate(self, run: Run, folders: Mapping[str, Sequence[Any]], shown: OnCount) -> Validation:
-        """Scores the weights that the net has now on validation photos."""
-        ...
-
-    def finish(self, finished: FinishedRun) -> None:
-        """The end of a run: scores.json, report.html, model.onnx."""
-        ...
+    @abstractmethod
+    def render_report(self, finished: FinishedModel) -> str:
+        """report.html."""
 
 
-def choose_task(config: TrainConfig) -> Task:
-    """The kind that ``config.model`` belongs to."""
-    if config.model == "rcnn":  # the one net that is trained in stages
-        from imago.training.tasks.rcnn import RcnnTask
-
-        return RcnnTask()
-    if task_of(config.model) == "detection":
-        from imago.training.tasks.detection import DetectionTask
-
-        return DetectionTask()
-    from imago.training.tasks.semantic import SemanticTask
-
-    return SemanticTask()
+def with_normalization(config: TrainConfig, net: Net) -> TrainConfig:
+    """``config`` with the mean and spread that the net's weights want: they stand in config.json, so that a resumed run
+    prepares its photos alike. What the user gave stays."""
+    if config.input.mean or config.input.std:
+        return config
+    wanted, weights = find_normalization(net), config.net.weights
+    if wanted is None and weights.endswith(".safetensors"):
+        card = find_safetensors_card(Path(weights))
+        if card is not None and card.input.channels == config.input.channels:
+            wanted = card.input.mean, card.input.std
+    return config if wanted is None else config.with_(mean=wanted[0], std=wanted[1])

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from imago.core.errors import DataError, ImagoError
+from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
 from imago.core.proposal_options import ProposalOptions
 from imago.data.dataset import Sample
 from imago.evaluation.detection import evaluate_detection
+from imago.evaluation.detection_report import detection_examples, detection_sections, detection_tiles
+from imago.evaluation.detection_results import DetectionEvaluation
 from imago.inference.engines.torch import TorchEngine
 from imago.inference.options import PredictOptions
 from imago.inference.predictor import Predictor
@@ -26,163 +29,178 @@ from imago.models.detection.base import DetectionModel
 from imago.models.detection.builders import read_thresholds
 from imago.models.memory_format import channels_last_is_faster
 from imago.training.config import TrainConfig
-from imago.training.dataset import EpochSampler, PhotoCache, ProcessInfo, build_batch_sampler
-from imago.training.detection_dataset import Batch, DetectionTrainDataset, ReadInstances, collate_detection, move_target
-from imago.training.device import worker_count
+from imago.training.dataset import PhotoCache, ProcessInfo
+from imago.training.device import choose_device, worker_count
 from imago.training.find_proposals import cache_proposals, find_proposals
-from imago.training.finish import build_input_spec
-from imago.training.finish_detection import finish_detection
 from imago.training.net_options import read_part_options, refuse_parts
-from imago.training.run import Run
+from imago.training.report import whole_page
 from imago.training.sources import RunData, open_detection_sources
-from imago.training.tasks.base import FinishedRun, OnCount, OnStage, Validation
-from imago.training.tasks.inapplicable import SEMANTIC_ONLY, SEMANTIC_ONLY_AUGMENTATION
+from imago.training.tasks.base import FinishedModel, OnCount, OnStage, Say, Task, Validation
+from imago.training.tasks.instances import Batch, InstanceDataset, ReadInstances, collate_instances, move_target
 
 PROPOSALS = "proposals"  # part of --option: how selective search is done
+SHOWN = 6  # best and worst photos in the report
 
 
-class DetectionTask:
-    """See ``Kind``."""
+class DetectionTask(Task):
+    """Boxes of objects, and their masks where net and data have them."""
 
-    def refuse(self, config: TrainConfig) -> None:
-        refuse_settings(config, SEMANTIC_ONLY)
-        for name in SEMANTIC_ONLY_AUGMENTATION:
-            if config.uses_augmentation(name):
-                raise ImagoError(
-                    f"--{name.replace('_', '-')} is for label maps; {config.model} learns objects: leave it at 0"
-                )
+    name = "detection"
+    net: DetectionModel
 
-    def open_data(self, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[Sample]:
+    @classmethod
+    def open_data(cls, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[Sample]:
         return open_detection_sources(config, root, checking)
 
-    def build_net(self, config: TrainConfig, data: RunData[Sample]) -> DetectionModel:
-        net = build(config.model, classes=len(data.labels), in_channels=config.channels, **config.net_options())
+    def build_net(self, config: TrainConfig) -> DetectionModel:
+        net = build(
+            config.net.model,
+            classes=len(self.data.labels),
+            in_channels=config.input.channels,
+            **config.net.options(),
+        )
         assert isinstance(net, DetectionModel)
-        refuse_parts(config.option, self.parts(net), config.model)
-        if net.wants_proposals and config.channels != 3:
+        refuse_parts(config.net.option, self.list_parts(net), config.net.model)
+        if net.wants_proposals and config.input.channels != 3:
             raise ImagoError(
-                f"{config.model} judges proposals of selective search, which takes photos of 3 channels; got "
-                f"--channels {config.channels}"
+                f"{config.net.model} judges proposals of selective search, which takes photos of 3 channels; got "
+                f"--channels {config.input.channels}"
             )
-        without = [str(dataset.root) for dataset in data.datasets if not dataset.has_masks]
-        if net.has_masks and without:
-            raise DataError(
-                f"{config.model} learns masks, and there are boxes alone in {', '.join(without)}; outline the objects, "
-                "or choose a net that finds boxes"
-            )
-        partly = [str(d.root) for d in data.datasets if any(sample.unannotated for sample in d.split("all"))]
-        if partly and not net.learns_partly:
-            raise DataError(
-                f"{config.model} learns from folders in which every class was annotated; the group of "
-                f"{', '.join(partly)} leaves some out. Name them (without members where there are none), or choose "
-                "fasterrcnn or maskrcnn"
-            )
-        if config.uses_augmentation("copy_paste") and (without or net.wants_proposals):
-            why = "proposals are those of the photo alone" if net.wants_proposals else f"{without[0]} has boxes alone"
-            raise ImagoError(f"--copy-paste pastes objects by their masks, and {why}; leave it at 0")
-        spec = build_input_spec(config, net)
+        self.refuse_data(config, net)
+        spec = self.build_spec(config, net)
         try:
-            net.check(torch.zeros(1, config.channels, *spec.size_hw))
+            net.check(torch.zeros(1, config.input.channels, *spec.size_hw))
         except ValueError as error:
-            raise ImagoError(f"{config.model} at --size {config.size}, --rule {config.rule}: {error}") from error
+            raise ImagoError(
+                f"{config.net.model} at --size {config.input.size}, --rule {config.input.rule}: {error}"
+            ) from error
         return net
 
-    def parts(self, net: DetectionModel) -> tuple[str, ...]:
+    def refuse_data(self, config: TrainConfig, net: DetectionModel) -> None:
+        """Raises DataError and ImagoError for data that ``net`` cannot learn from."""
+        model, datasets = config.net.model, self.data.datasets
+        without = [str(dataset.root) for dataset in datasets if not dataset.has_masks]
+        if net.has_masks and without:
+            raise DataError(
+                f"{model} learns masks, and there are boxes alone in {', '.join(without)}; outline the objects, or "
+                "choose a net that finds boxes"
+            )
+        partly = [str(d.root) for d in datasets if any(sample.unannotated for sample in d.split("all"))]
+        if partly and not net.learns_partly:
+            raise DataError(
+                f"{model} learns from folders in which every class was annotated; the group of {', '.join(partly)} "
+                "leaves some out. Name them (without members where there are none), or choose fasterrcnn or maskrcnn"
+            )
+        pastes = config.augment.copy_paste or any(source.augment.get("copy_paste") for source in config.data)
+        if pastes and (without or net.wants_proposals):
+            why = "proposals are those of the photo alone" if net.wants_proposals else f"{without[0]} has boxes alone"
+            raise ImagoError(f"--copy-paste pastes objects by their masks, and {why}; leave it at 0")
+
+    def list_parts(self, net: DetectionModel) -> tuple[str, ...]:
         """Names that --option may set something of, beside the net's own."""
         return (PROPOSALS,) if net.wants_proposals else ()
 
-    def build_card(
-        self, config: TrainConfig, net: DetectionModel, data: RunData[Sample], folder: Path, root: Path
-    ) -> ModelCard:
+    def build_spec(self, config: TrainConfig, net: DetectionModel) -> InputSpec:
+        if not net.crop:
+            return super().build_spec(config, net)
+        spec = config.input.build_spec(1)
+        return InputSpec("resize", (net.crop, net.crop), 1, mean=spec.mean, std=spec.std)
+
+    def build_card(self, root: Path) -> ModelCard:
+        config, net = self.config, self.net
+        options = {"classes": net.classes, "in_channels": net.in_channels, **config.net.options()}
         return ModelCard(
-            name=config.name or folder.resolve().name,
-            architecture=config.model,
-            options={
-                "classes": net.classes,
-                "in_channels": net.in_channels,
-                **config.net_options(),
-                **read_thresholds(net),
-            },
+            name=config.export.name or self.folder.resolve().name,
+            architecture=config.net.model,
+            options=options | read_thresholds(net),
             task="instances" if net.has_masks else "boxes",
-            labels=data.labels,
-            input=build_input_spec(config, net),
-            proposals=read_part_options(config.option, PROPOSALS, ProposalOptions) if net.wants_proposals else None,
+            labels=self.data.labels,
+            input=self.build_spec(config, net),
+            proposals=read_part_options(config.net.option, PROPOSALS, ProposalOptions) if net.wants_proposals else None,
             data=config.data_lines(root),
-            license=config.license,
-            note=config.note,
+            license=config.export.license,
+            note=config.export.note,
         )
 
-    def prepare(
-        self,
-        config: TrainConfig,
-        card: ModelCard,
-        data: RunData[Sample],
-        folder: Path,
-        process: ProcessInfo,
-        shown: OnStage,
-    ) -> None:
+    def prepare(self, process: ProcessInfo, shown: OnStage) -> None:
         """Proposals, for nets that want them."""
-        if card.proposals is None:
+        if self.card.proposals is None:
             return
-        samples = [*(sample for source in data.train for sample in source.samples), *data.val_samples]
+        samples = [*(sample for source in self.data.train for sample in source.samples), *self.data.val_samples]
         find_proposals(
-            samples[process.rank :: process.world_size], card.proposals, cache_proposals(config, folder),
-            worker_count(config) + 1, partial(shown, "proposals"),
+            samples[process.rank :: process.world_size], self.card.proposals, cache_proposals(self.config, self.folder),
+            worker_count(self.config.runtime) + 1, partial(shown, "proposals"),
         )  # fmt: skip
 
-    def build_sampler(
-        self,
-        config: TrainConfig,
-        card: ModelCard,
-        data: RunData[Sample],
-        aspects: Sequence[float],
-        process: ProcessInfo,
-    ) -> EpochSampler:
-        return build_batch_sampler(config, card.input, data.train, aspects, process)
+    def build_dataset(self, cache_gb: float) -> Dataset[Any]:
+        read = ReadInstances(self.card.proposals, cache_proposals(self.config, self.folder))
+        cache = PhotoCache(self.data.train, cache_gb, read)
+        return InstanceDataset(cache, self.card.input, masks=self.card.task == "instances")
 
-    def build_dataset(
-        self, config: TrainConfig, card: ModelCard, data: RunData[Sample], folder: Path, cache_gb: float
-    ) -> Dataset[Any]:
-        read = ReadInstances(card.proposals, cache_proposals(config, folder))
-        return DetectionTrainDataset(PhotoCache(data.train, cache_gb, read), card.input, card.task == "instances")
+    def collate(self, pictures: Sequence[Any]) -> Any:
+        return collate_instances(pictures)
 
-    def collate(self, pictures: Sequence[Any]) -> Batch:
-        return collate_detection(pictures)
-
-    def loss(self, run: Run, batch: Batch) -> Mapping[str, Tensor]:
-        device = run.fabric.device
+    def loss(self, module: nn.Module, batch: Batch, device: torch.device) -> Mapping[str, Tensor]:
         images = batch.images.to(device)
         if channels_last_is_faster(device.type):
             images = images.contiguous(memory_format=torch.channels_last)
         targets = [move_target(target, device) for target in batch.targets]
-        if batch.proposals is None:
-            return run.module.loss(images, targets)  # type: ignore[operator, no-any-return]
-        return run.module.loss(images, targets, [boxes.to(device) for boxes in batch.proposals])  # type: ignore[operator, no-any-return]
+        proposals = () if batch.proposals is None else ([boxes.to(device) for boxes in batch.proposals],)
+        return module.loss(images, targets, *proposals)  # type: ignore[operator, no-any-return]
 
-    def validate(self, run: Run, folders: Mapping[str, Sequence[Sample]], shown: OnCount) -> Validation:
+    def validate(
+        self,
+        folders: Mapping[str, Sequence[Sample]],
+        device: torch.device,
+        autocast: torch.dtype | None,
+        shown: OnCount,
+    ) -> Validation:
         """Average precision of masks where net and data have them, else of boxes; the mean over folders."""
-        engine = TorchEngine.of_net(run.net, run.card, run.fabric.device, run.autocast)
-        predictor = Predictor(engine, PredictOptions(find_proposals=cache_proposals(run.config, run.folder)))
+        predictor = Predictor(TorchEngine.of_net(self.net, self.card, device, autocast), self.options)
         total, before = sum(len(samples) for samples in folders.values()), 0
         by_folder = {}
         for name, samples in folders.items():
 
-            def counted(done: int, before: int = before) -> None:
+            def count(done: int, before: int = before) -> None:
                 shown(before + done, total)
 
-            found = evaluate_detection(predictor.objects, samples, run.data.labels, resamples=1, progress=counted)
+            found = evaluate_detection(predictor.objects, samples, self.data.labels, resamples=1, progress=count)
             by_folder[name] = found.score
             before += len(samples)
         known = [score for score in by_folder.values() if np.isfinite(score)]  # a folder without objects has none
         return Validation(float(np.mean(known)) if known else 0.0, by_folder)
 
-    def finish(self, finished: FinishedRun) -> None:
-        finish_detection(finished)
+    def open_predictor(self, card: ModelCard, say: Say) -> tuple[Predictor, ModelCard]:
+        return Predictor(TorchEngine(self.best, choose_device(self.config.runtime.device)), self.options), card
+
+    @property
+    def options(self) -> PredictOptions:
+        """How its models are run: with the proposals that the run keeps."""
+        return PredictOptions(find_proposals=cache_proposals(self.config, self.folder))
+
+    def evaluate(self, predictor: Predictor, card: ModelCard, samples: Sequence[Any]) -> Any:
+        return evaluate_objects(predictor, card, samples)
+
+    def render_report(self, finished: FinishedModel) -> str:
+        return render_objects(finished, self.config)
 
 
-def refuse_settings(config: TrainConfig, inapplicable: Mapping[str, str]) -> None:
-    """``inapplicable``: names of settings, and why they do not apply. Raises ImagoError where one was changed."""
-    usual = {field.name: field.default for field in fields(TrainConfig)}
-    for name, why in inapplicable.items():
-        if getattr(config, name) != usual[name]:
-            raise ImagoError(f"--{name.replace('_', '-')} does not go with --model {config.model}: {why}")
+def evaluate_objects(predictor: Predictor, card: ModelCard, samples: Sequence[Sample]) -> DetectionEvaluation:
+    return evaluate_detection(predictor.objects, samples, card.object_labels, model=card.name)
+
+
+def render_objects(finished: FinishedModel, config: TrainConfig) -> str:
+    """The report of a run whose model finds objects."""
+    whole: DetectionEvaluation = finished.evaluation
+    best, worst = (
+        detection_examples(rows, finished.predictor.objects, finished.samples, whole.score_threshold)
+        for rows in (whole.best(SHOWN), whole.worst(SHOWN))
+    )
+    return whole_page(
+        finished.card.name,
+        detection_tiles(whole),
+        detection_sections(whole, best, worst),
+        history=finished.history,
+        settings=json.loads(config.to_json()),
+        notes=finished.notes,
+    )

@@ -1,150 +1,174 @@
-"""Training nets that label pixels; with ``config.objects`` what they label are insides and borders of objects."""
+"""Training nets that label pixels."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from lightning_fabric.utilities import move_data_to_device
+from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from imago import losses, models
 from imago.core.errors import ImagoError
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
+from imago.data.augment.pipeline import augment
 from imago.data.dataset import Sample
+from imago.evaluation.results import Evaluation
+from imago.evaluation.semantic import evaluate
 from imago.inference.engines.torch import TorchEngine
+from imago.inference.predictor import Predictor
 from imago.models.base import SegmentationNet, Target
 from imago.models.memory_format import channels_last_is_faster
 from imago.training.config import TrainConfig
-from imago.training.dataset import (
-    EpochSampler,
-    PhotoCache,
-    ProcessInfo,
-    TrainDataset,
-    build_batch_sampler,
-    measure_class_shares,
-    read_label,
-)
-from imago.training.finish import finish_semantic
-from imago.training.finish_detection import finish_separated
+from imago.training.dataset import Key, PhotoCache, TrainDataset, measure_class_shares, read_label
+from imago.training.device import choose_device
 from imago.training.net_options import refuse_parts
-from imago.training.run import Run
+from imago.training.report import Example, ReportData, render
 from imago.training.sources import RunData, open_sources
-from imago.training.tasks.base import FinishedRun, OnCount, OnStage, Validation
-from imago.training.tasks.inapplicable import DETECTION_ONLY
+from imago.training.tasks.base import FinishedModel, OnCount, Say, Task, Validation
 from imago.training.validate import validate
 
+SHOWN = 6  # best and worst photos in the report
 
-class SemanticTask:
-    """See ``Kind``."""
 
-    def refuse(self, config: TrainConfig) -> None:
-        refuse_parts(config.option, (), config.model)
-        usual = TrainConfig()
-        for name, instead in DETECTION_ONLY.items():
-            if getattr(config, name) != getattr(usual, name):
-                raise ImagoError(
-                    f"--{name.replace('_', '-')} is for nets that find objects; {config.model} labels pixels: leave it "
-                    f"out, and {instead}"
-                )
-        if not config.objects and config.uses_augmentation("touching"):
-            raise ImagoError("--touching weighs what lies between two objects; it goes with --objects")
+class SemanticTask(Task):
+    """A label for every pixel."""
 
-    def open_data(self, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[Sample]:
+    name = "semantic"
+    net: SegmentationNet
+
+    @classmethod
+    def refuse(cls, config: TrainConfig) -> None:
+        refuse_parts(config.net.option, (), config.net.model)
+        super().refuse(config)
+
+    @classmethod
+    def open_data(cls, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[Sample]:
         return open_sources(config, root, checking)
 
-    def build_net(self, config: TrainConfig, data: RunData[Sample]) -> SegmentationNet:
-        net = build_net(config, data.labels)
-        net.criterion = build_criterion(config, data)
+    def build_net(self, config: TrainConfig) -> SegmentationNet:
+        net = build_net(config, self.data.labels)
+        net.criterion = build_criterion(config, self.data)
         return net
 
-    def build_card(
-        self, config: TrainConfig, net: SegmentationNet, data: RunData[Sample], folder: Path, root: Path
-    ) -> ModelCard:
+    def build_card(self, root: Path) -> ModelCard:
+        config, net, export = self.config, self.net, self.config.export
         return ModelCard(
-            name=config.name or folder.resolve().name,
-            architecture=config.model,
-            options={"classes": net.classes, "in_channels": net.in_channels, **config.net_options()},
+            name=export.name or self.folder.resolve().name,
+            architecture=config.net.model,
+            options={"classes": net.classes, "in_channels": net.in_channels, **config.net.options()},
             task="binary" if net.classes == 1 else "semantic",
-            labels=data.labels,
-            input=config.input_spec(net.multiple),
+            labels=self.data.labels,
+            input=self.build_spec(config, net),
             output="logit",
-            tta_flip=config.tta_flip,
-            tta_scales=config.tta_scales,
-            min_component_fraction=config.min_component_fraction,
-            objects=config.objects,
+            tta_flip=export.tta_flip,
+            tta_scales=export.tta_scales,
+            min_component_fraction=export.min_component_fraction,
+            objects=config.net.objects,
             data=config.data_lines(root),
-            license=config.license,
-            note=config.note,
+            license=export.license,
+            note=export.note,
         )
 
-    def prepare(
-        self,
-        config: TrainConfig,
-        card: ModelCard,
-        data: RunData[Sample],
-        folder: Path,
-        process: ProcessInfo,
-        shown: OnStage,
-    ) -> None:
-        pass  # label maps are all that these nets learn from
-
-    def build_sampler(
-        self,
-        config: TrainConfig,
-        card: ModelCard,
-        data: RunData[Sample],
-        aspects: Sequence[float],
-        process: ProcessInfo,
-    ) -> EpochSampler:
-        return build_batch_sampler(config, card.input, data.train, aspects, process)
-
-    def build_dataset(
-        self, config: TrainConfig, card: ModelCard, data: RunData[Sample], folder: Path, cache_gb: float
-    ) -> Dataset[Any]:
-        return TrainDataset(PhotoCache(data.train, cache_gb, read_label), card.input)
+    def build_dataset(self, cache_gb: float) -> Dataset[Any]:
+        return LabelMapDataset(PhotoCache(self.data.train, cache_gb, read_label), self.card.input)
 
     def collate(self, pictures: Sequence[Any]) -> Any:
         return default_collate(list(pictures))
 
-    def loss(self, run: Run, batch: Sequence[Tensor]) -> Mapping[str, Tensor]:
+    def loss(self, module: nn.Module, batch: Sequence[Tensor], device: torch.device) -> Mapping[str, Tensor]:
         """``batch``: images float32 (N, C, h, w), labels int64 (N, h, w), weights float32 (N, h, w)."""
-        images, labels, weights = (run.fabric.to_device(part) for part in batch)
-        if channels_last_is_faster(images.device.type):
+        images, labels, weights = move_data_to_device(list(batch), device)
+        if channels_last_is_faster(device.type):
             images = images.contiguous(memory_format=torch.channels_last)
-        return run.module.loss(images, Target(labels, weights))  # type: ignore[operator, no-any-return]
+        return module.loss(images, Target(labels, weights))  # type: ignore[operator, no-any-return]
 
-    def validate(self, run: Run, folders: Mapping[str, Sequence[Sample]], shown: OnCount) -> Validation:
-        engine = TorchEngine.of_net(run.net, run.card, run.fabric.device, run.autocast)
+    def validate(
+        self,
+        folders: Mapping[str, Sequence[Sample]],
+        device: torch.device,
+        autocast: torch.dtype | None,
+        shown: OnCount,
+    ) -> Validation:
+        engine = TorchEngine.of_net(self.net, self.card, device, autocast)
         return validate(engine, {name: tuple(samples) for name, samples in folders.items()}, shown)
 
-    def finish(self, finished: FinishedRun) -> None:
-        if finished.config.objects:
-            finish_separated(finished)
-        else:
-            finish_semantic(finished)
+    def open_predictor(self, card: ModelCard, say: Say) -> tuple[Predictor, ModelCard]:
+        return Predictor(TorchEngine(self.best, choose_device(self.config.runtime.device))), card
+
+    def evaluate(self, predictor: Predictor, card: ModelCard, samples: Sequence[Any]) -> Any:
+        return evaluate(predictor, samples)
+
+    def render_report(self, finished: FinishedModel) -> str:
+        whole: Evaluation = finished.evaluation
+        score = {row.name: row.score for row in whole.images}
+        samples = {sample.name: sample for sample in finished.samples}
+
+        def show(name: str) -> Example:
+            image = samples[name].image()
+            return Example(name, image, samples[name].label_map(), finished.predictor(image).label_map, score[name])
+
+        return render(
+            ReportData(
+                title=finished.card.name,
+                labels=self.data.labels,
+                evaluation=whole,
+                history=list(finished.history),
+                settings=json.loads(self.config.to_json()),
+                best=[show(row.name) for row in whole.best(SHOWN)],
+                worst=[show(row.name) for row in whole.worst(SHOWN)],
+                notes=finished.notes,
+            )
+        )
+
+
+class LabelMapDataset(TrainDataset):
+    """A picture: image float32 (C, h, w) prepared by the InputSpec, labels int64 (h, w), weights float32 (h, w)."""
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng(key.seed)
+        image, label = self.cache.get(key.source, key.sample)
+        how = self.cache.sources[key.source].augment
+        borrows = self.lenders and (how.background or how.copy_paste or how.collage or how.empty)
+        others = [self._other(rng) for _ in range(2 + how.pasted_max)] if borrows else None
+        image, label, weight = augment(image, label, key.frame_hw, how, rng, others, own_scale=self.spec.rule == "pad")
+        return (
+            torch.from_numpy(self.spec.normalize(image)),
+            torch.from_numpy(label.astype(np.int64)),
+            torch.from_numpy(weight),
+        )
+
+    def _other(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        source = self.lenders[int(rng.integers(len(self.lenders)))]
+        return self.cache.get(source, int(rng.integers(len(self.cache.sources[source].samples))))
 
 
 def build_net(config: TrainConfig, labels: Labels) -> SegmentationNet:
-    binary = config.head == "sigmoid" or (config.head == "auto" and len(labels) == 2)
+    head = config.net.head
+    binary = head == "sigmoid" or (head == "auto" and len(labels) == 2)
     if binary and len(labels) != 2:
         raise ImagoError(f"a sigmoid head needs two classes; the data has {len(labels)}. Group them, or use softmax")
     classes = 1 if binary else len(labels)
-    net = models.build(config.model, classes=classes, in_channels=config.channels, **config.net_options())
+    net = models.build(config.net.model, classes=classes, in_channels=config.input.channels, **config.net.options())
     assert isinstance(net, SegmentationNet)
     return net
 
 
 def build_criterion(config: TrainConfig, data: RunData[Sample]) -> losses.Criterion:
-    binary = len(data.labels) == 2 and config.head != "softmax"
-    formula = config.loss if config.loss != "auto" else ("bce+dice" if binary else "ce+dice")
+    settings = config.optimization
+    binary = len(data.labels) == 2 and config.net.head != "softmax"
+    formula = settings.loss if settings.loss != "auto" else ("bce+dice" if binary else "ce+dice")
     weights = None
-    if config.class_weights != "none":
-        weights = class_weights(config.class_weights, [s for source in data.train for s in source.samples], data.labels)
+    if settings.class_weights != "none":
+        samples = [sample for source in data.train for sample in source.samples]
+        weights = class_weights(settings.class_weights, samples, data.labels)
     return losses.build(formula, classes=1 if binary else len(data.labels), class_weights=weights)
 
 
@@ -152,6 +176,6 @@ def class_weights(kind: str, samples: Sequence[Sample], labels: Labels) -> list[
     """One a class; 0 for a class that no photo shows."""
     shares, frequency = measure_class_shares(samples, len(labels))
     if kind == "log":  # ENet, arXiv:1606.02147, section 5.2
-        return [1 / math.log(1.02 + process) if process > 0 else 0.0 for process in shares]
+        return [1 / math.log(1.02 + share) if share > 0 else 0.0 for share in shares]
     present = sorted(f for f in frequency if f > 0)
     return [present[len(present) // 2] / f if f > 0 else 0.0 for f in frequency]

@@ -1,4 +1,4 @@
-"""Training pictures with their objects, for nets that find objects. See dataset.py: the same rules hold."""
+"""Training pictures with their objects. The rules of imago.training.dataset hold: a key alone decides a picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
@@ -18,7 +17,7 @@ from imago.data.augment.instances import augment_instances, warp_boxes
 from imago.data.dataset import Sample
 from imago.data.selective_search import CachedProposals
 from imago.models.detection.base import DetectionTarget
-from imago.training.dataset import Key, PhotoCache
+from imago.training.dataset import Key, PhotoCache, TrainDataset
 
 
 class DetectionExample(NamedTuple):
@@ -37,16 +36,14 @@ class Batch(NamedTuple):
     proposals: list[Tensor] | None
 
 
-class DetectionTrainDataset(Dataset[DetectionExample]):
+class InstanceDataset(TrainDataset):
     """``masks``: whether the net learns from them; boxes come from them in any case. ``cache`` is filled by
     ``ReadInstances``."""
 
     def __init__(self, cache: PhotoCache, spec: InputSpec, masks: bool) -> None:
-        self.cache = cache
-        self.spec = spec
+        super().__init__(cache, spec)
         self.masks = masks
         self.fill = tuple(round(255 * mean) for mean in spec.mean)  # what InputSpec pads with
-        self.lenders = [index for index, source in enumerate(cache.sources) if source.lend]
 
     def __getitem__(self, key: Key) -> DetectionExample:
         image, (instances, proposals) = self.cache.get(key.source, key.sample)
@@ -102,7 +99,7 @@ def build_target(instances: Instances, masks: bool, unannotated: tuple[int, ...]
     )
 
 
-def collate_detection(pictures: Sequence[DetectionExample]) -> Batch:
+def collate_instances(pictures: Sequence[DetectionExample]) -> Batch:
     proposals = [picture.proposals for picture in pictures if picture.proposals is not None]
     return Batch(
         torch.stack([picture.image for picture in pictures]), [picture.target for picture in pictures],

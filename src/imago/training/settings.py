@@ -11,7 +11,7 @@ import numpy as np
 from imago.core.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
 from imago.core.settings import LABEL_MAPS, NOT_RCNN, setting
 from imago.core.tta import TTA
-from imago.models.catalog import names_of, options_of
+from imago.models.catalog import names_of, options_of, task_of
 from imago.training.net_options import read_net_options
 
 USUAL_EPOCHS = 50

@@ -191,7 +191,7 @@ def groupings(recipe: Path) -> dict[str, str]:
 
 def measure(options: argparse.Namespace, model: str, origin: Origin) -> Evaluation:
     from imago.core.errors import ImagoError
-    from imago.evaluation.semantic import evaluate
+    from imago.evaluation.evaluate import evaluate
     from imago.inference.load import load
 
     try:

@@ -29,7 +29,7 @@ def main() -> None:
     from imago.core.tta import TTA
     from imago.data.dataset import open_dataset
     from imago.data.grouping import parse_grouping
-    from imago.evaluation.semantic import evaluate
+    from imago.evaluation.evaluate import evaluate
     from imago.inference.crf import DenseCRF
     from imago.inference.load import load
     from imago.metrics.bootstrap import paired_difference

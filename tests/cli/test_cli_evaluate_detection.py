@@ -10,7 +10,7 @@ import pytest
 from drawn_instances import COLORS, draw_instances
 from PIL import Image
 
-from imago.cli.evaluate import measure_detection
+from imago.cli.evaluate import choose_scoring, measure, open_data
 from imago.core.errors import DataError
 from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
@@ -18,6 +18,7 @@ from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.data.formats.write_detection import ImageDetections, to_coco
 from imago.data.open_detection import open_detection
+from imago.evaluation.results import Evaluation
 from imago.inference.detection import FrameDetections
 from imago.inference.predictor import Predictor
 
@@ -57,9 +58,14 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def measure_all(predictor: Predictor, data: Path) -> Evaluation:
+    dataset = open_data(predictor, data, "")
+    return measure(predictor, dataset, dataset.split("val"), choose_scoring(predictor, True, 100), data)
+
+
 def test_classes_are_found_by_their_names(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predictor = Predictor(ByColor(Labels(("background", "square", "star", "disc"))))
-    result = measure_detection(predictor, data, "val", "", None)
+    result = measure_all(predictor, data)
     assert result.scores["box_ap"] == pytest.approx(1.0)
     assert result.scores["mean_precision"] == pytest.approx(1.0)  # stars, which the data do not mark, are no mistakes
     assert "matched by their order" not in capsys.readouterr().err
@@ -71,5 +77,5 @@ def test_other_names_need_the_same_number(data: Path) -> None:
     with pytest.raises(DataError, match=r"'disc', 'square' is not among cat"):
         dataset.align_classes(Labels(("background", "cat")))
     predictor.engine.card = predictor.card.with_(labels=Labels(("background", "square", "star", "ball")))  # type: ignore[misc]
-    with pytest.raises(DataError, match=r"has 2 classes of objects .*finds 3 .*or the model all names of the data's"):
-        measure_detection(predictor, data, "val", "", None)
+    with pytest.raises(DataError, match=r"has 3 classes .*has 4 .*or the model all names of the data's"):
+        measure_all(predictor, data)

@@ -17,8 +17,9 @@ from imago.core.errors import DataError, ImageError
 from imago.core.input_spec import InputSpec
 from imago.core.labels import Labels, binary_labels
 from imago.core.model_card import ModelCard, Task
-from imago.evaluation.results import SCORE_NAMES
-from imago.evaluation.semantic import Model, evaluate
+from imago.evaluation.evaluate import Model, evaluate
+from imago.evaluation.semantic import SemanticScoring
+from imago.evaluation.semantic_results import SEMANTIC_SCORE_NAMES, SemanticEvaluation
 from imago.metrics import confusion
 from imago.metrics.confusion import ConfusionMatrix
 
@@ -110,8 +111,8 @@ def test_binary_by_hand() -> None:
     assert [image.name for image in result.worst(2)] == ["wrong", "half"]
     assert [image.name for image in result.best(2)] == ["empty", "right"]
     assert {image.name: image.scores["boundary_f"] for image in result.images}["empty"] == 1
-    assert list(result.summary) == [name for name in SCORE_NAMES if name in result.summary]
-    assert set(result.summary) == set(SCORE_NAMES)
+    assert list(result.summary) == [name for name in SEMANTIC_SCORE_NAMES if name in result.summary]
+    assert set(result.summary) == set(SEMANTIC_SCORE_NAMES)
 
 
 def test_max_f_is_the_maximum_of_the_mean_curve() -> None:
@@ -121,6 +122,7 @@ def test_max_f_is_the_maximum_of_the_mean_curve() -> None:
     loose = 1.3 / (1.3 + 1)  # one hit, one false
     assert result.summary["max_f"].mean == pytest.approx((loose + 1) / 2)
     assert [image.scores["max_f"] for image in result.images if image.name == "a"] == [1]
+    assert isinstance(result, SemanticEvaluation)
     assert result.curve is not None
     assert max(result.curve["f_beta"]) == pytest.approx((loose + 1) / 2, abs=1e-5)
     assert len(result.curve["threshold"]) == len(result.curve["precision"]) == 255
@@ -144,6 +146,7 @@ def test_semantic_by_hand() -> None:
     assert value["pixel_accuracy"] == pytest.approx(5 / 7)
     assert value["mean_pixel_accuracy"] == pytest.approx((3 / 4 + 2 / 3) / 2)
     assert "iou_image_mean" not in value
+    assert isinstance(result, SemanticEvaluation)
     assert result.curve is None
     rows = {row.name: row for row in result.classes}
     assert rows["cat"].iou.mean == pytest.approx(2 / 4)
@@ -184,7 +187,7 @@ def test_intervals_hold_their_mean_and_do_not_depend_on_order() -> None:
 
 
 def test_boundary_can_be_left_out() -> None:
-    result = evaluate(SEMANTIC, many(3), boundary=False)
+    result = evaluate(SEMANTIC, many(3), scoring=SemanticScoring(boundary=False))
     assert "boundary_f" not in result.summary
     assert math.isnan(result.classes[0].boundary_f)
     json.dumps(result.to_json(), allow_nan=False)
@@ -202,7 +205,7 @@ def test_images_are_read_once_each_not_all_at_first_and_progress_is_told() -> No
         done.append(count)
         ahead.append(len(reads) - count)
 
-    evaluate(SEMANTIC, iter(samples), boundary=False, progress=progress)
+    evaluate(SEMANTIC, iter(samples), scoring=SemanticScoring(boundary=False), progress=progress)
     assert reads == [sample.name for sample in samples]
     assert done == list(range(1, 21))
     assert max(ahead) <= 3
@@ -226,12 +229,12 @@ def test_json_and_table(model: Model, samples: list[Sample]) -> None:
     lines = table.splitlines()
     assert lines[0].startswith(f"plain: {len(result.images)} image")
     for name in result.summary:
-        assert SCORE_NAMES[name] in table
+        assert SEMANTIC_SCORE_NAMES[name] in table
     for name in result.labels.names:
         assert name in table
     assert "nan" not in table
     assert max(map(len, lines)) <= 100
-    summary = [line for line in lines if line.startswith(tuple(SCORE_NAMES.values()))]
+    summary = [line for line in lines if line.startswith(tuple(SEMANTIC_SCORE_NAMES.values()))]
     assert len({line.rindex(".") for line in summary}) == 1  # the points stand below each other
 
 

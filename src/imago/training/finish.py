@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,52 +14,100 @@ from imago.core.errors import ModelError
 from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
 from imago.core.text import escape, to_json, to_utf8
-from imago.data.dataset import Sample
-from imago.data.detection import DetectionSample
-from imago.evaluation.detection_results import DetectionEvaluation
+from imago.data.borders import detection_samples
+from imago.evaluation.evaluate import evaluate
+from imago.evaluation.report import SHOWN, ReportData, find_examples, write_report
 from imago.evaluation.results import Evaluation
-from imago.evaluation.semantic import evaluate
 from imago.export.export import export_run
 from imago.export.semantic import ExportReport
 from imago.inference.engines.torch import TorchEngine
+from imago.inference.engines.torch_detection import TorchDetectionEngine
 from imago.inference.predictor import Predictor
 from imago.models import checkpoint
 from imago.models.base import SegmentationNet
 from imago.models.detection.base import DetectionModel
+from imago.training.choose_separation import choose_separation
 from imago.training.config import TrainConfig
 from imago.training.device import choose_device
+from imago.training.find_proposals import cache_proposals
 from imago.training.presets.choices import read_choices
-from imago.training.report import Example, ReportData, write_report
 from imago.training.tasks.base import FinishedRun
 
-SHOWN = 6  # best and worst photos in the report
-
-AnySample = TypeVar("AnySample", Sample, DetectionSample)
 AnyNet = TypeVar("AnyNet", SegmentationNet, DetectionModel)
-AnyEvaluation = TypeVar("AnyEvaluation", Evaluation, DetectionEvaluation)
+Folders = Mapping[str, Sequence[Any]]  # name of a data folder -> its annotated photos
 
 
 def finish_semantic(finished: FinishedRun) -> None:
-    """Writes scores.json, report.html and, where asked for, model.onnx; puts the scores into the checkpoint's card."""
-    config, data = finished.config, finished.data
+    """A net that labels pixels."""
     net, card = load_best(finished, checkpoint.load)
-    predictor = Predictor(TorchEngine(finished.best, choose_device(config.device)))
-    whole, scores = score_folders(finished, data.val, lambda samples: evaluate(predictor, samples))
-    by_name = {sample.name: sample for sample in named_samples(data.val)}
-    write_report(
-        finished.folder / "report.html",
-        ReportData(
-            title=card.name,
-            labels=data.labels,
-            evaluation=whole,
-            history=list(finished.history),
-            settings=json.loads(config.to_json()),
-            best=examples(predictor, by_name, [row.name for row in whole.best(SHOWN)], whole),
-            worst=examples(predictor, by_name, [row.name for row in whole.worst(SHOWN)], whole),
-            notes=collect_notes(finished, card),
-        ),
+    predictor = Predictor(TorchEngine(finished.best, choose_device(finished.config.device)))
+    conclude(finished, net, card, predictor, finished.data.val)
+
+
+def finish_separated(finished: FinishedRun) -> None:
+    """A semantic net of insides and borders, judged by the objects that are made of them."""
+    net, card = load_best(finished, checkpoint.load)
+    predictor = Predictor(TorchEngine(finished.best, choose_device(finished.config.device)))
+    learnt = [sample for source in finished.data.train for sample in detection_samples(source.samples)]
+    how, reached = choose_separation(predictor.scores, learnt)
+    predictor.separation, card = how, card.with_(separation=how)
+    shape = f", split at necks below {how.neck:g}" if how.neck else ""
+    finished.say(
+        f"objects: seeds from {how.seed:g}, foreground from {how.foreground:g}{shape}; mean precision {reached:.3f} on "
+        "training photos"
     )
-    conclude(finished, net, card.with_(scores=scores))
+    folders = {name: detection_samples(samples) for name, samples in finished.data.val.items()}
+    conclude(finished, net, card, predictor, folders)
+
+
+def finish_detection(finished: FinishedRun) -> None:
+    """A net that finds objects."""
+    net, card = load_best(finished, checkpoint.load_detection)
+    predictor = Predictor(TorchDetectionEngine(finished.best, choose_device(finished.config.device)))
+    predictor.propose = cache_proposals(finished.config, finished.folder)
+    conclude(finished, net, card, predictor, finished.data.val)
+
+
+def conclude(
+    finished: FinishedRun,
+    net: SegmentationNet | DetectionModel,
+    card: ModelCard,
+    predictor: Predictor,
+    folders: Folders,
+) -> None:
+    """Writes scores.json, report.html, the checkpoint with its scores, and the model where it is asked for."""
+    whole, scores = score_folders(finished, predictor, folders)
+    samples = name_samples(folders)
+    best, worst = (find_examples(predictor, samples, whole, rows) for rows in (whole.best(SHOWN), whole.worst(SHOWN)))
+    report = ReportData(
+        title=card.name,
+        evaluation=whole,
+        history=list(finished.history),
+        settings=json.loads(finished.config.to_json()),
+        best=best,
+        worst=worst,
+        notes=collect_notes(finished, card),
+    )
+    write_report(finished.folder / "report.html", report)
+    checkpoint.save(net, card.with_(scores=scores), finished.best)
+    finished.say(f"{finished.folder / 'report.html'}: curves, scores, best and worst photos")
+    if finished.config.export:
+        finished.say(format_export(export_model(finished.folder, finished.config.half, finished.say)))
+
+
+def score_folders(finished: FinishedRun, predictor: Predictor, folders: Folders) -> tuple[Evaluation, dict[str, float]]:
+    """Writes scores.json; the evaluation over all folders, and the scores for the card, as "FOLDER/SCORE"."""
+    evaluations: dict[str, Evaluation] = {}
+    scores: dict[str, float] = {}
+    for name, samples in folders.items():
+        evaluations[name] = evaluate(predictor, samples)
+        scores |= {f"{escape(name)}/{score}": round(value, 4) for score, value in evaluations[name].scores.items()}
+        finished.say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
+    told = to_json({name: e.to_json() for name, e in evaluations.items()}, indent=1)
+    (finished.folder / "scores.json").write_bytes(to_utf8(told))
+    if len(evaluations) == 1:
+        return next(iter(evaluations.values())), scores
+    return evaluate(predictor, name_samples(folders)), scores
 
 
 def build_input_spec(config: TrainConfig, net: SegmentationNet | DetectionModel) -> InputSpec:
@@ -83,32 +131,6 @@ def load_best(finished: FinishedRun, load: Callable[[Path], tuple[AnyNet, ModelC
     )
     checkpoint.save(net, card, finished.best)
     return net, card
-
-
-def score_folders(
-    finished: FinishedRun,
-    folders: Mapping[str, Sequence[AnySample]],
-    evaluated: Callable[[Sequence[AnySample]], AnyEvaluation],
-) -> tuple[AnyEvaluation, dict[str, float]]:
-    """Writes scores.json; the evaluation over all folders, and the scores for the card, as "FOLDER/SCORE"."""
-    evaluations: dict[str, AnyEvaluation] = {}
-    scores: dict[str, float] = {}
-    for name, samples in folders.items():
-        evaluations[name] = evaluated(samples)
-        scores |= {f"{escape(name)}/{score}": round(value, 4) for score, value in evaluations[name].scores.items()}
-        finished.say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
-    told = to_json({name: e.to_json() for name, e in evaluations.items()}, indent=1)
-    (finished.folder / "scores.json").write_bytes(to_utf8(told))
-    whole = next(iter(evaluations.values())) if len(evaluations) == 1 else evaluated(named_samples(folders))
-    return whole, scores
-
-
-def conclude(finished: FinishedRun, net: SegmentationNet | DetectionModel, card: ModelCard) -> None:
-    """The checkpoint with its scores, a word on the report, and the model where it is asked for."""
-    checkpoint.save(net, card, finished.best)
-    finished.say(f"{finished.folder / 'report.html'}: curves, scores, best and worst photos")
-    if finished.config.export:
-        finished.say(format_export(export_model(finished.folder, finished.config.half, finished.say)))
 
 
 def collect_notes(finished: FinishedRun, card: ModelCard) -> list[str]:
@@ -141,21 +163,10 @@ def export_model(folder: Path, half: bool, say: Callable[[str], None]) -> Export
         return export_run(folder, out, overwrite=True)
 
 
-def named_samples(folders: Mapping[str, Sequence[AnySample]]) -> list[AnySample]:
+def name_samples(folders: Folders) -> list[Any]:
     """All samples; with several folders the folder stands before the name, for two may use the same one."""
     if len(folders) == 1:
         return list(next(iter(folders.values())))
     return [
         replace(sample, name=f"{folder}/{sample.name}") for folder, samples in folders.items() for sample in samples
     ]
-
-
-def examples(
-    predictor: Predictor, samples: dict[str, Sample], names: Sequence[str], evaluation: Evaluation
-) -> list[Example]:
-    score = {row.name: row.score for row in evaluation.images}
-    found = []
-    for name in names:
-        image = samples[name].image()
-        found.append(Example(name, image, samples[name].label(), predictor(image).label_map, score[name]))
-    return found

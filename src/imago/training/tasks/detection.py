@@ -17,7 +17,8 @@ from imago.core.errors import DataError, ImagoError
 from imago.core.model_card import ModelCard
 from imago.core.proposal_options import ProposalOptions
 from imago.data.detection import DetectionSample
-from imago.evaluation.detection import evaluate_detection
+from imago.evaluation.detection import DetectionScoring
+from imago.evaluation.evaluate import evaluate
 from imago.inference.detection import FrameDetections
 from imago.inference.engines.torch_detection import run_net
 from imago.inference.predictor import Predictor
@@ -28,8 +29,7 @@ from imago.training.dataset import EpochSampler, PhotoCache, ProcessInfo, build_
 from imago.training.detection_dataset import Batch, DetectionTrainDataset, ReadInstances, collate_detection, move_target
 from imago.training.device import channels_last_is_faster, worker_count
 from imago.training.find_proposals import cache_proposals, find_proposals
-from imago.training.finish import build_input_spec
-from imago.training.finish_detection import finish_detection
+from imago.training.finish import build_input_spec, finish_detection
 from imago.training.net_options import read_part_options, refuse_parts
 from imago.training.run import Run
 from imago.training.sources import RunData, open_detection_sources
@@ -170,7 +170,9 @@ class DetectionTask:
             def counted(done: int, before: int = before) -> None:
                 shown(before + done, total)
 
-            found = evaluate_detection(predictor.objects, samples, run.data.labels, resamples=1, progress=counted)
+            found = evaluate(
+                predictor, samples, labels=run.data.labels, scoring=DetectionScoring(resamples=0), progress=counted
+            )
             by_folder[name] = found.score
             before += len(samples)
         known = [score for score in by_folder.values() if np.isfinite(score)]  # a folder without objects has none

@@ -28,8 +28,7 @@ from imago.training.dataset import (
     read_label,
 )
 from imago.training.device import channels_last_is_faster
-from imago.training.finish import finish_semantic
-from imago.training.finish_detection import finish_separated
+from imago.training.finish import finish_semantic, finish_separated
 from imago.training.net_options import refuse_parts
 from imago.training.run import Run
 from imago.training.sources import RunData, open_sources
@@ -120,7 +119,7 @@ class SemanticTask:
     def validate(self, run: Run, folders: Mapping[str, Sequence[Sample]], shown: OnCount) -> Validation:
         assert isinstance(run.net, SegmentationNet)
         engine = NetEngine(run.net, run.card, run.fabric.device, run.autocast)
-        return validate(engine, {name: tuple(samples) for name, samples in folders.items()}, shown)
+        return validate(engine, folders, shown)
 
     def finish(self, finished: FinishedRun) -> None:
         if finished.config.objects:

@@ -134,11 +134,7 @@ def outlines(origin: Origin, found: Evaluation) -> str:
 
 
 def difference(found: Evaluation, beside: Evaluation) -> str:
-    from imago.metrics.bootstrap import paired_difference
-
-    function, first = found.main_score()
-    _, second = beside.main_score()
-    between = paired_difference(function, first, second)
+    between = found.difference(beside)
     return f"**{between}**" if between.real else str(between)
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from drawn_instances import COLORS, draw_instances
 from PIL import Image
+from tiny_finders import write_finder, write_squares
 
 from imago.cli.evaluate import choose_scoring, measure, open_data
+from imago.cli.main import run
 from imago.core.errors import DataError
 from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
@@ -69,6 +71,19 @@ def test_classes_are_found_by_their_names(data: Path, capsys: pytest.CaptureFixt
     assert result.scores["box_ap"] == pytest.approx(1.0)
     assert result.scores["mean_precision"] == pytest.approx(1.0)  # stars, which the data do not mark, are no mistakes
     assert "matched by their order" not in capsys.readouterr().err
+
+
+def test_a_report_of_objects_and_options_of_label_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_squares(tmp_path / "data")
+    model = write_finder(tmp_path / "exact.onnx")
+    page = tmp_path / "page.html"
+    assert run(["evaluate", str(model), str(data), "--report", str(page), "--no-boundary"]) == 1
+    assert "finds objects, not label maps, for which --boundary is; leave it out" in capsys.readouterr().err
+    assert run(["evaluate", str(model), str(data), "--report", str(page)]) == 0
+    text = page.read_text("utf-8")
+    for words in ("Precision and recall", "Mistakes", "Worst images", "found of "):
+        assert words in text
+    assert f"{page}: scores, best and worst photos" in capsys.readouterr().out
 
 
 def test_other_names_need_the_same_number(data: Path) -> None:

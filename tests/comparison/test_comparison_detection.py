@@ -85,7 +85,7 @@ def test_boxes_rank_where_one_has_boxes_alone(mixed: Comparison) -> None:
     assert gap.mean == pytest.approx(best.score - moved.score)
     assert gap.real
     assert [line.split(":")[0] for line in mixed.failed] == ["other"]
-    assert "finds 2 classes of objects, the data has 1" in mixed.failed[0]
+    assert "the data has 2 classes (background, object), but the model 'other' has 3 (background, cat, dog)" in mixed.failed[0]
 
 
 def test_masks_rank_where_all_have_them(folder: Path) -> None:

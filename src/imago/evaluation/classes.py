@@ -34,8 +34,8 @@ class ClassMatch:
         return label_map if self.is_identity else self.values.astype(label_map.dtype)[label_map]
 
 
-def match_classes(own: Labels, wanted: Labels, *, model: str, data: object = "the data") -> ClassMatch:
-    """``own`` labels of the model ``model``, and the ``wanted`` ones of ``data`` (a folder, for messages).
+def match_classes(own: Labels, wanted: Labels, *, model: str, data: object = "") -> ClassMatch:
+    """``own`` labels of the model ``model``, and the ``wanted`` ones of ``data`` (a folder, for the message; may be empty).
 
     By their names, where the model knows all that are wanted: it may know more (one of COCO's 80 knows more than most
     data have), if both begin with the same background that the rest can become. Else by their order, where there are as
@@ -52,7 +52,8 @@ def match_classes(own: Labels, wanted: Labels, *, model: str, data: object = "th
             f"{shorten_names(own.names)} in the model",
         )
     raise DataError(
-        f"{data}: has {len(wanted)} classes ({shorten_names(wanted.names)}), but the model {model!r} has {len(own)} "
+        (f"{data}: " if data else "")
+        + f"the data has {len(wanted)} classes ({shorten_names(wanted.names)}), but the model {model!r} has {len(own)} "
         f"({shorten_names(own.names)}); both need the same number in one order, or the model all names of the data's: "
         "bring them together with --group"
     )

@@ -11,7 +11,7 @@ from drawn_instances import COLORS, draw_instances
 from PIL import Image
 from tiny_finders import write_finder, write_squares
 
-from imago.cli.evaluate import choose_scoring, measure, open_data
+from imago.cli.evaluate import choose_scoring, collect_notes, measure, open_data
 from imago.cli.main import run
 from imago.core.errors import DataError
 from imago.core.input_spec import InputSpec
@@ -62,7 +62,8 @@ def data(tmp_path: Path) -> Path:
 
 def measure_all(predictor: Predictor, data: Path) -> Evaluation:
     dataset = open_data(predictor, data, "")
-    return measure(predictor, dataset, dataset.split("val"), choose_scoring(predictor, True, 100), data)
+    notes = collect_notes(predictor, dataset, data)
+    return measure(predictor, dataset.split("val"), dataset.labels, choose_scoring(predictor, True, 100), notes)
 
 
 def test_classes_are_found_by_their_names(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

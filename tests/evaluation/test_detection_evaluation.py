@@ -21,7 +21,7 @@ from imago.core.model_card import ModelCard
 from imago.evaluation.detection import DetectionScoring
 from imago.evaluation.detection_results import DETECTION_SCORE_NAMES, DetectionEvaluation
 from imago.evaluation.evaluate import evaluate
-from imago.evaluation.report import Example, ReportData, find_examples, render
+from imago.evaluation.report import Example, ReportData, pick_examples, render
 from imago.metrics.tide import ERROR_TYPES
 
 LABELS = Labels(("background", "<b>disc</b>", "box & co", "ring"))
@@ -235,7 +235,8 @@ def test_nodetection_to_evaluate() -> None:
 
 
 def test_the_page(middle: DetectionEvaluation) -> None:
-    worst = find_examples(finder(middling), SAMPLES, middle, middle.worst(2))
+    best, worst = pick_examples(finder(middling), SAMPLES, middle, most=2)
+    assert [example.name for example in best] == [i.name for i in middle.best(2)]
     assert [(example.name, example.score) for example in worst] == [(i.name, i.score) for i in middle.worst(2)]
     assert all((example.found.scores >= 0.5).all() for example in worst)
     gray = Example("to_gray", np.zeros((240, 320), np.uint8), SAMPLES[0].instances(), SAMPLES[0].instances(), 1.0)

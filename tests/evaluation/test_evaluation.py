@@ -376,7 +376,9 @@ def test_command_writes_a_report(
     values = strict(printed.out)  # nothing but the scores
     assert f"{page}: scores, best and worst photos" in printed.err
     read = Page(page.read_text("utf-8"))
-    assert len(read.all("img")) == 2 * 3 * 3  # the photo, the truth, the prediction; three photos, worst and best
+    assert len(read.all("img")) == 3 * 3  # the photo, the truth, the prediction; no photo is worst and best
+    assert "overwrite" not in read.words
+    assert any("matched by their order" in word for word in read.words)
     assert read.all("img")[0]["alt"] == f"photo of {values['images'][0]['name']}"
     assert f"{values['summary']['iou_image_mean']['mean']:.4f}" in read.words
     for words in ("Scores", "Classes", "Confusion matrix", "Worst images", "Best images", GROUP):
@@ -387,7 +389,7 @@ def test_command_writes_a_report(
     assert "is there already" in refused.err
     assert refused.out == ""
     assert run([*arguments, "--overwrite", "--limit", "1"]) == 0
-    assert len(Page(page.read_text("utf-8")).all("img")) == 2 * 3
+    assert len(Page(page.read_text("utf-8")).all("img")) == 3
 
 
 def cut_off(data: Path) -> None:

@@ -17,6 +17,7 @@ from imago.core.tta import TTA
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from imago.core.labels import Labels
     from imago.data.dataset import Dataset
     from imago.data.detection import DetectionDataset
     from imago.evaluation.evaluate import Scoring
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     AnyDataset = Dataset | DetectionDataset
 
+_FILES = {"json_out", "report", "overwrite"}  # options that say nothing of the scores
 # Options of one task alone, as they are written.
 _SEMANTIC_ONLY = {"boundary": "--boundary"}
 _DETECTION_ONLY = {
@@ -97,9 +99,9 @@ def evaluate_command(
 
         predictor.crf = DenseCRF()
     dataset = open_data(predictor, data, group)
-    samples = dataset.split(split)[:limit]
+    samples, notes = dataset.split(split)[:limit], collect_notes(predictor, dataset, data)
     scoring = choose_scoring(predictor, boundary, max_found)
-    result = measure(predictor, dataset, samples, scoring, data)
+    result = measure(predictor, samples, dataset.labels, scoring, notes)
     scores = {"data": str(data), "split": split, **result.to_json()}
     if json_out == "-":
         echo_json(scores, indent=1)
@@ -111,9 +113,14 @@ def evaluate_command(
         with atomic_write(target, overwrite=overwrite) as stream:
             stream.write(to_utf8(to_json(scores, indent=1) + "\n"))
     if report is not None:
-        given = {name: context.params[name] for name in sorted(find_given(context))}
+        from imago.evaluation.report import ReportData, pick_examples, write_report
+
+        given = {name: context.params[name] for name in sorted(find_given(context) - _FILES)}
         settings = {"model": model, "data": str(data), "split": split, **given}
-        write_page(report, predictor, samples, result, scoring, settings=settings, notes=dataset.notes)
+        best, worst = pick_examples(predictor, samples, result, scoring)
+        title = f"{predictor.card.name} on {data.resolve().name}"
+        page = ReportData(title, result, settings=settings, best=best, worst=worst, notes=notes)
+        write_report(report, page, overwrite)
         echo(f"{report}: scores, best and worst photos", err=json_out == "-")
 
 
@@ -155,41 +162,23 @@ def open_data(predictor: Predictor, data: Path, group: str) -> AnyDataset:
     return open_dataset(data, parse_grouping(group) if group else None, channels=card.input.channels)
 
 
-def measure(
-    predictor: Predictor, dataset: AnyDataset, samples: Sequence[Any], scoring: Scoring[Any], data: Path
-) -> Evaluation:
-    """The samples through the model, with a bar, and what should be known of the data."""
-    from imago.cli.progress import Meter
+def collect_notes(predictor: Predictor, dataset: AnyDataset, data: Path) -> tuple[str, ...]:
+    """What should be known of the data before its scores are. Raises DataError where it has other classes."""
     from imago.evaluation.classes import match_classes
-    from imago.evaluation.evaluate import evaluate
 
     card = predictor.card
     match = match_classes(card.object_labels, dataset.labels, model=card.name, data=data)
+    return tuple(note for note in (match.note, *dataset.notes) if note)
+
+
+def measure(
+    predictor: Predictor, samples: Sequence[Any], labels: Labels, scoring: Scoring[Any], notes: Sequence[str]
+) -> Evaluation:
+    """The samples, of classes ``labels``, through the model, with a bar."""
+    from imago.cli.progress import Meter
+    from imago.evaluation.evaluate import evaluate
+
     with Meter(len(samples)) as meter:
-        for note in (match.note, *dataset.notes):
-            if note:
-                meter.say(f"note: {note}")
-        return evaluate(
-            predictor, samples, labels=dataset.labels, scoring=scoring, progress=lambda done: meter.advance()
-        )
-
-
-def write_page(
-    path: Path,
-    predictor: Predictor,
-    samples: Sequence[Any],
-    result: Evaluation,
-    scoring: Scoring[Any],
-    *,
-    settings: dict[str, Any],
-    notes: Sequence[str],
-) -> None:
-    """The report, with the best and worst photos. It was made sure that ``path`` may be written."""
-    from imago.evaluation.report import SHOWN, ReportData, find_examples, write_report
-
-    best, worst = (
-        find_examples(predictor, samples, result, rows, scoring) for rows in (result.best(SHOWN), result.worst(SHOWN))
-    )
-    title = f"{predictor.card.name} on {Path(settings['data']).resolve().name}"
-    report = ReportData(title, result, settings=settings, best=best, worst=worst, notes=notes)
-    write_report(path, report)
+        for note in notes:
+            meter.say(f"note: {note}")
+        return evaluate(predictor, samples, labels=labels, scoring=scoring, progress=lambda done: meter.advance())

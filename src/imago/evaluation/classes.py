@@ -35,7 +35,7 @@ class ClassMatch:
 
 
 def match_classes(own: Labels, wanted: Labels, *, model: str, data: object = "") -> ClassMatch:
-    """``own`` labels of the model ``model``, and the ``wanted`` ones of ``data`` (a folder, for the message; may be empty).
+    """``own`` labels of the model ``model``, and the ``wanted`` ones of ``data`` (a folder, for the message).
 
     By their names, where the model knows all that are wanted: it may know more (one of COCO's 80 knows more than most
     data have), if both begin with the same background that the rest can become. Else by their order, where there are as

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from imago.evaluation.results import ClassScores, Evaluation, Rows, finite, format_score
+from imago.evaluation.results import ClassScores, Evaluation, Rows, count_words, finite, format_score
 from imago.metrics import coco
 from imago.metrics.bootstrap import Difference, Interval, difference_of_draws, draw_weights, interval_of_draws
 from imago.metrics.coco import RECALLS
@@ -96,7 +96,8 @@ class DetectionEvaluation(Evaluation):
 
     @property
     def contents(self) -> str:
-        return f"{sum(row.objects for row in self.classes)} objects, {len(self.classes)} classes"
+        objects = count_words(sum(row.objects for row in self.classes), "object", "objects")
+        return f"{objects}, {count_words(len(self.classes), 'class', 'classes')}"
 
     def facts(self) -> dict[str, Any]:
         return {"task": "detection", "iou_type": self.iou_type, "score_threshold": self.score_threshold}

@@ -94,23 +94,27 @@ def render(report: ReportData) -> str:
     return page(report.title, sections)
 
 
-def find_examples(
+def pick_examples(
     predictor: Any,
     samples: Iterable[Sample],
     evaluation: Evaluation,
-    rows: Sequence[ImageScores],
     scoring: Scoring[Any] | None = None,
-) -> list[Example]:
-    """Of ``evaluation.best(n)`` or ``.worst(n)``, predicted anew; ``samples`` and ``scoring`` as for ``evaluate``."""
+    most: int = SHOWN,
+) -> tuple[list[Example], list[Example]]:
+    """The best and the worst images, at most ``most`` each and none twice, predicted anew; ``samples`` and ``scoring``
+    as for ``evaluate``. Few images are halved, one alone is among the worst."""
     by_name = {sample.name: sample for sample in samples}
     tally = start_tally(predictor.card, evaluation.labels, scoring)
-    examples = []
-    for row in rows:
+
+    def show(row: ImageScores) -> Example:
         sample = by_name[row.name]
         image = sample.image()
         truth, found = tally.show(tally.read(sample), tally.predict(predictor, image))
-        examples.append(Example(row.name, image, truth, found, row.score))
-    return examples
+        return Example(row.name, image, truth, found, row.score)
+
+    count = len(evaluation.worst(len(evaluation.images)))
+    best, worst = evaluation.best(min(most, count // 2)), evaluation.worst(min(most, (count + 1) // 2))
+    return [show(row) for row in best], [show(row) for row in worst]
 
 
 def _tiles(evaluation: Evaluation) -> str:

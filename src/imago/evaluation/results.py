@@ -155,8 +155,7 @@ class Evaluation(ABC):
 
     def table(self, extremes: int = 3) -> str:
         """Aligned text: the summary, the task's own tables, the ``extremes`` worst and best images."""
-        count = len(self.images)
-        parts = [f"{self.model}: {count} image{'s' if count != 1 else ''}, {self.contents}"]
+        parts = [f"{self.model}: {count_words(len(self.images), 'image', 'images')}, {self.contents}"]
         rows: Rows = [("score", "value", f"{self.confidence * 100:g} % interval")]
         for name, value in self.summary.items():
             rows.append((self.score_names[name], format_score(value.mean), format_bounds(value)))
@@ -167,6 +166,10 @@ class Evaluation(ABC):
                     align_columns([(title, "score"), *((image.name, format_score(image.score)) for image in images)])
                 )
         return "\n\n".join(parts)
+
+
+def count_words(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def finite(value: float) -> float | None:

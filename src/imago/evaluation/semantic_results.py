@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from imago.core.model_card import Task
-from imago.evaluation.results import ClassScores, Evaluation, Rows, finite, format_score
+from imago.evaluation.results import ClassScores, Evaluation, Rows, count_words, finite, format_score
 from imago.metrics import confusion
 from imago.metrics.bootstrap import RESAMPLES, Difference, Interval, paired_difference
 
@@ -80,7 +80,7 @@ class SemanticEvaluation(Evaluation):
 
     @property
     def contents(self) -> str:
-        return f"{len(self.labels)} classes"
+        return count_words(len(self.labels), "class", "classes")
 
     def facts(self) -> dict[str, Any]:
         return {"task": self.task}

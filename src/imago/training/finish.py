@@ -16,7 +16,7 @@ from imago.core.model_card import ModelCard
 from imago.core.text import escape, to_json, to_utf8
 from imago.data.borders import detection_samples
 from imago.evaluation.evaluate import evaluate
-from imago.evaluation.report import SHOWN, ReportData, find_examples, write_report
+from imago.evaluation.report import ReportData, pick_examples, write_report
 from imago.evaluation.results import Evaluation
 from imago.export.export import export_run
 from imago.export.semantic import ExportReport
@@ -77,8 +77,7 @@ def conclude(
 ) -> None:
     """Writes scores.json, report.html, the checkpoint with its scores, and the model where it is asked for."""
     whole, scores = score_folders(finished, predictor, folders)
-    samples = name_samples(folders)
-    best, worst = (find_examples(predictor, samples, whole, rows) for rows in (whole.best(SHOWN), whole.worst(SHOWN)))
+    best, worst = pick_examples(predictor, name_samples(folders), whole)
     report = ReportData(
         title=card.name,
         evaluation=whole,

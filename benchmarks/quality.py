@@ -137,11 +137,7 @@ def outlines(origin: Origin, found: Evaluation) -> str:
 
 
 def difference(found: Evaluation, beside: Evaluation) -> str:
-    from imago.metrics.bootstrap import paired_difference
-
-    function, first = found.main_score()
-    _, second = beside.main_score()
-    between = paired_difference(function, first, second)
+    between = found.difference(beside)
     return f"**{between}**" if between.real else str(between)
 
 
@@ -194,7 +190,7 @@ def groupings(recipe: Path) -> dict[str, str]:
 
 def measure(options: argparse.Namespace, model: str, origin: Origin) -> Evaluation:
     from imago.core.errors import ImagoError
-    from imago.evaluation.semantic import evaluate
+    from imago.evaluation.evaluate import evaluate
     from imago.inference.load import load
 
     try:

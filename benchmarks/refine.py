@@ -29,10 +29,9 @@ def main() -> None:
     from imago.core.tta import TTA
     from imago.data.grouping import parse_grouping
     from imago.data.open_dataset import open_dataset
-    from imago.evaluation.semantic import evaluate
+    from imago.evaluation.evaluate import evaluate
     from imago.inference.crf import DenseCRF
     from imago.inference.load import load
-    from imago.metrics.bootstrap import paired_difference
 
     model = load(options.model)
     group = parse_grouping(options.group) if options.group else None
@@ -57,9 +56,7 @@ def main() -> None:
         if plain is None:
             plain = found
         else:
-            function, now = found.main_score()
-            _, before = plain.main_score()
-            gain = str(paired_difference(function, now, before))
+            gain = str(found.difference(plain))
         boundary = found.summary["boundary_f"]
         rows.append([name, f"{found.score:.4f}", gain, str(boundary), f"{seconds:.2f}"])
     print(table(rows))

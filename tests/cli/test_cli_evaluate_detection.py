@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from drawn_instances import COLORS, draw_instances
 from PIL import Image
+from tiny_finders import write_finder, write_squares
 
-from imago.cli.evaluate import measure_detection
+from imago.cli.evaluate import choose_scoring, collect_notes, measure, open_data
+from imago.cli.main import run
 from imago.core.errors import DataError
 from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
@@ -19,6 +21,7 @@ from imago.core.model_card import ModelCard
 from imago.data.formats.coco import to_coco
 from imago.data.formats.format import ImageDetections
 from imago.data.open_dataset import open_dataset
+from imago.evaluation.results import Evaluation
 from imago.inference.engines.base import FrameDetections
 from imago.inference.predictor import Predictor
 
@@ -58,12 +61,31 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def measure_all(predictor: Predictor, data: Path) -> Evaluation:
+    dataset = open_data(predictor, data, "")
+    notes = collect_notes(predictor, dataset, data)
+    return measure(predictor, dataset.split("val"), dataset.labels, choose_scoring(predictor, True, 100), notes)
+
+
 def test_classes_are_found_by_their_names(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predictor = Predictor(ByColor(Labels(("background", "square", "star", "disc"))))
-    result = measure_detection(predictor, data, "val", "", None)
+    result = measure_all(predictor, data)
     assert result.scores["box_ap"] == pytest.approx(1.0)
     assert result.scores["mean_precision"] == pytest.approx(1.0)  # stars, which the data do not mark, are no mistakes
     assert "matched by their order" not in capsys.readouterr().err
+
+
+def test_a_report_of_objects_and_options_of_label_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_squares(tmp_path / "data")
+    model = write_finder(tmp_path / "exact.onnx")
+    page = tmp_path / "page.html"
+    assert run(["evaluate", str(model), str(data), "--report", str(page), "--no-boundary"]) == 1
+    assert "finds objects, not label maps, for which --boundary is; leave it out" in capsys.readouterr().err
+    assert run(["evaluate", str(model), str(data), "--report", str(page)]) == 0
+    text = page.read_text("utf-8")
+    for words in ("Precision and recall", "Mistakes", "Worst images", "found of "):
+        assert words in text
+    assert f"{page}: scores, best and worst photos" in capsys.readouterr().out
 
 
 def test_other_names_need_the_same_number(data: Path) -> None:
@@ -72,5 +94,5 @@ def test_other_names_need_the_same_number(data: Path) -> None:
     with pytest.raises(DataError, match=r"'disc', 'square' is not among cat"):
         dataset.align_classes(Labels(("background", "cat")))
     predictor.engine.card = predictor.card.with_(labels=Labels(("background", "square", "star", "ball")))  # type: ignore[misc]
-    with pytest.raises(DataError, match=r"has 2 classes of objects .*finds 3 .*or the model all names of the data's"):
-        measure_detection(predictor, data, "val", "", None)
+    with pytest.raises(DataError, match=r"has 3 classes .*has 4 .*or the model all names of the data's"):
+        measure_all(predictor, data)

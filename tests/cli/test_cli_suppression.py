@@ -87,10 +87,19 @@ def test_evaluation_asks_for_all_scores_but_keeps_what_is_said_of_overlaps() -> 
     assert predictor.with_options(detection=strict).objects(image).scores.tolist() == pytest.approx([0.9, 0.3])
 
 
-def test_nets_that_find_nothing_have_no_overlaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--nms", "soft"], "finds no single objects, for which --nms is; leave it out"),
+        (["--class-agnostic", "--max-found", "0"], "for which --max-found, --class-agnostic are; leave them out"),
+    ],
+)
+def test_nets_that_find_no_objects_have_no_overlaps(
+    given: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = write_tiny(tmp_path / "plain.onnx", 3)
-    assert run(["evaluate", str(plain), str(tmp_path), "--nms", "soft"]) == 1
-    assert "finds no single objects, for which --nms-thresh, --nms and --class-agnostic are" in capsys.readouterr().err
+    assert run(["evaluate", str(plain), str(tmp_path), *given]) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_thresholds_that_mean_nothing(tmp_path: Path, model: Path) -> None:

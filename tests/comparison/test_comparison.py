@@ -26,7 +26,8 @@ from imago.core.errors import ImagoError
 from imago.data.grouping import parse_grouping
 from imago.data.open_dataset import open_dataset
 from imago.draw.scatter import scatter_chart
-from imago.evaluation.semantic import evaluate
+from imago.evaluation.evaluate import evaluate
+from imago.evaluation.semantic import SemanticScoring
 from imago.inference.load import load
 from imago.metrics.bootstrap import paired_difference
 
@@ -139,7 +140,7 @@ def test_two_labels_are_scored_alike(tmp_path: Path) -> None:
     alone = compare(SemanticComparison(), found[1:], data.split("val"), data.labels, lambda line: None)
     assert alone.main == "mean_iou"
     with pytest.raises(ValueError, match="binary scores are for two labels; the model has 3"):
-        evaluate(load(write_tiny(tmp_path / "three.onnx", classes=3)), [], task="binary")
+        evaluate(load(write_tiny(tmp_path / "three.onnx", classes=3)), [], scoring=SemanticScoring("binary"))
 
 
 def test_what_is_amiss_is_told_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,10 @@ def test_boxes_rank_where_one_has_boxes_alone(mixed: Comparison) -> None:
     assert gap.mean == pytest.approx(best.score - moved.score)
     assert gap.real
     assert [line.split(":")[0] for line in mixed.failed] == ["other"]
-    assert "finds 2 classes of objects, the data has 1" in mixed.failed[0]
+    assert (
+        "the data has 2 classes (background, object), but the model 'other' has 3 (background, cat, dog)"
+        in mixed.failed[0]
+    )
 
 
 def test_masks_rank_where_all_have_them(folder: Path) -> None:
@@ -135,12 +138,12 @@ def test_classes_are_found_by_their_names(folder: Path) -> None:
     known = Labels(("background", "cat", "object", "dog"))
     write_finder(folder / "second.onnx", labels=known, value=2)
     write_finder(folder / "third.onnx", labels=known, value=3)
-    found = compared(folder, "copy_paste", "exact", "third")
+    found = compared(folder, "second", "exact", "third")
     second, exact, third = (entry.evaluation for entry in found.entries)
     assert second.score == exact.score > 0.7
     assert third.score == 0
     image = found.samples[0].image()
-    counts = [len(found.task.predict(load(folder / f"{n}.onnx"), image, found.labels)) for n in ("copy_paste", "third")]
+    counts = [len(found.task.predict(load(folder / f"{n}.onnx"), image, found.labels)) for n in ("second", "third")]
     assert counts == [2, 0]
 
 
@@ -169,7 +172,7 @@ def test_what_is_written(mixed: Comparison, tmp_path: Path) -> None:
     told = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
     assert told["ranked_by"] == "box_ap"
     assert told["front"][-1] == "separator" or told["front"] == ["separator"]
-    assert [entry["evaluation"]["task"] for entry in told["entries"]] == ["instances"] * 4
+    assert [entry["evaluation"]["task"] for entry in told["entries"]] == ["detection"] * 4
     assert {"median_ms", "peak_mb", "weights"} <= told["entries"][0]["cost"].keys()
     rows = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text("utf-8"))))
     assert [row["name"] for row in rows] == ["separator", "exact", "moved", "blind"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,14 @@ from detection_scenes import draw_instances, guess
 from html_page import Page
 
 from imago.core.errors import DataError
+from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
 from imago.core.labels import Labels
-from imago.draw.html import page
-from imago.evaluation.detection import ap_difference, evaluate_detection
-from imago.evaluation.detection_report import DetectionExample, detection_examples, detection_sections, detection_tiles
+from imago.core.model_card import ModelCard
+from imago.evaluation.detection import DetectionScoring
 from imago.evaluation.detection_results import DETECTION_SCORE_NAMES, DetectionEvaluation
+from imago.evaluation.evaluate import evaluate
+from imago.evaluation.report import Example, ReportData, pick_examples, render
 from imago.metrics.tide import ERROR_TYPES
 
 LABELS = Labels(("background", "<b>disc</b>", "box & co", "ring"))
@@ -57,18 +61,39 @@ def blind(image: np.ndarray) -> Instances:
     return Instances.make((240, 320))
 
 
+@dataclass(frozen=True)
+class Finder:
+    """A whole, if simple, model that finds objects."""
+
+    predict: Callable[[np.ndarray], Instances]
+    card: ModelCard
+
+    def objects(self, image: np.ndarray) -> Instances:
+        return self.predict(image)
+
+
+def finder(predict: Callable[[np.ndarray], Instances], labels: Labels = LABELS, name: str = "model") -> Finder:
+    return Finder(predict, ModelCard(name, "", {}, "instances", labels, InputSpec()))
+
+
+def measure(
+    predict: Callable[[np.ndarray], Instances], samples: Sequence[Any] = SAMPLES, **scoring: Any
+) -> DetectionEvaluation:
+    return evaluate(finder(predict), samples, scoring=DetectionScoring(**scoring))
+
+
 def bare(instances: Instances) -> Instances:
     return Instances.make(instances.size_hw, instances.boxes, instances.classes, instances.scores)
 
 
 @pytest.fixture(scope="module")
 def middle() -> DetectionEvaluation:
-    return evaluate_detection(middling, SAMPLES, LABELS, model="<middling>", resamples=20)
+    return evaluate(finder(middling, name="<middling>"), SAMPLES, scoring=DetectionScoring(resamples=20))
 
 
 def test_the_truth_found_has_full_marks() -> None:
     told: list[int] = []
-    answer = evaluate_detection(perfect, SAMPLES, LABELS, resamples=10, progress=told.append)
+    answer = evaluate(finder(perfect), SAMPLES, scoring=DetectionScoring(resamples=10), progress=told.append)
     assert answer.iou_type == "mask"
     assert answer.score == pytest.approx(1.0)
     assert set(answer.summary) == set(DETECTION_SCORE_NAMES)
@@ -84,7 +109,7 @@ def test_the_truth_found_has_full_marks() -> None:
 
 
 def test_a_blind_model_has_none() -> None:
-    answer = evaluate_detection(blind, SAMPLES, LABELS, resamples=10)
+    answer = measure(blind, resamples=10)
     assert answer.score == 0
     asked = sum(row.objects for row in answer.classes)
     assert answer.error_counts == {**dict.fromkeys(ERROR_TYPES, 0), "missed": asked}
@@ -122,7 +147,7 @@ def test_json_and_table(middle: DetectionEvaluation) -> None:
 
 
 def test_boxes_alone() -> None:
-    answer = evaluate_detection(lambda image: bare(perfect(image)), SAMPLES, LABELS, resamples=5)
+    answer = measure(lambda image: bare(perfect(image)), resamples=5)
     assert answer.iou_type == "box"
     assert not any(name.startswith("mask") for name in answer.summary)
     assert answer.score == answer.summary["box_ap"].mean == pytest.approx(1.0)
@@ -130,18 +155,18 @@ def test_boxes_alone() -> None:
 
 def test_judged_by_boxes_though_there_are_masks(middle: DetectionEvaluation) -> None:
     """As a model of the same boxes alone is judged, so that the two can be compared; the masks' scores stay."""
-    answer = evaluate_detection(middling, SAMPLES, LABELS, by_boxes=True, resamples=5)
-    alone = evaluate_detection(lambda image: bare(middling(image)), SAMPLES, LABELS, resamples=5)
+    answer = measure(middling, by_boxes=True, resamples=5)
+    alone = measure(lambda image: bare(middling(image)), resamples=5)
     assert (answer.iou_type, answer.main) == ("box", "box_ap")
     assert answer.summary["mask_ap"].mean == middle.summary["mask_ap"].mean
     assert answer.images == alone.images
     assert answer.error_counts == alone.error_counts
     assert [value.mean for value in answer.by_class()] == [value.mean for value in alone.by_class()]
-    assert ap_difference(answer, alone, resamples=5).mean == 0
+    assert answer.difference(alone, resamples=5).mean == 0
 
 
 def test_one_image_has_no_interval() -> None:
-    answer = evaluate_detection(middling, SAMPLES[1:2], LABELS)
+    answer = measure(middling, SAMPLES[1:2])
     assert math.isnan(answer.summary["mask_ap"].low)
     assert math.isfinite(answer.summary["mask_ap"].mean)
     json.dumps(answer.to_json(), allow_nan=False)
@@ -149,29 +174,29 @@ def test_one_image_has_no_interval() -> None:
 
 def test_least_score_asks_for_less() -> None:
     """Found is what has at least this score; AP does not care."""
-    low, high = (evaluate_detection(middling, SAMPLES, LABELS, score_threshold=s, resamples=5) for s in (0.0, 0.95))
+    low, high = (measure(middling, score_threshold=s, resamples=5) for s in (0.0, 0.95))
     assert low.score == high.score
     assert low.error_counts["missed"] < high.error_counts["missed"]
     assert sum(row.found for row in low.classes) > sum(row.found for row in high.classes)
 
 
 def test_paired_difference(middle: DetectionEvaluation) -> None:
-    full = evaluate_detection(perfect, SAMPLES, LABELS, resamples=5)
-    better = ap_difference(full, middle, resamples=50)
+    full = measure(perfect, resamples=5)
+    better = full.difference(middle, resamples=50)
     assert better.mean == pytest.approx(1 - middle.score)
     assert better.real
     assert better.low <= better.mean <= better.high
-    alike = ap_difference(middle, middle, resamples=50)
+    alike = middle.difference(middle, resamples=50)
     assert (alike.mean, alike.real, alike.p) == (0, False, 1)
 
 
 def test_difference_of_other_images(middle: DetectionEvaluation) -> None:
-    other = evaluate_detection(middling, SAMPLES[:3], LABELS, resamples=5)
+    other = measure(middling, SAMPLES[:3], resamples=5)
     with pytest.raises(ValueError, match="needs the same images for both"):
-        ap_difference(middle, other)
-    boxes = evaluate_detection(lambda image: bare(middling(image)), SAMPLES, LABELS, resamples=5)
+        middle.difference(other)
+    boxes = measure(lambda image: bare(middling(image)), resamples=5)
     with pytest.raises(ValueError, match="needs the same kind of score"):
-        ap_difference(middle, boxes)
+        middle.difference(boxes)
 
 
 def half_bare(image: np.ndarray) -> Instances:
@@ -199,24 +224,23 @@ def not_a_number(image: np.ndarray) -> Instances:
 )
 def test_what_cannot_be_scored(predict, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DataError, match=words):
-        evaluate_detection(predict, SAMPLES, LABELS)
+        measure(predict)
 
 
 def test_nothing_to_evaluate() -> None:
     with pytest.raises(DataError, match="the list of images is empty"):
-        evaluate_detection(perfect, [], LABELS)
+        measure(perfect, [])
     with pytest.raises(ValueError, match="score_threshold must lie between 0 and 1; got 50"):
-        evaluate_detection(perfect, SAMPLES, LABELS, score_threshold=50)
+        measure(perfect, score_threshold=50)
 
 
 def test_the_page(middle: DetectionEvaluation) -> None:
-    worst = detection_examples(middle.worst(2), middling, SAMPLES, middle.score_threshold)
+    best, worst = pick_examples(finder(middling), SAMPLES, middle, most=2)
+    assert [example.name for example in best] == [i.name for i in middle.best(2)]
     assert [(example.name, example.score) for example in worst] == [(i.name, i.score) for i in middle.worst(2)]
     assert all((example.found.scores >= 0.5).all() for example in worst)
-    gray = DetectionExample(
-        "to_gray", np.zeros((240, 320), np.uint8), SAMPLES[0].instances(), SAMPLES[0].instances(), 1.0
-    )
-    text = page("a <title>", [detection_tiles(middle), *detection_sections(middle, [gray], worst)])
+    gray = Example("to_gray", np.zeros((240, 320), np.uint8), SAMPLES[0].instances(), SAMPLES[0].instances(), 1.0)
+    text = render(ReportData("a <title>", middle, best=[gray], worst=worst))
     read = Page(text)
     assert len(read.all("img")) == 3 * 3
     assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in read.all("img"))
@@ -230,17 +254,17 @@ def test_the_page(middle: DetectionEvaluation) -> None:
 def test_finds_of_classes_that_nobody_marked_count_nowhere() -> None:
     """As if the model had not found them: neither right nor wrong."""
     partly = [Drawn(number, unannotated=(2,)) for number in range(3)]
-    answer = evaluate_detection(middling, partly, LABELS, resamples=5)
+    answer = measure(middling, partly, resamples=5)
 
     def first_alone(image: np.ndarray) -> Instances:
         found = middling(image)
         return found[found.classes != 2]
 
-    expected = evaluate_detection(first_alone, SAMPLES[:3], LABELS, resamples=5)
+    expected = measure(first_alone, SAMPLES[:3], resamples=5)
     assert answer.summary["mask_ap"].mean == expected.summary["mask_ap"].mean
     assert np.array_equal(answer.matrix, expected.matrix)
     assert answer.error_counts == expected.error_counts
-    assert not np.array_equal(answer.matrix, evaluate_detection(middling, SAMPLES[:3], LABELS, resamples=5).matrix)
+    assert not np.array_equal(answer.matrix, measure(middling, SAMPLES[:3], resamples=5).matrix)
 
 
 def test_the_page_of_a_blind_model_and_one_class() -> None:
@@ -251,7 +275,7 @@ def test_the_page_of_a_blind_model_and_one_class() -> None:
         def instances(self) -> Instances:
             return draw_instances(self.number, classes=2)
 
-    answer = evaluate_detection(blind, [Cells(0), Cells(1)], one, resamples=5)
-    read = Page(page("cells", detection_sections(answer)))
+    answer = evaluate(finder(blind, one), [Cells(0), Cells(1)], scoring=DetectionScoring(resamples=5))
+    read = Page(render(ReportData("cells", answer)))
     assert len(read.all("svg")) == 3  # no chart of single classes
     assert "Worst images" not in read.words

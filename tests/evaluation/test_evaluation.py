@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_report import Page
 from tiny_onnx import write_tiny
 
 from imago.cli.main import run
-from imago.core.errors import DataError, ImageError
+from imago.core.errors import DataError, ImageError, ImagoError
 from imago.core.input_spec import InputSpec
 from imago.core.labels import Labels, binary_labels
 from imago.core.model_card import ModelCard, Task
-from imago.evaluation.results import SCORE_NAMES
-from imago.evaluation.semantic import Model, evaluate
+from imago.evaluation.detection import DetectionScoring
+from imago.evaluation.evaluate import Model, evaluate
+from imago.evaluation.semantic import SemanticScoring
+from imago.evaluation.semantic_results import SEMANTIC_SCORE_NAMES, SemanticEvaluation
 from imago.metrics import confusion
 from imago.metrics.confusion import ConfusionMatrix
 
@@ -110,8 +113,8 @@ def test_binary_by_hand() -> None:
     assert [image.name for image in result.worst(2)] == ["wrong", "half"]
     assert [image.name for image in result.best(2)] == ["empty", "right"]
     assert {image.name: image.scores["boundary_f"] for image in result.images}["empty"] == 1
-    assert list(result.summary) == [name for name in SCORE_NAMES if name in result.summary]
-    assert set(result.summary) == set(SCORE_NAMES)
+    assert list(result.summary) == [name for name in SEMANTIC_SCORE_NAMES if name in result.summary]
+    assert set(result.summary) == set(SEMANTIC_SCORE_NAMES)
 
 
 def test_max_f_is_the_maximum_of_the_mean_curve() -> None:
@@ -121,6 +124,7 @@ def test_max_f_is_the_maximum_of_the_mean_curve() -> None:
     loose = 1.3 / (1.3 + 1)  # one hit, one false
     assert result.summary["max_f"].mean == pytest.approx((loose + 1) / 2)
     assert [image.scores["max_f"] for image in result.images if image.name == "a"] == [1]
+    assert isinstance(result, SemanticEvaluation)
     assert result.curve is not None
     assert max(result.curve["f_beta"]) == pytest.approx((loose + 1) / 2, abs=1e-5)
     assert len(result.curve["threshold"]) == len(result.curve["precision"]) == 255
@@ -144,6 +148,7 @@ def test_semantic_by_hand() -> None:
     assert value["pixel_accuracy"] == pytest.approx(5 / 7)
     assert value["mean_pixel_accuracy"] == pytest.approx((3 / 4 + 2 / 3) / 2)
     assert "iou_image_mean" not in value
+    assert isinstance(result, SemanticEvaluation)
     assert result.curve is None
     rows = {row.name: row for row in result.classes}
     assert rows["cat"].iou.mean == pytest.approx(2 / 4)
@@ -184,10 +189,79 @@ def test_intervals_hold_their_mean_and_do_not_depend_on_order() -> None:
 
 
 def test_boundary_can_be_left_out() -> None:
-    result = evaluate(SEMANTIC, many(3), boundary=False)
+    result = evaluate(SEMANTIC, many(3), scoring=SemanticScoring(boundary=False))
     assert "boundary_f" not in result.summary
     assert math.isnan(result.classes[0].boundary_f)
     json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_what_is_left_out_changes_nothing_else() -> None:
+    """Each flag takes away what it names; what stays is equal to the last digit."""
+    for model, samples in ((BINARY, RED_SAMPLES), (SEMANTIC, many(4))):
+        whole = evaluate(model, samples, scoring=SemanticScoring())
+        for scoring, gone in (
+            (SemanticScoring(boundary=False), {"boundary_f"}),
+            (SemanticScoring(alpha=False), {"max_f", "mae"}),
+            (SemanticScoring(resamples=0), set()),
+        ):
+            part = evaluate(model, samples, scoring=scoring)
+            assert list(part.summary) == [name for name in whole.summary if name not in gone]
+            assert all(part.summary[name].mean == whole.summary[name].mean for name in part.summary)
+            assert [image.name for image in part.images] == [image.name for image in whole.images]
+            json.dumps(part.to_json(), allow_nan=False)
+            assert "nan" not in part.table()
+        assert all(math.isnan(value.low) for value in part.summary.values())  # the last: no intervals
+
+
+def test_classes_are_brought_together_by_name() -> None:
+    samples = many(4)
+    whole = evaluate(SEMANTIC, samples)
+    turned = BlueIsClass(card("semantic", Labels(("cat", "dog & co", "background"))))
+    order = np.array([1, 2, 0])  # its value 0 is a cat, 1 a dog, 2 the background
+    for sample in samples:
+        plane = np.argsort(order)[sample.pixels[:, :, 2]].astype(np.uint8)
+        sample.pixels = np.stack([0 * plane, 0 * plane, plane], axis=-1)
+    answer = evaluate(turned, samples, labels=THREE)
+    assert answer.labels.names == THREE.names
+    assert answer.to_json()["summary"] == whole.to_json()["summary"]
+
+
+def test_a_binary_model_whose_subject_comes_first() -> None:
+    whole = evaluate(BINARY, RED_SAMPLES)
+    turned = RedIsSubject(card("binary", Labels(("subject", "background"))))
+    negative = [Sample(sample.name, 255 - sample.pixels, sample.truth) for sample in RED_SAMPLES]
+    answer = evaluate(turned, negative, labels=binary_labels())
+    for name in ("iou", "mae", "max_f", "pixel_accuracy"):
+        assert answer.summary[name].mean == pytest.approx(whole.summary[name].mean), name
+
+
+def test_a_model_that_knows_more_than_the_data() -> None:
+    """What the data do not mark is background to them."""
+    sample = blue("a", [[0, 1, 2, 2]], [[0, 0, 1, 0]])
+    answer = evaluate(SEMANTIC, [sample], labels=Labels(("background", "dog & co")))
+    assert answer.matrix.tolist() == [[2, 1], [0, 1]]
+
+
+def test_a_data_set_brings_its_classes_and_splits() -> None:
+    @dataclass
+    class Split:
+        labels: Labels
+
+        def split(self, name: str) -> tuple[Sample, ...]:
+            return {"val": (many(2)[0],), "all": tuple(many(2))}[name]
+
+    assert len(evaluate(SEMANTIC, Split(THREE)).images) == 1
+    assert len(evaluate(SEMANTIC, Split(THREE), split="all").images) == 2
+    with pytest.raises(DataError, match="the data has 4 classes"):
+        evaluate(SEMANTIC, Split(Labels(("background", "cat", "dog & co", "cow"))))
+
+
+def test_a_model_of_another_task_is_refused() -> None:
+    with pytest.raises(ImagoError, match="model 'plain' finds no single objects"):
+        evaluate(SEMANTIC, many(1), scoring=DetectionScoring())
+    boxes = BlueIsClass(card("boxes", THREE))
+    with pytest.raises(ImagoError, match=r"model 'plain' finds objects .* cannot be scored by pixels"):
+        evaluate(boxes, many(1), scoring=SemanticScoring())
 
 
 def test_images_are_read_once_each_not_all_at_first_and_progress_is_told() -> None:
@@ -202,7 +276,7 @@ def test_images_are_read_once_each_not_all_at_first_and_progress_is_told() -> No
         done.append(count)
         ahead.append(len(reads) - count)
 
-    evaluate(SEMANTIC, iter(samples), boundary=False, progress=progress)
+    evaluate(SEMANTIC, iter(samples), scoring=SemanticScoring(boundary=False), progress=progress)
     assert reads == [sample.name for sample in samples]
     assert done == list(range(1, 21))
     assert max(ahead) <= 3
@@ -226,12 +300,12 @@ def test_json_and_table(model: Model, samples: list[Sample]) -> None:
     lines = table.splitlines()
     assert lines[0].startswith(f"plain: {len(result.images)} image")
     for name in result.summary:
-        assert SCORE_NAMES[name] in table
+        assert SEMANTIC_SCORE_NAMES[name] in table
     for name in result.labels.names:
         assert name in table
     assert "nan" not in table
     assert max(map(len, lines)) <= 100
-    summary = [line for line in lines if line.startswith(tuple(SCORE_NAMES.values()))]
+    summary = [line for line in lines if line.startswith(tuple(SEMANTIC_SCORE_NAMES.values()))]
     assert len({line.rindex(".") for line in summary}) == 1  # the points stand below each other
 
 
@@ -290,6 +364,32 @@ def test_command_on_standard_output_prints_only_json(
     values = strict(capfd.readouterr().out)
     assert values["images_count"] == 3
     assert "boundary_f" not in values["summary"]
+
+
+def test_command_writes_a_report(
+    red_model: Path, tiny_dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "deep" / "<report>.html"
+    arguments = ["evaluate", str(red_model), str(tiny_dataset), "--group", GROUP, "--json", "-", "--report", str(page)]
+    assert run(arguments) == 0
+    printed = capfd.readouterr()
+    values = strict(printed.out)  # nothing but the scores
+    assert f"{page}: scores, best and worst photos" in printed.err
+    read = Page(page.read_text("utf-8"))
+    assert len(read.all("img")) == 3 * 3  # the photo, the truth, the prediction; no photo is worst and best
+    assert "overwrite" not in read.words
+    assert any("matched by their order" in word for word in read.words)
+    assert read.all("img")[0]["alt"] == f"photo of {values['images'][0]['name']}"
+    assert f"{values['summary']['iou_image_mean']['mean']:.4f}" in read.words
+    for words in ("Scores", "Classes", "Confusion matrix", "Worst images", "Best images", GROUP):
+        assert words in read.words
+    assert run(arguments) == 1
+    refused = capfd.readouterr()
+    assert "<report>.html" in refused.err
+    assert "is there already" in refused.err
+    assert refused.out == ""
+    assert run([*arguments, "--overwrite", "--limit", "1"]) == 0
+    assert len(Page(page.read_text("utf-8")).all("img")) == 3
 
 
 def cut_off(data: Path) -> None:

@@ -174,7 +174,7 @@ def test_photos_without_a_subject(root: Path, tmp_path: Path) -> None:
         assert list(data.val) == ["tiny"]
         assert data.notes[0] == "hall: 3 photos without a subject"
         assert [source.augment.background for source in data.train] == [0.0, 1.0]
-    assert all(not s.label().any() and s.label().shape == (90, 70) for s in data.train[0].samples)
+    assert all(not s.label_map().any() and s.label_map().shape == (90, 70) for s in data.train[0].samples)
     pictures = LabelMapDataset(PhotoCache(data.train, 1.0), config.input.build_spec(16))
     assert pictures.lenders == [0, 1]
     for key in [key for batch in BatchSampler(data.train[:1], [(32, 32)], 1, 6, 0) for key in batch]:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imago.cli.console import echo, echo_json
-from imago.cli.options import MAX_FOUND, add_options, build_settings, max_found_option
+from imago.cli.options import add_options, build_settings, find_given, max_found_option
 from imago.cli.photos import say_doubt
 from imago.core.detection_options import DetectionOptions
 from imago.core.text import to_json, to_utf8
 from imago.core.tta import TTA
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
 
-    from imago.core.instances import Instances
-    from imago.evaluation.detection_results import DetectionEvaluation
+    from imago.core.labels import Labels
+    from imago.data.dataset import Dataset
+    from imago.evaluation.evaluate import Scoring
     from imago.evaluation.results import Evaluation
     from imago.inference.predictor import Predictor
 
-    Predict = Callable[[np.ndarray], Instances]  # uint8 (H, W, C) -> its objects
+
+_FILES = {"json_out", "report", "overwrite"}  # options that say nothing of the scores
+# Options of one task alone, as they are written.
+_SEMANTIC_ONLY = {"boundary": "--boundary"}
+_DETECTION_ONLY = {
+    "max_found": "--max-found",
+    "nms_thresh": "--nms-thresh",
+    "nms": "--nms",
+    "class_agnostic": "--class-agnostic",
+}
 
 
 @click.command("evaluate")
@@ -37,19 +46,28 @@ if TYPE_CHECKING:
     help='Labels of the data to those of the model: "background=null; person=rest", or a .toml file.',
 )
 @click.option("--json", "json_out", metavar="FILE", help="Write all scores as JSON; - for standard output.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Write a page with the scores, the confusion matrix and the best and worst photos.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
 @click.option("--boundary/--no-boundary", default=True, help="Also the boundary F-score.  [default: on]")
 @max_found_option
 @click.option("--crf", is_flag=True, help="Refine each answer with a dense CRF first.")
 @add_options(DetectionOptions, without=("score_thresh", "classes", "detections_per_img"))
 @add_options(TTA)
-@click.option("--overwrite", is_flag=True, help="Replace the JSON file if it is there already.")
+@click.option("--overwrite", is_flag=True, help="Replace the files of --json and --report if they are there already.")
+@click.pass_context
 def evaluate_command(
+    context: click.Context,
     model: str,
     data: Path,
     split: str,
     group: str,
     json_out: str | None,
+    report: Path | None,
     limit: int | None,
     boundary: bool,
     max_found: int,
@@ -63,118 +81,96 @@ def evaluate_command(
     objects is measured by average precision, of masks and of boxes, on objects in any of the formats that train takes.
     """
     views, choice = build_settings(TTA, values), build_settings(DetectionOptions, values)
-    from imago.core.errors import ImagoError
     from imago.files.writing import exists
     from imago.inference.crf import DenseCRF
     from imago.inference.load import load
     from imago.inference.options import PredictOptions
 
     target = Path(json_out) if json_out not in (None, "-") else None
-    if target is not None and target.exists() and not overwrite:
-        raise exists(target)  # before the work, not after it
-    predictor = load(model, options=PredictOptions(tta=views, detection=choice, crf=DenseCRF() if crf else None))
-    if choice != DetectionOptions() and not predictor.finds_objects:
-        raise ImagoError(
-            f"model {model!r} finds no single objects, for which --nms-thresh, --nms and --class-agnostic are; "
-            "leave them out"
-        )
+    for path in (target, report):
+        if path is not None and path.exists() and not overwrite:
+            raise exists(path)  # before the work, not after it
+    options = PredictOptions(tta=views, detection=choice, crf=DenseCRF() if crf else None)
+    predictor = load(model, options=options)
+    refuse_of_other_task(predictor, model, find_given(context))
     say_doubt(predictor)
-    result: Evaluation | DetectionEvaluation
-    if predictor.finds_objects:
-        result = measure_detection(predictor, data, split, group, limit, max_found)
-    else:
-        result = measure_semantic(predictor, data, split, group, limit, boundary)
+    dataset = open_data(predictor, data, group)
+    samples, notes = dataset.split(split)[:limit], collect_notes(predictor, dataset, data)
+    scoring = choose_scoring(predictor, boundary, max_found)
+    result = measure(predictor, samples, dataset.labels, scoring, notes)
     scores = {"data": str(data), "split": split, **result.to_json()}
     if json_out == "-":
         echo_json(scores, indent=1)
-        return
-    echo(result.table())
+    else:
+        echo(result.table())
     if target is not None:
         from imago.files.writing import atomic_write
 
         with atomic_write(target, overwrite=overwrite) as stream:
             stream.write(to_utf8(to_json(scores, indent=1) + "\n"))
+    if report is not None:
+        from imago.evaluation.report import ReportData, pick_examples, write_report
+
+        given = {name: context.params[name] for name in sorted(find_given(context) - _FILES)}
+        settings = {"model": model, "data": str(data), "split": split, **given}
+        best, worst = pick_examples(predictor, samples, result, scoring)
+        title = f"{predictor.card.name} on {data.resolve().name}"
+        page = ReportData(title, result, settings=settings, best=best, worst=worst, notes=notes)
+        write_report(report, page, overwrite)
+        echo(f"{report}: scores, best and worst photos", err=json_out == "-")
 
 
-def measure_semantic(
-    predictor: Predictor, data: Path, split: str, group: str, limit: int | None, boundary: bool
-) -> Evaluation:
-    from imago.cli.progress import Meter
-    from imago.core.errors import DataError
-    from imago.data.grouping import parse_grouping
-    from imago.data.open_dataset import open_dataset
-    from imago.evaluation.semantic import evaluate
+def refuse_of_other_task(predictor: Predictor, model: str, given: set[str]) -> None:
+    """Raises ImagoError for an option that says nothing of what the model finds."""
+    from imago.core.errors import ImagoError
 
-    card = predictor.card
-    dataset = open_dataset(data, grouping=parse_grouping(group) if group else None, channels=card.input.channels)
-    if len(dataset.labels) != len(card.labels):
-        raise DataError(
-            f"{data}: has {len(dataset.labels)} classes ({_shorten(dataset.labels.names)}), but the model "
-            f"{card.name!r} has {len(card.labels)} ({_shorten(card.labels.names)}); bring them together with --group"
-        )
-    samples = dataset.split(split)[:limit]
-    with Meter(len(samples)) as meter:
-        if dataset.labels.names != card.labels.names:
-            meter.say(
-                f"note: the classes are matched by their order: {_shorten(dataset.labels.names)} in the data, "
-                f"{_shorten(card.labels.names)} in the model"
-            )
-        for note in dataset.notes:
-            meter.say(f"note: {note}")
-        return evaluate(predictor, samples, boundary=boundary, progress=lambda done: meter.advance())
+    finds = predictor.finds_objects
+    wrong = [flag for name, flag in (_SEMANTIC_ONLY if finds else _DETECTION_ONLY).items() if name in given]
+    if wrong:
+        are, them = ("are", "them") if wrong[1:] else ("is", "it")
+        what = "finds objects, not label maps" if finds else "finds no single objects"
+        raise ImagoError(f"model {model!r} {what}, for which {', '.join(wrong)} {are}; leave {them} out")
 
 
-def measure_detection(
-    predictor: Predictor, data: Path, split: str, group: str, limit: int | None, max_found: int = MAX_FOUND
-) -> DetectionEvaluation:
-    from imago.cli.progress import Meter
-    from imago.core.errors import DataError
+def choose_scoring(predictor: Predictor, boundary: bool, max_found: int) -> Scoring[Any]:
+    from imago.evaluation.detection import DetectionScoring
+    from imago.evaluation.semantic import SemanticScoring
+
+    return DetectionScoring(most=max_found) if predictor.finds_objects else SemanticScoring(boundary=boundary)
+
+
+def open_data(predictor: Predictor, data: Path, group: str) -> Dataset:
+    """What the model can be measured on; ``group``: as ``--group``. Raises DataError."""
     from imago.data.grouping import common_labels, group_instances, parse_grouping
     from imago.data.open_dataset import open_dataset
-    from imago.evaluation.detection import evaluate_detection
-    from imago.inference.instances.postprocess import class_values
 
-    card, labels = predictor.card, predictor.card.object_labels
+    card = predictor.card
+    if not predictor.finds_objects:
+        return open_dataset(data, grouping=parse_grouping(group) if group else None, channels=card.input.channels)
     dataset = open_dataset(data, "detection", channels=card.input.channels)
-    if group:
-        grouping = parse_grouping(group, least=1)
-        dataset = group_instances(dataset, grouping, common_labels(grouping, labels.names[1:], data))
-    predict: Predict = predictor.objects
-    if set(dataset.labels.names) <= set(labels.names):  # a model of COCO's classes knows more than most data have
-        predict = keep_classes(predict, class_values(labels, dataset.labels.names[1:]))
-        dataset = dataset.align_classes(labels)
-    if len(dataset.labels) != len(labels):
-        raise DataError(
-            f"{data}: has {len(dataset.labels) - 1} classes of objects ({_shorten(dataset.labels.names[1:])}), but the "
-            f"model {card.name!r} finds {len(labels) - 1} ({_shorten(labels.names[1:])}); both must have the same in "
-            "one order, or the model all names of the data's"
-        )
-    samples = dataset.split(split)[:limit]
+    if not group:
+        return dataset
+    grouping = parse_grouping(group, least=1)
+    return group_instances(dataset, grouping, common_labels(grouping, card.object_labels.names[1:], data))
+
+
+def collect_notes(predictor: Predictor, dataset: Dataset, data: Path) -> tuple[str, ...]:
+    """What should be known of the data before its scores are. Raises DataError where it has other classes."""
+    from imago.evaluation.classes import match_classes
+
+    card = predictor.card
+    match = match_classes(card.object_labels, dataset.labels, model=card.name, data=data)
+    return tuple(note for note in (match.note, *dataset.notes) if note)
+
+
+def measure(
+    predictor: Predictor, samples: Sequence[Any], labels: Labels, scoring: Scoring[Any], notes: Sequence[str]
+) -> Evaluation:
+    """The samples, of classes ``labels``, through the model, with a bar."""
+    from imago.cli.progress import Meter
+    from imago.evaluation.evaluate import evaluate
+
     with Meter(len(samples)) as meter:
-        if dataset.labels.names != labels.names:
-            meter.say(
-                f"note: the classes are matched by their order: {_shorten(dataset.labels.names[1:])} in the data, "
-                f"{_shorten(labels.names[1:])} in the model"
-            )
-        for note in dataset.notes:
+        for note in notes:
             meter.say(f"note: {note}")
-        return evaluate_detection(
-            predict, samples, labels, model=card.name, most=max_found,
-            progress=lambda done: meter.advance(),
-        )  # fmt: skip
-
-
-def keep_classes(predict: Predict, classes: list[int]) -> Predict:
-    """``predict`` without objects of other classes, which the data do not mark: they are no mistakes."""
-    import numpy as np
-
-    def predict_some(image: np.ndarray) -> Instances:
-        found = predict(image)
-        return found[np.isin(found.classes, classes)]
-
-    return predict_some
-
-
-def _shorten(names: tuple[str, ...], limit: int = 6) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+        return evaluate(predictor, samples, labels=labels, scoring=scoring, progress=lambda done: meter.advance())

@@ -15,11 +15,12 @@ import numpy as np
 
 from imago.comparison.candidates import Candidate
 from imago.comparison.cost import Cost, measure_cost
-from imago.comparison.task import AnyEvaluation, ComparisonTask
+from imago.comparison.task import ComparisonTask
 from imago.core.errors import DataError, ImagoError, ModelError
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.core.text import to_json, to_utf8
+from imago.evaluation.results import Evaluation
 from imago.files.writing import atomic_write
 from imago.inference.load import load, read_card
 from imago.metrics.bootstrap import Difference, Interval
@@ -34,7 +35,7 @@ class Entry:
     """One candidate that could be measured."""
 
     candidate: Candidate
-    evaluation: AnyEvaluation
+    evaluation: Evaluation
     cost: Cost
     card: ModelCard
     history: tuple[dict[str, Any], ...] = ()  # of its training: rows of metrics.csv
@@ -163,7 +164,7 @@ def compare(
         raise ImagoError("no model could be measured: " + "; ".join(problems))
     entries.sort(key=lambda entry: -entry.score if math.isfinite(entry.score) else 1.0)
     best = entries[0].evaluation
-    others = [replace(entry, to_best=task.difference(best, entry.evaluation)) for entry in entries[1:]]
+    others = [replace(entry, to_best=best.difference(entry.evaluation)) for entry in entries[1:]]
     return Comparison(task, labels, (entries[0], *others), tuple(problems), tuple(samples))
 
 

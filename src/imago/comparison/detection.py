@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imago.comparison.task import Opened, curve
-from imago.core.errors import DataError, ImagoError
+from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.data.dataset import Dataset, Sample
 from imago.draw.axes import Point
 from imago.draw.objects import draw_objects, shrink
-from imago.evaluation.detection import ap_difference, evaluate_detection
+from imago.evaluation.classes import match_classes
+from imago.evaluation.detection import DetectionScoring
 from imago.evaluation.detection_results import DETECTION_SCORE_NAMES, DetectionEvaluation
+from imago.evaluation.evaluate import evaluate
 from imago.inference.detection import iter_inputs
 from imago.inference.predictor import Predictor
-from imago.metrics.bootstrap import Difference
 from imago.metrics.detection_matching import MOST
 
 if TYPE_CHECKING:
@@ -84,17 +85,8 @@ class DetectionComparison:
     def measure(
         self, predictor: Predictor, samples: Sequence[Sample], labels: Labels, counted: Callable[[int], None]
     ) -> DetectionEvaluation:
-        card = predictor.card
-        if not card.finds_objects:
-            raise ImagoError(f"the model finds no single objects (its task is {card.task!r}); leave it out")
-        values = match_classes(card.object_labels, labels)
-        return evaluate_detection(
-            lambda image: rename_classes(predictor.objects(image), values), samples, labels, model=card.name,
-            by_boxes=self.by_boxes, most=self.most, progress=counted,
-        )  # fmt: skip
-
-    def difference(self, better: DetectionEvaluation, worse: DetectionEvaluation) -> Difference:
-        return ap_difference(better, worse)
+        scoring = DetectionScoring(by_boxes=self.by_boxes, most=self.most)
+        return evaluate(predictor, samples, labels=labels, scoring=scoring, progress=counted)
 
     def inputs(self, predictor: Predictor, photo: np.ndarray) -> list[list[np.ndarray]]:
         if predictor.card.objects:
@@ -142,7 +134,7 @@ class DetectionComparison:
     def predict(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> Instances:
         found = predictor(image).instances
         assert found is not None
-        return rename_classes(found, match_classes(predictor.card.object_labels, labels))
+        return match_classes(predictor.card.object_labels, labels, model=predictor.card.name).rename(found)
 
     def draw(self, image: np.ndarray, answer: Instances, labels: Labels) -> np.ndarray:
         several = len(labels) > 2
@@ -150,25 +142,3 @@ class DetectionComparison:
             image, shrink(answer, (image.shape[0], image.shape[1])), labels, names=several, scores=False,
             color_by="class" if several else "object",
         )  # fmt: skip
-
-
-def match_classes(own: Labels, wanted: Labels) -> np.ndarray:
-    """int64 (len(own),): the value in ``wanted`` of each class that a model finds, 0 for those that are not wanted.
-
-    By their names, where the model knows all that are wanted (one of COCO's 80 knows more than most data have), else by
-    their order. Raises ImagoError where neither can be.
-    """
-    if set(wanted.names[1:]) <= set(own.names[1:]):
-        return np.array([0, *(wanted.names.index(n) if n in wanted.names[1:] else 0 for n in own.names[1:])])
-    if len(own) == len(wanted):
-        return np.arange(len(own))
-    raise ImagoError(
-        f"the model finds {len(own) - 1} classes of objects, the data has {len(wanted) - 1}; both must have the same "
-        "in one order, or the model all names of the data's: leave it out"
-    )
-
-
-def rename_classes(found: Instances, values: np.ndarray) -> Instances:
-    """Only what is wanted, as ``class_table`` says: what the data do not mark is no mistake."""
-    kept = found[values[found.classes] > 0]
-    return replace(kept, classes=values[kept.classes])

@@ -13,17 +13,19 @@ import numpy as np
 from imago.comparison.task import Opened, curve
 from imago.core.errors import DataError, ImagoError
 from imago.core.labels import Labels
-from imago.core.model_card import ModelCard, Task
+from imago.core.model_card import ModelCard
 from imago.data.dataset import Sample
 from imago.data.grouping import parse_grouping
 from imago.data.open_dataset import open_dataset
 from imago.draw.axes import Point
 from imago.draw.overlay import overlay
-from imago.evaluation.results import SCORE_NAMES, Evaluation
-from imago.evaluation.semantic import evaluate
+from imago.evaluation.classes import match_classes
+from imago.evaluation.evaluate import evaluate
+from imago.evaluation.results import Evaluation
+from imago.evaluation.semantic import SemanticScoring
+from imago.evaluation.semantic_results import SEMANTIC_SCORE_NAMES, SemanticEvaluation
 from imago.inference.engines.base import Engine
 from imago.inference.predictor import Predictor
-from imago.metrics.bootstrap import Difference, paired_difference
 
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
@@ -35,7 +37,7 @@ class SemanticComparison:
 
     by_foreground: bool = False
 
-    score_names = SCORE_NAMES
+    score_names = SEMANTIC_SCORE_NAMES
     of_class = "IoU"
     of_image = "IoU of the image, of its foreground or the mean over its classes"
     timed = "Times are those of a run of the net on one photo."
@@ -74,20 +76,9 @@ class SemanticComparison:
 
     def measure(
         self, predictor: Predictor, samples: Sequence[Sample], labels: Labels, counted: Callable[[int], None]
-    ) -> Evaluation:
-        card = predictor.card
-        if len(card.labels) != len(labels):
-            raise ImagoError(
-                f"the model knows {len(card.labels)} classes, the data has {len(labels)}; bring them together with "
-                "--group, or leave it out"
-            )
-        task: Task | None = "binary" if self.by_foreground and len(card.labels) == 2 else None
-        return evaluate(predictor, samples, task=task, progress=counted)
-
-    def difference(self, better: Evaluation, worse: Evaluation) -> Difference:
-        function, first = better.main_score()
-        _, second = worse.main_score()
-        return paired_difference(function, first, second)
+    ) -> SemanticEvaluation:
+        scoring = SemanticScoring("binary" if self.by_foreground and len(labels) == 2 else None)
+        return evaluate(predictor, samples, labels=labels, scoring=scoring, progress=counted)
 
     def inputs(self, predictor: Predictor, photo: np.ndarray) -> list[list[np.ndarray]]:
         return [[predictor.card.input.fit(photo)[0][None]]]
@@ -111,7 +102,8 @@ class SemanticComparison:
         return sample.label_map()
 
     def predict(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> np.ndarray:
-        return predictor(image).label_map
+        own = predictor.card.labels
+        return match_classes(own, labels, model=predictor.card.name).relabel(predictor(image).label_map)
 
     def draw(self, image: np.ndarray, answer: np.ndarray, labels: Labels) -> np.ndarray:
         small = cv2.resize(answer, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)

@@ -12,15 +12,12 @@ import numpy as np
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.draw.axes import Point
-from imago.evaluation.detection_results import DetectionEvaluation
 from imago.evaluation.results import Evaluation
 from imago.inference.predictor import Predictor
-from imago.metrics.bootstrap import Difference
 
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
 
-AnyEvaluation = Evaluation | DetectionEvaluation
 Opened = tuple[tuple[Any, ...], Labels]  # samples with ``name``, ``image_path`` and ``image()``; their classes
 
 
@@ -67,12 +64,8 @@ class ComparisonTask(Protocol):
 
     def measure(
         self, predictor: Predictor, samples: Sequence[Any], labels: Labels, counted: Callable[[int], None]
-    ) -> AnyEvaluation:
+    ) -> Evaluation:
         """``counted`` is told the count of images done. Raises ImagoError for a model of other classes."""
-        ...
-
-    def difference(self, better: Any, worse: Any) -> Difference:
-        """Paired, over the same draws of images for both."""
         ...
 
     def inputs(self, predictor: Predictor, photo: np.ndarray) -> list[list[np.ndarray]]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -41,6 +42,26 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         for row in rows
     )
     return f'<div class="wide"><table><thead><tr>{head_cells}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def class_table(head: Sequence[str], rows: Iterable[tuple[tuple[int, int, int], str, Sequence[str]]]) -> str:
+    """A row a class: its colour (RGB), its name, cells of HTML."""
+    head_cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    lines = "".join(
+        f'<tr><th scope="row"><i style="background:rgb{color}"></i>{escape(name)}</th>'
+        f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for color, name, cells in rows
+    )
+    return f'<div class="wide"><table><thead><tr>{head_cells}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def shrink_photo(image: np.ndarray, longest_px: int) -> np.ndarray:
+    """uint8 (H, W, 3) or grey (H, W) -> uint8 (h, w, 3), the longest side at most ``longest_px``."""
+    height, width = image.shape[:2]
+    ratio = min(1.0, longest_px / max(height, width))
+    size_wh = max(1, round(width * ratio)), max(1, round(height * ratio))
+    small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+    return small if small.ndim == 3 else cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
 
 
 def bar(share: float) -> str:

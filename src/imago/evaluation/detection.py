@@ -1,109 +1,67 @@
-"""One model that finds objects over one set of annotated images, at the images' full resolution.
+"""How models that find objects are scored: the part of ``evaluate`` that is detection's.
 
-Of each image only the outcome of its comparison is kept (a few hundred bytes an object), so the memory does not grow
-with the images' sizes. Masks are scored beside boxes where truth and model both have them.
+Of each image only the outcome of its comparison is kept (a few hundred bytes an object). Masks are scored beside boxes
+where truth and model both have them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
-from imago.core.errors import DataError
+from imago.core.errors import DataError, ImagoError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
-from imago.evaluation.detection_results import DetectionClassScores, DetectionEvaluation
-from imago.evaluation.reading import read_ahead
+from imago.core.model_card import ModelCard
+from imago.evaluation.classes import ClassMatch
+from imago.evaluation.detection_results import (
+    RESAMPLES,
+    DetectionClassScores,
+    DetectionEvaluation,
+    draw_with_score,
+    interval_around_score,
+)
 from imago.evaluation.results import ImageScores
 from imago.metrics import coco, voc
-from imago.metrics.bootstrap import (
-    Difference,
-    Interval,
-    difference_of_draws,
-    draw_weights,
-    interval,
-    interval_of_draws,
-)
+from imago.metrics.bootstrap import interval
 from imago.metrics.detection_confusion import confusion
 from imago.metrics.detection_matching import MOST, Matches, Ranked, rank_matches
 from imago.metrics.detection_overlap import Compared, compare_boxes, compare_masks
 from imago.metrics.nuclei import mean_precision
 from imago.metrics.tide import ERROR_TYPES, ErrorCounts, count_errors, measure_tide_errors
 
-RESAMPLES = 200  # of the bootstrap: AP is worked out anew for each draw
+
+@dataclass(frozen=True)
+class DetectionScoring:
+    """AP wants everything that the model finds, down to low scores. What speaks of single objects (mean precision,
+    confusion, counts of errors) takes those of ``score_threshold`` and more."""
+
+    score_threshold: float = 0.5
+    by_boxes: bool = False  # images, classes and errors by boxes though there are masks, to be held against a model
+    # that has none; the masks' scores stay in the summary
+    most: int = MOST  # objects of a class and image that AP looks at; COCO's 100 cut off what crowded images hold
+    resamples: int = RESAMPLES  # of the intervals; 0: none
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score_threshold <= 1:
+            raise ValueError(f"score_threshold must lie between 0 and 1; got {self.score_threshold}")
+
+    def start(self, card: ModelCard, labels: Labels, match: ClassMatch) -> DetectionTally:
+        """See ``evaluate.Scoring``."""
+        if not card.finds_objects:
+            raise ImagoError(f"model {card.name!r} finds no single objects (its task is {card.task!r})")
+        return DetectionTally(card.name, labels, match, self)
 
 
-class Sample(Protocol):
-    """One annotated image; ``imago.data.dataset.Sample`` is one."""
+@dataclass(frozen=True)
+class Truth:
+    """What is asked for in one image."""
 
-    @property
-    def name(self) -> str: ...
-
-    def image(self) -> np.ndarray: ...  # uint8 (H, W, C)
-
-    def instances(self) -> Instances: ...  # in pixels of the image
-
-    @property
-    def unannotated(self) -> tuple[int, ...]: ...  # classes that nobody marked: what is found of them counts nowhere
-
-
-def evaluate_detection(
-    predict: Callable[[np.ndarray], Instances],
-    samples: Iterable[Sample],
-    labels: Labels,
-    *,
-    model: str = "model",
-    score_threshold: float = 0.5,
-    by_boxes: bool = False,
-    most: int = MOST,
-    resamples: int = RESAMPLES,
-    progress: Callable[[int], None] | None = None,
-) -> DetectionEvaluation:
-    """Runs ``predict`` over ``samples`` and scores it; ``labels`` are those of both, 0 the background.
-
-    AP wants everything that the model finds, down to low scores. What speaks of single objects (mean precision,
-    confusion, counts of mistakes) takes those of ``score_threshold`` and more. ``by_boxes``: images, classes and
-    mistakes are judged by boxes though there are masks, to be held against a model that has none; the masks' scores
-    stay in the summary. ``most``: objects of a class and image that AP looks at, the best scores; COCO's 100 cut off
-    what more crowded images hold. ``model`` is the name in the tables; ``progress`` is told the count of images done.
-    Raises DataError (or what the sample raises) for the first image that cannot be scored: a mean over the rest would
-    be another score.
-    """
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(f"score_threshold must lie between 0 and 1; got {score_threshold}")
-
-    def read(sample: Sample) -> tuple[str, np.ndarray, Instances, tuple[int, ...]]:
-        return sample.name, sample.image(), sample.instances(), sample.unannotated
-
-    tally = _Tally(labels, score_threshold, most)
-    for done, (name, image, truth, unannotated) in enumerate(read_ahead(samples, read), 1):
-        found = predict(image)
-        tally.add(name, found[~np.isin(found.classes, unannotated)] if unannotated else found, truth)
-        if progress is not None:
-            progress(done)
-    if not tally.names:
-        raise DataError("there is nothing to evaluate: the list of images is empty; choose another split or folder")
-    return tally.evaluation(model, resamples, by_boxes)
-
-
-def ap_difference(first: DetectionEvaluation, second: DetectionEvaluation, resamples: int = RESAMPLES) -> Difference:
-    """How much better the AP of ``first`` is, over the same draws of the same images for both (paired bootstrap).
-
-    Raises ValueError where they are not of the same images, classes and kind (masks or boxes).
-    """
-    for name, one, other in (
-        ("images", first.names, second.names),
-        ("classes", first.labels.names, second.labels.names),
-        ("kind of score", first.iou_type, second.iou_type),
-    ):
-        if one != other:
-            raise ValueError(f"a paired test needs the same {name} for both; {first.model} and {second.model} differ")
-    count = len(first.names)
-    weights = np.concatenate([np.ones((1, count)), draw_weights(count, resamples)])
-    values = coco.scores(first.ranked, weights).summary["ap"] - coco.scores(second.ranked, weights).summary["ap"]
-    return difference_of_draws(float(values[0]), _center(values))
+    instances: Instances
+    unannotated: tuple[int, ...] = ()  # classes that nobody marked: what is found of them counts nowhere
 
 
 class _Side:
@@ -126,24 +84,41 @@ class _Side:
         self.precisions.append(mean_precision(clear))
 
 
-class _Tally:
-    """What is kept of the images seen so far."""
+class DetectionTally:
+    """See ``evaluate.Tally``."""
 
-    def __init__(self, labels: Labels, score_threshold: float, most: int) -> None:
-        self.labels, self.score_threshold = labels, score_threshold
+    def __init__(self, model: str, labels: Labels, match: ClassMatch, scoring: DetectionScoring) -> None:
+        self.model, self.labels, self.match, self.scoring = model, labels, match, scoring
+        self.score_threshold = scoring.score_threshold
         self.names: list[str] = []
         self.counts: list[tuple[int, int]] = []  # objects in the truth, and found
-        self.sides = {kind: _Side(len(labels), score_threshold, most) for kind in ("mask", "box")}
+        self.sides = {kind: _Side(len(labels), self.score_threshold, scoring.most) for kind in ("mask", "box")}
         self.voc: list[Matches] = []
         self.masked: dict[str, dict[bool, str]] = {"the truth": {}, "the model": {}}  # with masks or not: first image
 
-    def add(self, name: str, found: Instances, truth: Instances) -> None:
-        self._check(name, found, truth)
-        boxes = compare_boxes(found, truth)
+    def read(self, sample: Any) -> Truth:
+        """``sample`` has ``instances()``, in pixels of the image, and ``unannotated``."""
+        return Truth(sample.instances(), sample.unannotated)
+
+    def predict(self, predictor: Any, image: np.ndarray) -> Instances:
+        """``predictor.objects(image)``: all of them, low scores too."""
+        return self.match.rename(predictor.objects(image))
+
+    def show(self, truth: Truth, answer: Instances) -> tuple[Instances, Instances]:
+        """Of the answer what has at least the score threshold."""
+        return truth.instances, answer[answer.scores >= self.score_threshold]
+
+    def add(self, name: str, answer: Instances, truth: Truth) -> None:
+        """See ``evaluate.Tally``."""
+        found, wanted = answer, truth.instances
+        if truth.unannotated:
+            found = found[~np.isin(found.classes, truth.unannotated)]
+        self._check(name, found, wanted)
+        boxes = compare_boxes(found, wanted)
         self.sides["box"].add(boxes)
         self.voc.append(voc.match(boxes, len(self.labels)))
         if self._masks_in_both():
-            self.sides["mask"].add(compare_masks(found, truth))
+            self.sides["mask"].add(compare_masks(found, wanted))
         self.names.append(name)
         asked = int((~boxes.ignored).sum())
         self.counts.append((asked, int((found.scores >= self.score_threshold).sum())))
@@ -172,24 +147,26 @@ class _Tally:
                     f"{who} has masks in {seen[True]} and boxes alone in {seen[False]}; give masks to all or to none"
                 )
 
-    def evaluation(self, model: str, resamples: int, by_boxes: bool) -> DetectionEvaluation:
+    def evaluation(self) -> DetectionEvaluation:
+        """See ``evaluate.Tally``."""
         has_masks = self._masks_in_both() and any(True in seen for seen in self.masked.values())
-        kind: Literal["mask", "box"] = "mask" if has_masks and not by_boxes else "box"
+        kind: Literal["mask", "box"] = "mask" if has_masks and not self.scoring.by_boxes else "box"
         side = self.sides[kind]
-        count = len(self.names)
-        # The first row is the score itself, the others are the draws.
-        weights = np.concatenate([np.ones((1, count)), draw_weights(count, resamples)])
-        summary = {"mean_precision": interval(np.array(side.precisions))}
+        resamples = self.scoring.resamples
+        weights = draw_with_score(len(self.names), resamples)
+        summary = {"mean_precision": interval(np.array(side.precisions), resamples=resamples)}
         tables, scores = {}, {}
         for name in ("mask", "box") if has_masks else ("box",):
             tables[name] = rank_matches(self.sides[name].matches, len(self.labels))
             scores[name] = coco.scores(tables[name], weights)
-            summary |= {f"{name}_{score}": _interval(values) for score, values in scores[name].summary.items()}
+            summary |= {
+                f"{name}_{score}": interval_around_score(values) for score, values in scores[name].summary.items()
+            }
         by_voc = rank_matches(self.voc, len(self.labels))
-        summary["voc_ap"] = _interval(voc.mean_average_precision(by_voc, weights))
-        summary["voc_ap11"] = _interval(voc.mean_average_precision(by_voc, weights, 11))
+        summary["voc_ap"] = interval_around_score(voc.mean_average_precision(by_voc, weights))
+        summary["voc_ap11"] = interval_around_score(voc.mean_average_precision(by_voc, weights, 11))
         return DetectionEvaluation(
-            model=model,
+            model=self.model,
             labels=self.labels,
             iou_type=kind,
             score_threshold=self.score_threshold,
@@ -217,8 +194,8 @@ class _Tally:
                     name=name,
                     objects=int(one.wanted[0].sum()),
                     found=int((one.scores >= self.score_threshold).sum()),
-                    ap=_interval(scores.ap[:, k]),
-                    ap50=_interval(scores.ap50[:, k]),
+                    ap=interval_around_score(scores.ap[:, k]),
+                    ap50=interval_around_score(scores.ap50[:, k]),
                     box_ap=float(box_scores.ap[0, k]),
                     best_f=best_f,
                     best_score=best_score,
@@ -233,19 +210,3 @@ class _Tally:
             values = {"mean_precision": precision, "objects": float(objects), "found": float(found)}
             rows.append(ImageScores(self.names[index], precision, values))
         return tuple(rows)
-
-
-def _interval(values: np.ndarray) -> Interval:
-    """float (1 + R,): the score, then what it is in each draw."""
-    return interval_of_draws(float(values[0]), _center(values))
-
-
-def _center(values: np.ndarray) -> np.ndarray:
-    """float (1 + R,) -> the draws (R,), moved so that their middle is the score.
-
-    AP of a draw is too high on average: a rare class drawn twice has more objects, but no more wrong finds in the other
-    images, and drawn not at all it leaves the mean. On coco128 (71 classes) all of a plain 95 % interval lay above the
-    score.
-    """
-    known = values[1:][~np.isnan(values[1:])]
-    return known - np.median(known) + values[0] if known.size else known

@@ -1,145 +1,137 @@
-"""One model over one set of annotated images, at the images' full resolution.
+"""How models that label pixels are scored: the semantic part of ``evaluate``.
 
-Of each image only its counts are kept (three numbers a class, and for binary models two curves of 255), so the memory
-does not grow with the images' sizes.
+Of each image only its counts are kept: three numbers a class, and for binary models two curves of 255.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from imago.core.errors import DataError
-from imago.core.labels import IGNORE
+from imago.core.errors import DataError, ImagoError
+from imago.core.labels import IGNORE, Labels
 from imago.core.model_card import ModelCard, Task
-from imago.evaluation.reading import read_ahead
-from imago.evaluation.results import ClassScores, Evaluation, ImageScores
+from imago.evaluation.classes import ClassMatch
+from imago.evaluation.results import ImageScores
+from imago.evaluation.semantic_results import SemanticClassScores, SemanticEvaluation
 from imago.metrics import confusion
-from imago.metrics.bootstrap import Interval, interval, interval_of
+from imago.metrics.bootstrap import RESAMPLES, Interval, interval, interval_of
 from imago.metrics.boundary import boundary_f
 from imago.metrics.confusion import ConfusionMatrix
 from imago.metrics.soft import THRESHOLDS, SoftScores, precision_recall_f, soft_scores
 
 
-class Sample(Protocol):
-    """One annotated image; ``imago.data.dataset.Sample`` is one."""
+@dataclass(frozen=True)
+class Answer:
+    """A prediction in the classes of the data."""
 
-    @property
-    def name(self) -> str: ...
-
-    def image(self) -> np.ndarray: ...  # uint8 (H, W, C)
-
-    def label_map(self) -> np.ndarray: ...  # uint8 (H, W), classes or 255 for "ignore"
+    label_map: np.ndarray | None  # uint8 or uint16 (H, W)
+    alpha: np.ndarray | None = None  # float32 (H, W) 0..1, where a binary model's own is scored
 
 
-class Answer(Protocol):
-    """What the evaluation looks at in a prediction."""
+@dataclass(frozen=True)
+class SemanticScoring:
+    """What is worked out, and what is left out because it takes its time.
 
-    @property
-    def label_map(self) -> np.ndarray | None: ...  # uint8 (H, W)
-
-    @property
-    def alpha(self) -> np.ndarray | None: ...  # float32 (H, W) 0..1, binary models
-
-
-class Model(Protocol):
-    """Anything that can be evaluated; ``imago.inference.predictor.Predictor`` is one."""
-
-    @property
-    def card(self) -> ModelCard: ...
-
-    def __call__(self, image: np.ndarray, /) -> Answer: ...
-
-
-def evaluate(
-    predictor: Model,
-    samples: Iterable[Sample],
-    *,
-    boundary: bool = True,
-    task: Task | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Evaluation:
-    """Runs ``predictor`` over ``samples`` and scores it, by the scores of ``task``; None: of the model's own.
-
-    A model of two labels can be scored as ``binary``, to be held against one that is: label 1 is the foreground, and
-    its label map is the alpha. Labels past the model's classes are an error. ``boundary=False`` leaves out the boundary
-    F-score, which costs 5 to 20 ms a megapixel and class. ``progress`` is told the count of images done. Raises
-    DataError (or what the sample raises) for the first image that cannot be scored: a mean over the rest would be
-    another score.
+    ``task``: whose scores, "binary" or "semantic"; None: the model's own. A model of two labels can be scored as
+    binary, to be held against one that is: label 1 is the foreground, and its label map is the alpha.
     """
 
-    def read(sample: Sample) -> tuple[str, np.ndarray, np.ndarray]:
-        return sample.name, sample.image(), sample.label_map()
+    task: Task | None = None
+    boundary: bool = True  # the boundary F-score: 5 to 20 ms a megapixel and class
+    alpha: bool = True  # what speaks of a binary model's soft alpha: max-F, mean absolute error, their curve
+    refine_edges: bool = True  # a binary model's mask follows the photo's edges, as the user's does: 0.02 s a megapixel
+    resamples: int = RESAMPLES  # of the intervals; 0: none
 
-    if task == "binary" and len(predictor.card.labels) != 2:
-        raise ValueError(f"binary scores are for two labels; the model has {len(predictor.card.labels)}")
-    tally = _Tally(predictor.card, boundary, task or predictor.card.task)
-    for done, (name, image, truth) in enumerate(read_ahead(samples, read), 1):
-        answer = predictor(image)
-        tally.add(name, answer, truth)
-        if progress is not None:
-            progress(done)
-    if not tally.names:
-        raise DataError("there is nothing to evaluate: the list of images is empty; choose another split or folder")
-    return tally.evaluation()
+    def start(self, card: ModelCard, labels: Labels, match: ClassMatch) -> SemanticTally:
+        """See ``evaluate.Scoring``."""
+        if card.finds_objects:
+            raise ImagoError(
+                f"model {card.name!r} finds objects (its task is {card.task!r}); it cannot be scored by pixels"
+            )
+        task = self.task or card.task
+        if task == "binary" and len(labels) != 2:
+            raise ValueError(f"binary scores are for two labels; the model has {len(labels)}")
+        return SemanticTally(card, labels, match, replace(self, task=task))
 
 
 @dataclass
-class _Tally:
-    """What is kept of the images seen so far."""
+class SemanticTally:
+    """See ``evaluate.Tally``."""
 
     card: ModelCard
-    boundary: bool
-    task: Task  # whose scores they are
+    labels: Labels  # of the data
+    match: ClassMatch
+    scoring: SemanticScoring  # whose task is known
     names: list[str] = field(default_factory=list)
     counts: list[np.ndarray] = field(default_factory=list)  # int64 (3, K) an image
     outlines: list[np.ndarray] = field(default_factory=list)  # float64 (K,) an image
     soft: list[SoftScores] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.total = ConfusionMatrix(len(self.card.labels))
+        self.total = ConfusionMatrix(len(self.labels))
+        self.binary = self.scoring.task == "binary"
+        self.soft_alpha = self.binary and self.scoring.alpha
 
-    @property
-    def binary(self) -> bool:
-        return self.task == "binary"
+    def read(self, sample: Any) -> np.ndarray:
+        """uint8 (H, W), classes or 255 for "ignore"."""
+        label_map: np.ndarray = sample.label_map()
+        return label_map
+
+    def predict(self, predictor: Any, image: np.ndarray) -> Answer:
+        """``predictor(image)`` has ``label_map`` and, if it is binary, ``alpha``."""
+        prediction = predictor(image)
+        if not self.scoring.refine_edges and self.card.task == "binary":
+            alpha = replace(prediction.alpha_map, guided=False).full()
+            return Answer(self.match.relabel((alpha >= 0.5).astype(np.uint8)), self._turn(alpha))
+        label_map = prediction.label_map
+        if label_map is None or not self.soft_alpha or self.card.task != "binary":
+            return Answer(None if label_map is None else self.match.relabel(label_map))
+        return Answer(self.match.relabel(label_map), self._turn(prediction.alpha))
+
+    def _turn(self, alpha: np.ndarray | None) -> np.ndarray | None:
+        """Where the model's two classes stand in the other order, its alpha is that of the background."""
+        return alpha if alpha is None or self.match.is_identity else 1 - alpha
 
     def add(self, name: str, answer: Answer, truth: np.ndarray) -> None:
-        predicted = answer.label_map
+        """See ``evaluate.Tally``."""
+        predicted, classes = answer.label_map, len(self.labels)
         if predicted is None or predicted.shape != truth.shape:
             came = "none" if predicted is None else f"{predicted.shape}"
             raise DataError(f"{name}: the prediction must be a label map of the mask's size {truth.shape}; got {came}")
-        classes = len(self.card.labels)
         try:
             matrix = ConfusionMatrix(classes).update(predicted, truth)
+            if self.soft_alpha:
+                alpha = (predicted == 1).astype(np.float32) if answer.alpha is None else answer.alpha
+                self.soft.append(soft_scores(alpha, truth, ignore=IGNORE))
         except ValueError as error:
             raise DataError(f"{name}: {error}") from error
         self.total += matrix
         self.names.append(name)
         self.counts.append(matrix.counts())
-        if self.boundary:
+        if self.scoring.boundary:
             outlines = boundary_f(predicted, truth, classes)
             if self.binary and np.isnan(outlines[1]) and matrix.matrix.any():
                 outlines[1] = 1.0  # no subject, and none was found
             self.outlines.append(outlines)
-        if self.binary:
-            alpha = answer.alpha if self.card.task == "binary" else None
-            if alpha is None:
-                alpha = (predicted == 1).astype(np.float32)
-            try:
-                self.soft.append(soft_scores(alpha, truth, ignore=IGNORE))
-            except ValueError as error:
-                raise DataError(f"{name}: {error}") from error
 
-    def evaluation(self) -> Evaluation:
+    def show(self, truth: np.ndarray, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
+        """Two label maps."""
+        assert answer.label_map is not None
+        return truth, answer.label_map
+
+    def evaluation(self) -> SemanticEvaluation:
+        """See ``evaluate.Tally``."""
         counts = np.stack(self.counts)  # (N, 3, K)
         per_image = self._per_image(counts)
-        return Evaluation(
+        assert self.scoring.task is not None  # see SemanticScoring.start
+        return SemanticEvaluation(
             model=self.card.name,
-            task=self.task,
-            labels=self.card.labels,
+            task=self.scoring.task,
+            labels=self.labels,
             summary=self._summary(counts, per_image),
             classes=self._classes(counts),
             images=self._rows(per_image),
@@ -159,13 +151,14 @@ class _Tally:
             # No subject, and none was found: that is right, and counts 1.
             iou = np.divide(hits, union, out=np.ones(len(hits)), where=union > 0)
             values |= {"iou": iou, "dice": dice, "precision": precision, "recall": recall}
+        if self.soft_alpha:
             values["max_f"] = np.array([soft.max_f for soft in self.soft])
             values["mae"] = np.array([soft.mae for soft in self.soft])
-        else:
+        if not self.binary:
             values["mean_iou"] = confusion.mean_iou(counts)
             values["mean_dice"] = confusion.mean_dice(counts)
         values["pixel_accuracy"] = confusion.pixel_accuracy(counts)
-        if self.boundary:
+        if self.scoring.boundary:
             outlines = np.stack(self.outlines)
             values["boundary_f"] = outlines[:, 1] if self.binary else confusion.nan_mean(outlines)
         blank = counts[:, confusion.TRUTH].sum(axis=1) == 0  # all of it is "ignore"
@@ -174,45 +167,48 @@ class _Tally:
     def _summary(self, counts: np.ndarray, per_image: dict[str, np.ndarray]) -> dict[str, Interval]:
         summary: dict[str, Interval] = {}
         if self.binary:
-            summary["iou_image_mean"] = interval(per_image["iou"])
-            summary["iou"] = interval_of(lambda sums: confusion.iou(sums)[..., 1], counts)
-            summary["dice"] = interval_of(lambda sums: confusion.dice(sums)[..., 1], counts)
-            summary["precision"] = interval(per_image["precision"])
-            summary["recall"] = interval(per_image["recall"])
+            summary["iou_image_mean"] = self._interval(per_image["iou"])
+            summary["iou"] = self._interval_of(lambda sums: confusion.iou(sums)[..., 1], counts)
+            summary["dice"] = self._interval_of(lambda sums: confusion.dice(sums)[..., 1], counts)
+            summary["precision"] = self._interval(per_image["precision"])
+            summary["recall"] = self._interval(per_image["recall"])
+        if self.soft_alpha:
             known = ~np.isnan(per_image["max_f"])
             curves = np.array([[*soft.f_beta, 1.0] for soft in self.soft])[known]
-            summary["max_f"] = interval_of(lambda sums: (sums[..., :-1] / sums[..., -1:]).max(axis=-1), curves)
-            summary["mae"] = interval(per_image["mae"])
-        summary["mean_iou"] = interval_of(confusion.mean_iou, counts)
-        summary["frequency_weighted_iou"] = interval_of(confusion.frequency_weighted_iou, counts)
-        summary["mean_dice"] = interval_of(confusion.mean_dice, counts)
-        summary["pixel_accuracy"] = interval_of(confusion.pixel_accuracy, counts)
-        summary["mean_pixel_accuracy"] = interval_of(confusion.mean_pixel_accuracy, counts)
-        if self.boundary and self.binary:
-            summary["boundary_f"] = interval(per_image["boundary_f"])
-        elif self.boundary:
+            summary["max_f"] = self._interval_of(lambda sums: (sums[..., :-1] / sums[..., -1:]).max(axis=-1), curves)
+            summary["mae"] = self._interval(per_image["mae"])
+        summary["mean_iou"] = self._interval_of(confusion.mean_iou, counts)
+        summary["frequency_weighted_iou"] = self._interval_of(confusion.frequency_weighted_iou, counts)
+        summary["mean_dice"] = self._interval_of(confusion.mean_dice, counts)
+        summary["pixel_accuracy"] = self._interval_of(confusion.pixel_accuracy, counts)
+        summary["mean_pixel_accuracy"] = self._interval_of(confusion.mean_pixel_accuracy, counts)
+        if self.scoring.boundary and self.binary:
+            summary["boundary_f"] = self._interval(per_image["boundary_f"])
+        elif self.scoring.boundary:
             outlines = np.stack(self.outlines)
             # Sums of (value, 1) over the images that show the class: (N, 2, K).
             shown = np.stack([np.nan_to_num(outlines), ~np.isnan(outlines)], axis=1)
-            summary["boundary_f"] = interval_of(_mean_of_class_means, shown)
+            summary["boundary_f"] = self._interval_of(_mean_of_class_means, shown)
         return summary
 
-    def _classes(self, counts: np.ndarray) -> tuple[ClassScores, ...]:
+    def _classes(self, counts: np.ndarray) -> tuple[SemanticClassScores, ...]:
         total = self.total
         truth = total.matrix.sum(axis=1)
         share = truth / truth.sum() if truth.sum() else np.full(len(truth), np.nan)
         accuracy, dice = total.class_accuracy(), total.dice()
-        outlines = confusion.nan_mean(np.stack(self.outlines).T) if self.boundary else np.full(len(truth), np.nan)
+        outlines = (
+            confusion.nan_mean(np.stack(self.outlines).T) if self.scoring.boundary else np.full(len(truth), np.nan)
+        )
         return tuple(
-            ClassScores(
+            SemanticClassScores(
                 name=name,
                 share=float(share[index]),
                 pixel_accuracy=float(accuracy[index]),
-                iou=interval_of(lambda sums: confusion.iou(sums)[..., 0], counts[:, :, index : index + 1]),
+                iou=self._interval_of(lambda sums: confusion.iou(sums)[..., 0], counts[:, :, index : index + 1]),
                 dice=float(dice[index]),
                 boundary_f=float(outlines[index]),
             )
-            for index, name in enumerate(self.card.labels.names)
+            for index, name in enumerate(self.labels.names)
         )
 
     def _rows(self, per_image: dict[str, np.ndarray]) -> tuple[ImageScores, ...]:
@@ -226,6 +222,12 @@ class _Tally:
             )
             for index in order
         )
+
+    def _interval(self, per_image: np.ndarray) -> Interval:
+        return interval(per_image, resamples=self.scoring.resamples)
+
+    def _interval_of(self, function: Callable[[np.ndarray], np.ndarray], per_image: np.ndarray) -> Interval:
+        return interval_of(function, per_image, resamples=self.scoring.resamples)
 
     def _curve(self) -> dict[str, list[float]] | None:
         """Means over images for each threshold."""

@@ -18,7 +18,7 @@ _CHUNK = 4_000_000  # drawn numbers at a time: bounds the memory at some 100 MB 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean (or pooled score) with the bounds of its interval; the bounds are nan with fewer than two images."""
+    """A mean (or pooled score) with the bounds of its interval; the bounds are nan with fewer than two images, and where none were asked for."""
 
     mean: float
     low: float
@@ -55,18 +55,19 @@ def interval_of(
     """A score of the *sum* over images, such as a pooled IoU, and its interval.
 
     ``per_image`` is (N, ...), for instance the counts (N, 3, K) of ``ConfusionMatrix``. ``function`` takes such sums
-    with one more leading axis (R, ...) and gives float (R,); resamples for which it says nan are left out.
+    with one more leading axis (R, ...) and gives float (R,); resamples for which it says nan are left out. With no
+    resamples the bounds are nan.
     """
-    if not 0 < confidence < 1 or resamples < 1:
+    if not 0 < confidence < 1 or resamples < 0:
         raise ValueError(
-            f"confidence must lie between 0 and 1 and resamples be 1 or more; got {confidence}, {resamples}"
+            f"confidence must lie between 0 and 1 and resamples be 0 or more; got {confidence}, {resamples}"
         )
     stack = np.asarray(per_image, np.float64)
     count = len(stack)
     if count == 0:
         return Interval(math.nan, math.nan, math.nan, confidence)
     mean = float(function(stack.sum(axis=0)[None])[0])
-    if count == 1:
+    if count == 1 or not resamples:
         return Interval(mean, math.nan, math.nan, confidence)
     return interval_of_draws(mean, _resample(function, stack, resamples, seed), confidence)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,15 @@ import torch
 from imago.core.errors import ModelError
 from imago.core.model_card import ModelCard
 from imago.core.text import escape, to_json, to_utf8
+from imago.evaluation.evaluate import evaluate
+from imago.evaluation.report import ReportData, pick_examples, write_report
+from imago.evaluation.results import Evaluation
 from imago.export.export import export_run
 from imago.export.semantic import ExportReport
 from imago.inference.predictor import Predictor
 from imago.models import checkpoint
 from imago.training.presets.choices import read_choices
-from imago.training.report import write_page
-from imago.training.tasks.base import FinishedModel, Net, Say, Task
+from imago.training.tasks.base import Net, Say, Task
 
 
 def finish(task: Task, history: Sequence[Mapping[str, Any]], say: Say) -> None:
@@ -29,19 +32,20 @@ def finish(task: Task, history: Sequence[Mapping[str, Any]], say: Say) -> None:
     task.complete(say)
     net, card = load_best(task)
     predictor, card = task.open_predictor(card, say)
-    folders = {name: task.build_judged(samples) for name, samples in task.data.val.items()}
-    everything = name_samples(folders)
-    evaluations = evaluate_folders(task, predictor, card, folders, say)
-    (evaluation,) = evaluations.values() if len(folders) == 1 else (task.evaluate(predictor, card, everything),)
-    finished = FinishedModel(
-        predictor=predictor,
-        card=card,
-        evaluation=evaluation,
-        samples=everything,
+    everything = name_samples(task.data.val)
+    evaluations = evaluate_folders(task, predictor, say)
+    (whole,) = evaluations.values() if len(evaluations) == 1 else (evaluate(predictor, everything),)
+    best, worst = pick_examples(predictor, everything, whole)
+    report = ReportData(
+        title=card.name,
+        evaluation=whole,
         history=history,
+        settings=json.loads(task.config.to_json()),
+        best=best,
+        worst=worst,
         notes=collect_notes(task, card),
     )
-    write_page(task.folder / "report.html", task.render_report(finished))
+    write_report(task.folder / "report.html", report)
     scores = {
         f"{escape(folder)}/{score}": round(value, 4)
         for folder, evaluation in evaluations.items()
@@ -57,7 +61,7 @@ def load_best(task: Task) -> tuple[Net, ModelCard]:
     """The best checkpoint, stored again with the card that the settings want now: a finished run may be finished anew
     with another inference_size, tta_flip, tta_scales or min_component_fraction in its config.json."""
     export = task.config.export
-    net, card = task.load(task.best)
+    net, card = checkpoint.load(task.best)
     card = card.with_(
         input=task.build_spec(task.config, net),
         tta_flip=export.tta_flip,
@@ -68,13 +72,11 @@ def load_best(task: Task) -> tuple[Net, ModelCard]:
     return net, card
 
 
-def evaluate_folders(
-    task: Task, predictor: Predictor, card: ModelCard, folders: Mapping[str, Sequence[Any]], say: Say
-) -> dict[str, Any]:
+def evaluate_folders(task: Task, predictor: Predictor, say: Say) -> dict[str, Evaluation]:
     """The evaluation of each folder, said and written to scores.json."""
     evaluations = {}
-    for name, samples in folders.items():
-        evaluations[name] = task.evaluate(predictor, card, samples)
+    for name, samples in task.data.val.items():
+        evaluations[name] = evaluate(predictor, samples)
         say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
     text = to_json({name: evaluation.to_json() for name, evaluation in evaluations.items()}, indent=1)
     (task.folder / "scores.json").write_bytes(to_utf8(text))

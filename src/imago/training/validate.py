@@ -1,63 +1,83 @@
-"""Validation while training: each photo through the same preparation as the user's, scored at its full size.
+"""Validation of label maps while training: the evaluation that every user gets, over the net in memory.
 
-What it leaves out is what costs time and hardly moves the score: edge refinement, boundary scores, intervals. The
-evaluation at the end of a run has them all.
+What costs time is left out: boundary scores, intervals, the refinement of a mask's edges, test-time augmentation. The
+evaluation at the end of a run has them all; what both work out is worked out by the same code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from imago.core.input_spec import Fit
 from imago.core.labels import IGNORE
+from imago.core.model_card import ModelCard
 from imago.data.dataset import Sample
+from imago.evaluation.evaluate import evaluate
+from imago.evaluation.semantic import SemanticScoring
 from imago.inference.engines.torch import TorchEngine
-from imago.metrics.confusion import ConfusionMatrix
+from imago.inference.predictor import Predictor
 from imago.models.base import SegmentationNet, Target
 from imago.training.tasks.base import Validation
 
+SCORING = SemanticScoring(boundary=False, alpha=False, refine_edges=False, resamples=0)
+
+
+class ValidationEngine(TorchEngine):
+    """An engine over the net in memory that keeps its last outputs, for the loss."""
+
+    last: tuple[Tensor, ...] = ()
+
+    def outputs(self, batch: np.ndarray) -> tuple[Tensor, ...]:
+        """See ``TorchEngine.outputs``."""
+        self.last = super().outputs(batch)
+        return self.last
+
+    def loss(self, image: np.ndarray, label_map: np.ndarray) -> float:
+        """Of the last outputs, which were those of ``image`` uint8 (H, W, C); nan for a net without a criterion."""
+        if not isinstance(self.net, SegmentationNet) or self.net.criterion is None:
+            return float("nan")
+        fitted = fit_label(label_map, self.card.input.plan((image.shape[0], image.shape[1])))
+        target = Target(torch.from_numpy(fitted[None].astype(np.int64)).to(self.device))
+        return float(self.net.criterion(self.last[0].float(), target))
+
+
+def watch_net(
+    net: SegmentationNet, card: ModelCard, device: torch.device, autocast: torch.dtype | None = None
+) -> ValidationEngine:
+    """The engine of a net in training, with its arithmetic. Its card asks for no second look at a photo, and for label
+    maps even where objects are made of them later."""
+    plain = card.with_(tta_flip=False, tta_scales=(1.0,), objects=False, separation=None)
+    engine = ValidationEngine.of_net(net, plain, device, autocast)
+    assert isinstance(engine, ValidationEngine)
+    return engine
+
 
 def validate(
-    engine: TorchEngine, folders: dict[str, tuple[Sample, ...]], progress: Callable[[int, int], None] | None = None
+    engine: ValidationEngine,
+    folders: Mapping[str, Sequence[Sample]],
+    progress: Callable[[int, int], None] | None = None,
 ) -> Validation:
-    """Scores every folder: mean IoU of the foreground over photos (binary), or mean IoU of the classes. The run's score
-    is the mean over folders, so that a large one does not drown a small. The net is in ``eval()`` mode."""
-    criterion = engine.net.criterion if isinstance(engine.net, SegmentationNet) else None
+    """Scores every folder, by what the evaluation compares models by. The run's score is the mean over folders, so that
+    a large one does not drown a small. The net is in ``eval()`` mode."""
+    predictor = Predictor(engine)
     losses: list[float] = []
-    by_folder: dict[str, float] = {}
     total = sum(len(samples) for samples in folders.values())
-    for folder, samples in folders.items():
-        pooled = ConfusionMatrix(len(engine.card.labels))
-        foreground: list[float] = []
-        for sample in samples:
-            image, label = sample.image(), sample.label_map()
-            fitted, plan = engine.card.input.fit(image)
-            outputs = engine.outputs(fitted[None])
-            if criterion is not None:
-                target = Target(torch.from_numpy(fit_label(label, plan)[None].astype(np.int64)).to(engine.device))
-                losses.append(float(criterion(outputs[0].float(), target)))
-            scores = engine.card.input.undo(engine.decode(outputs)[0], plan)
-            binary = engine.card.task == "binary"
-            predicted = (scores[0] >= 0.5).astype(np.uint8) if binary else scores.argmax(0).astype(np.uint8)
-            if binary:
-                foreground.append(foreground_iou(predicted, label))
-            pooled.update(predicted, label)
-            if progress:
-                progress(len(losses), total)
-        by_folder[folder] = float(np.mean(foreground)) if foreground else float(pooled.mean_iou())
+
+    def observe(image: np.ndarray, label_map: np.ndarray) -> None:
+        losses.append(engine.loss(image, label_map))
+        if progress is not None:
+            progress(len(losses), total)
+
+    by_folder = {
+        folder: evaluate(predictor, samples, scoring=SCORING, observe=observe).score
+        for folder, samples in folders.items()
+    }
     return Validation(float(np.mean(list(by_folder.values()))), by_folder, float(np.mean(losses)))
-
-
-def foreground_iou(predicted: np.ndarray, label: np.ndarray) -> float:
-    """IoU of class 1; 1 where neither has any."""
-    counts = label != IGNORE
-    both = np.count_nonzero((predicted == 1) & (label == 1))
-    either = np.count_nonzero(((predicted == 1) | (label == 1)) & counts)
-    return both / either if either else 1.0
 
 
 def fit_label(label: np.ndarray, plan: Fit) -> np.ndarray:

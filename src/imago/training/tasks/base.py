@@ -23,7 +23,6 @@ from imago.data.augment.settings import Augmentation
 from imago.export.export import BEST
 from imago.files.model_file import find_safetensors_card
 from imago.inference.predictor import Predictor
-from imago.models import checkpoint
 from imago.models.base import SegmentationNet
 from imago.models.detection.base import DetectionModel
 from imago.models.encoders import find_normalization
@@ -46,18 +45,6 @@ class Validation:
     loss: float | None = None  # mean over photos, where it is worked out
 
 
-@dataclass(frozen=True)
-class FinishedModel:
-    """The best weights as they were judged at the end of a run, for its report."""
-
-    predictor: Predictor
-    card: ModelCard
-    evaluation: Any  # over all folders, as ``Task.evaluate`` gives it
-    samples: Sequence[Any]  # all validation photos, by the names of the evaluation
-    history: Sequence[Mapping[str, Any]]  # rows of metrics.csv
-    notes: Sequence[str]
-
-
 class Task(ABC):
     """One training's own part, made once when its settings and its data are known.
 
@@ -66,7 +53,6 @@ class Task(ABC):
     """
 
     name: ClassVar[str]  # one of ``core.settings.TASKS``
-    load: ClassVar[Callable[..., tuple[Any, ModelCard]]] = staticmethod(checkpoint.load)
 
     def __init__(self, config: TrainConfig, data: RunData[Any], folder: Path, root: Path) -> None:
         self.data = data
@@ -148,18 +134,6 @@ class Task(ABC):
     @abstractmethod
     def open_predictor(self, card: ModelCard, say: Say) -> tuple[Predictor, ModelCard]:
         """The best weights as a user would run them, and ``card`` with what is chosen on training photos."""
-
-    def build_judged(self, samples: Sequence[Any]) -> list[Any]:
-        """The samples that ``evaluate`` takes for validation photos."""
-        return list(samples)
-
-    @abstractmethod
-    def evaluate(self, predictor: Predictor, card: ModelCard, samples: Sequence[Any]) -> Any:
-        """The evaluation that a user would get."""
-
-    @abstractmethod
-    def render_report(self, finished: FinishedModel) -> str:
-        """report.html."""
 
 
 def with_normalization(config: TrainConfig, net: Net) -> TrainConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,8 @@ from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
 from imago.core.proposal_options import ProposalOptions
 from imago.data.dataset import Sample
-from imago.evaluation.detection import evaluate_detection
-from imago.evaluation.detection_report import detection_examples, detection_sections, detection_tiles
-from imago.evaluation.detection_results import DetectionEvaluation
+from imago.evaluation.detection import DetectionScoring
+from imago.evaluation.evaluate import evaluate
 from imago.inference.engines.torch import TorchEngine
 from imago.inference.options import PredictOptions
 from imago.inference.predictor import Predictor
@@ -33,13 +31,11 @@ from imago.training.dataset import PhotoCache, ProcessInfo
 from imago.training.device import choose_device, worker_count
 from imago.training.find_proposals import cache_proposals, find_proposals
 from imago.training.net_options import read_part_options, refuse_parts
-from imago.training.report import whole_page
 from imago.training.sources import RunData, open_detection_sources
-from imago.training.tasks.base import FinishedModel, OnCount, OnStage, Say, Task, Validation
+from imago.training.tasks.base import OnCount, OnStage, Say, Task, Validation
 from imago.training.tasks.instances import Batch, InstanceDataset, ReadInstances, collate_instances, move_target
 
 PROPOSALS = "proposals"  # part of --option: how selective search is done
-SHOWN = 6  # best and worst photos in the report
 
 
 class DetectionTask(Task):
@@ -164,8 +160,8 @@ class DetectionTask(Task):
             def count(done: int, before: int = before) -> None:
                 shown(before + done, total)
 
-            found = evaluate_detection(predictor.objects, samples, self.data.labels, resamples=1, progress=count)
-            by_folder[name] = found.score
+            scoring = DetectionScoring(resamples=1)
+            by_folder[name] = evaluate(predictor, samples, scoring=scoring, progress=count).score
             before += len(samples)
         known = [score for score in by_folder.values() if np.isfinite(score)]  # a folder without objects has none
         return Validation(float(np.mean(known)) if known else 0.0, by_folder)
@@ -177,30 +173,3 @@ class DetectionTask(Task):
     def options(self) -> PredictOptions:
         """How its models are run: with the proposals that the run keeps."""
         return PredictOptions(find_proposals=cache_proposals(self.config, self.folder))
-
-    def evaluate(self, predictor: Predictor, card: ModelCard, samples: Sequence[Any]) -> Any:
-        return evaluate_objects(predictor, card, samples)
-
-    def render_report(self, finished: FinishedModel) -> str:
-        return render_objects(finished, self.config)
-
-
-def evaluate_objects(predictor: Predictor, card: ModelCard, samples: Sequence[Sample]) -> DetectionEvaluation:
-    return evaluate_detection(predictor.objects, samples, card.object_labels, model=card.name)
-
-
-def render_objects(finished: FinishedModel, config: TrainConfig) -> str:
-    """The report of a run whose model finds objects."""
-    whole: DetectionEvaluation = finished.evaluation
-    best, worst = (
-        detection_examples(rows, finished.predictor.objects, finished.samples, whole.score_threshold)
-        for rows in (whole.best(SHOWN), whole.worst(SHOWN))
-    )
-    return whole_page(
-        finished.card.name,
-        detection_tiles(whole),
-        detection_sections(whole, best, worst),
-        history=finished.history,
-        settings=json.loads(config.to_json()),
-        notes=finished.notes,
-    )

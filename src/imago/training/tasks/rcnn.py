@@ -144,7 +144,7 @@ class RcnnTask(DetectionTask):
 
     def complete(self, say: Say) -> None:
         """The stages after fine-tuning."""
-        net, card = self.load(self.best, choose_device(self.config.runtime.device))
+        net, card = checkpoint.load(self.best, choose_device(self.config.runtime.device))
         assert isinstance(net, RCNN)
         samples, read = [sample for source in self.data.train for sample in source.samples], self.read_rois
         try:

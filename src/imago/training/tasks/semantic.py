@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,6 @@ from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.data.augment.pipeline import augment
 from imago.data.dataset import Sample
-from imago.evaluation.results import Evaluation
-from imago.evaluation.semantic import evaluate
 from imago.inference.engines.torch import TorchEngine
 from imago.inference.predictor import Predictor
 from imago.models.base import SegmentationNet, Target
@@ -30,12 +27,9 @@ from imago.training.config import TrainConfig
 from imago.training.dataset import Key, PhotoCache, TrainDataset, measure_class_shares, read_label
 from imago.training.device import choose_device
 from imago.training.net_options import refuse_parts
-from imago.training.report import Example, ReportData, render
 from imago.training.sources import RunData, open_sources
-from imago.training.tasks.base import FinishedModel, OnCount, Say, Task, Validation
-from imago.training.validate import validate
-
-SHOWN = 6  # best and worst photos in the report
+from imago.training.tasks.base import OnCount, Say, Task, Validation
+from imago.training.validate import validate, watch_net
 
 
 class SemanticTask(Task):
@@ -97,36 +91,10 @@ class SemanticTask(Task):
         autocast: torch.dtype | None,
         shown: OnCount,
     ) -> Validation:
-        engine = TorchEngine.of_net(self.net, self.card, device, autocast)
-        return validate(engine, {name: tuple(samples) for name, samples in folders.items()}, shown)
+        return validate(watch_net(self.net, self.card, device, autocast), folders, shown)
 
     def open_predictor(self, card: ModelCard, say: Say) -> tuple[Predictor, ModelCard]:
         return Predictor(TorchEngine(self.best, choose_device(self.config.runtime.device))), card
-
-    def evaluate(self, predictor: Predictor, card: ModelCard, samples: Sequence[Any]) -> Any:
-        return evaluate(predictor, samples)
-
-    def render_report(self, finished: FinishedModel) -> str:
-        whole: Evaluation = finished.evaluation
-        score = {row.name: row.score for row in whole.images}
-        samples = {sample.name: sample for sample in finished.samples}
-
-        def show(name: str) -> Example:
-            image = samples[name].image()
-            return Example(name, image, samples[name].label_map(), finished.predictor(image).label_map, score[name])
-
-        return render(
-            ReportData(
-                title=finished.card.name,
-                labels=self.data.labels,
-                evaluation=whole,
-                history=list(finished.history),
-                settings=json.loads(self.config.to_json()),
-                best=[show(row.name) for row in whole.best(SHOWN)],
-                worst=[show(row.name) for row in whole.worst(SHOWN)],
-                notes=finished.notes,
-            )
-        )
 
 
 class LabelMapDataset(TrainDataset):

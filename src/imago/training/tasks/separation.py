@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from imago.core.model_card import ModelCard
 from imago.inference.predictor import Predictor
 from imago.training.choose_separation import choose_separation
-from imago.training.tasks.base import FinishedModel, Say
-from imago.training.tasks.detection import evaluate_objects, render_objects
+from imago.training.tasks.base import Say
 from imago.training.tasks.semantic import SemanticTask
 
 
@@ -29,9 +25,3 @@ class SeparationTask(SemanticTask):
             f"{reached:.3f} on training photos"
         )
         return predictor, card.with_(separation=how)
-
-    def evaluate(self, predictor: Predictor, card: ModelCard, samples: Sequence[Any]) -> Any:
-        return evaluate_objects(predictor, card, samples)
-
-    def render_report(self, finished: FinishedModel) -> str:
-        return render_objects(finished, self.config)

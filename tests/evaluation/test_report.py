@@ -16,9 +16,11 @@ from PIL import Image
 from imago.core.input_spec import InputSpec
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
-from imago.evaluation.results import SCORE_NAMES, Evaluation
-from imago.evaluation.semantic import evaluate
-from imago.training.report import THUMBNAIL_PX, Example, ReportData, render, write_report
+from imago.evaluation.evaluate import evaluate
+from imago.evaluation.report import Example, ReportData, render, write_report
+from imago.evaluation.semantic import SemanticScoring
+from imago.evaluation.semantic_report import THUMBNAIL_PX
+from imago.evaluation.semantic_results import SEMANTIC_SCORE_NAMES, SemanticEvaluation
 
 LABELS = Labels(("back & ground", "<b>disc</b>", '"box"'))
 
@@ -51,12 +53,12 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def evaluation() -> Evaluation:
-    return evaluate(Shifted(), [Scene(seed) for seed in range(4)])
+def evaluation() -> SemanticEvaluation:
+    return evaluate(Shifted(), [Scene(seed) for seed in range(4)], scoring=SemanticScoring())
 
 
 @pytest.fixture(scope="module")
-def run(evaluation: Evaluation) -> ReportData:
+def run(evaluation: SemanticEvaluation) -> ReportData:
     model = Shifted()
     examples = []
     for seed in range(2):
@@ -69,7 +71,6 @@ def run(evaluation: Evaluation) -> ReportData:
     ]
     return ReportData(
         title="run <1>",
-        labels=LABELS,
         evaluation=evaluation,
         history=history,
         settings={
@@ -113,14 +114,14 @@ def test_every_text_from_outside_is_escaped(run: ReportData) -> None:
         assert shown in words
 
 
-def test_sections_and_numbers(run: ReportData, evaluation: Evaluation) -> None:
+def test_sections_and_numbers(run: ReportData, evaluation: SemanticEvaluation) -> None:
     page = Page(render(run))
     for title in (
         "Notes", "Training", "Scores", "Classes", "Confusion matrix", "Worst images", "Best images", "Settings"
     ):  # fmt: skip
         assert title in page.words
     for name, value in evaluation.summary.items():
-        assert SCORE_NAMES[name] in page.words
+        assert SEMANTIC_SCORE_NAMES[name] in page.words
         assert f"{value.mean:.4f}" in page.words
     for row in evaluation.classes:
         for number in (row.pixel_accuracy, row.iou.mean, row.dice):
@@ -149,15 +150,16 @@ def test_pictures_open_and_are_small(run: ReportData) -> None:
     assert len(render(run)) < 500_000
 
 
-def test_report_of_next_to_nothing(evaluation: Evaluation) -> None:
-    bare = ReportData("bare", LABELS, evaluation)
+def test_report_of_next_to_nothing(evaluation: SemanticEvaluation) -> None:
+    bare = ReportData("bare", evaluation)
     words = Page(render(bare)).words
     assert not {"Notes", "Training", "Worst images", "Settings"} & set(words)
-    odd = ReportData("odd", LABELS, evaluation, history=[{"step": 5, "train_loss": math.nan, "val_loss": ""}])
+    odd = ReportData("odd", evaluation, history=[{"step": 5, "train_loss": math.nan, "val_loss": ""}])
     assert "nan" not in " ".join(Page(render(odd)).words)
 
 
-def test_gray_photos_are_shown(evaluation: Evaluation) -> None:
-    gray = Example("to_gray", np.zeros((20, 30), np.uint8), np.zeros((20, 30), np.uint8), np.ones((20, 30), np.uint8))
-    pictures = Page(render(ReportData("to_gray", LABELS, evaluation, worst=[gray]))).all("img")
+def test_gray_photos_are_shown(evaluation: SemanticEvaluation) -> None:
+    black, white = np.zeros((20, 30), np.uint8), np.ones((20, 30), np.uint8)
+    gray = Example("to_gray", black, black, white, math.nan)
+    pictures = Page(render(ReportData("to_gray", evaluation, worst=[gray]))).all("img")
     assert len(pictures) == 3

@@ -18,7 +18,7 @@ from imago.core.model_card import ModelCard
 from imago.export.detection import export_detection
 from imago.inference.detection import OnnxDetectionEngine
 from imago.models.detection.base import DetectionModel
-from imago.models.detection.builders import build_detection
+from imago.models.detection.builders import THRESHOLDS, build_detection
 from imago.models.detection.yolov1 import YOLOv1
 
 ANCHORS = ((12, 12), (24, 24), (40, 24), (24, 40), (60, 60))
@@ -65,7 +65,7 @@ def test_equal_answers(name: str, options: dict[str, Any], gain: float, score: f
     assert report.largest_difference < 1e-3
     assert report.finds
     engine = OnnxDetectionEngine(tmp_path / "net.onnx")
-    assert {key: engine.card.options[key] for key in ("score", "iou", "most")} == {
+    assert {key: engine.card.options[key] for key in THRESHOLDS} == {
         "score_thresh": score, "nms_thresh": 0.5, "detections_per_img": 30,
     }  # fmt: skip
     net.eval()

@@ -82,7 +82,7 @@ def _to_coco_entry(instances: Instances, index: int, outlines: Outlines) -> dict
 def write_coco(
     path: Path, photos: Iterable[ImageDetections], labels: Labels, outlines: Outlines = "rle", overwrite: bool = False
 ) -> None:
-    """``coco_json`` as a file."""
+    """``to_coco`` as a file."""
     _write(path, to_json(to_coco(photos, labels, outlines)), overwrite)
 
 
@@ -115,7 +115,7 @@ def to_yolo(instances: Instances, polygons: bool = False, scores: bool = False) 
 def write_yolo(
     path: Path, instances: Instances, polygons: bool = False, scores: bool = False, overwrite: bool = False
 ) -> None:
-    """``yolo_text`` as a file: ``labels/NAME.txt``."""
+    """``to_yolo`` as a file: ``labels/NAME.txt``."""
     _write(path, to_yolo(instances, polygons, scores), overwrite)
 
 
@@ -170,7 +170,7 @@ def _count_row(photo: ImageDetections, name: str, areas: np.ndarray) -> tuple[An
 
 
 def write_counts(path: Path, photos: Iterable[ImageDetections], labels: Labels, overwrite: bool = False) -> None:
-    """``count_rows`` as CSV."""
+    """``count_instances`` as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

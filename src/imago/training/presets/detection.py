@@ -121,7 +121,7 @@ def choose_detection(
     trials: Callable[[TrainConfig], tuple[Trial, ...]] | None = None,
 ) -> tuple[TrainConfig, tuple[Choice, ...]]:
     """As ``preset.choose``. ``sizes``: widths and heights (K, 2) of the boxes in the frames of an InputSpec
-    (``data.anchors.sizes_in``)."""
+    (``data.anchors.measure_box_sizes``)."""
     preset = DETECTION_PRESETS[name]
     trials = trials or (lambda now: try_batches(now, facts.classes, facts.device, facts.most_objects))
     chosen = PresetChoices(config, given)

@@ -169,6 +169,6 @@ def match_classes(own: Labels, wanted: Labels) -> np.ndarray:
 
 
 def rename_classes(found: Instances, values: np.ndarray) -> Instances:
-    """Only what is wanted, as ``class_table`` says: what the data do not mark is no mistake."""
+    """Only what is wanted, as ``match_classes`` says: what the data do not mark is no mistake."""
     kept = found[values[found.classes] > 0]
     return replace(kept, classes=values[kept.classes])

@@ -35,7 +35,7 @@ Propose = Callable[[np.ndarray, ProposalOptions], np.ndarray]
 
 @dataclass(frozen=True)
 class FrameDetections:
-    """What a model found in one prepared image, the best score first. NumPy's twin of ``models.detection.base.Detections``."""
+    """What a model found in one prepared image, the best score first. NumPy's twin of ``models.detection.base``'s."""
 
     boxes: np.ndarray  # float32 (K, 4) x1 y1 x2 y2, pixels of the network's frame
     scores: np.ndarray  # float32 (K,), 0..1

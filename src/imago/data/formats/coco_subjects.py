@@ -1,4 +1,4 @@
-"""COCO's annotations as "things or not": every large object is the subject, small ones count for nothing.
+"""COCO's annotations as "subject or not": every large object is the subject, small ones count for nothing.
 
 For the training of cut-out models. (Boxes and single objects are the detection family's business.)
 """
@@ -61,7 +61,7 @@ def object_crop(segmentation: Any, size_hw: tuple[int, int]) -> CroppedMask:
     ends = np.cumsum(lengths)
     if len(lengths) < 2:
         return CroppedMask.from_mask(np.zeros((0, 0), bool))
-    # Only the columns from the first set pixel to the last: of a small thing in a large photo they are few.
+    # Only the columns from the first set pixel to the last: of a small object in a large photo they are few.
     left, right = int(ends[0]) // height, -(-int(ends[len(ends) // 2 * 2 - 1]) // height)
     edges = np.clip(ends, left * height, right * height) - left * height
     values = np.arange(len(lengths)) % 2 == 1

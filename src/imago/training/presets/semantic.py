@@ -76,7 +76,7 @@ def choose(
     ``try_batches`` in real life. Raises ImagoError where not even two photos fit into the memory.
     """
     preset = PRESETS[name]
-    trials = trials or (lambda settled: try_batches(settled, facts.classes, facts.device))
+    trials = trials or (lambda resolved: try_batches(resolved, facts.classes, facts.device))
     chosen = PresetChoices(config, given)
     gpu = facts.device != "cpu"
     model, _, encoder = (preset.gpu_model if gpu else preset.model).partition(":")

@@ -23,7 +23,6 @@ SECTIONS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")  #
 FIVE_WORDS = {"test", "lint", "docs", "bench", "build"}
 # Elsewhere than in pyproject.toml, ruff and mypy would find settings that win over the project's.
 OTHER_SETTINGS = ("ruff.toml", ".ruff.toml", "mypy.ini", ".mypy.ini")
-PLACES_MOVED = (ROOT / "src/imago/models/detection").is_dir()
 
 
 def read(name: str) -> str:
@@ -223,7 +222,6 @@ def test_nox_knows_the_five_words_and_names_files_that_exist() -> None:
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.skipif(not PLACES_MOVED, reason="the rooms of the nets and formats have not been moved yet")
 def test_the_places_that_contributing_names_exist() -> None:
     text = read("CONTRIBUTING.md")
     places = set(re.findall(r"`((?:models|data|cli|docs|benchmarks)/[\w./-]*)`", text))

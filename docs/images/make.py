@@ -2,7 +2,7 @@
 
     python docs/images/make.py
 
-first.jpg (the README's): a person, an animal and a thing, each with two cut-outs. samples.jpg (the card of
+first.jpg (the README's): a person, an animal and an object, each with two cut-outs. samples.jpg (the card of
 ``subject``): photos that scikit-image's wheel carries under a free licence, whole and in parts, each beside its
 cut-out; nothing is chosen by how well it went. It needs scikit-image, and is left as it is without.
 """

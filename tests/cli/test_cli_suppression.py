@@ -129,7 +129,8 @@ def test_a_file_that_leaves_overlaps_in(
     capfd.readouterr()
     card = read_onnx_card(out)
     assert card is not None
-    assert (card.options["iou"], card.options["most"], card.options["score"]) == (1.0, 400, 0.2)
+    thresholds = [card.options[name] for name in ("nms_thresh", "detections_per_img", "score_thresh")]
+    assert thresholds == [1.0, 400, 0.2]
     frame = card.input.fit(np.asarray(Image.open(photo)))[0][None]
     assert 60 < len(OnnxEngine(out).run(frame).scores) <= 400
     hard, overlap, said = found(photo, out, capfd)

@@ -19,6 +19,7 @@ from imago.export.detection import export_detection
 from imago.inference.engines.onnx import OnnxEngine
 from imago.models import build
 from imago.models.detection.base import DetectionModel
+from imago.models.detection.builders import THRESHOLDS
 from imago.models.detection.yolov1 import YOLOv1
 
 ANCHORS = ((12, 12), (24, 24), (40, 24), (24, 40), (60, 60))
@@ -65,7 +66,7 @@ def test_equal_answers(name: str, options: dict[str, Any], gain: float, score: f
     assert report.largest_difference < 1e-3
     assert report.finds
     engine = OnnxEngine(tmp_path / "net.onnx")
-    assert {key: engine.card.options[key] for key in ("score", "iou", "most")} == {
+    assert {key: engine.card.options[key] for key in THRESHOLDS} == {
         "score_thresh": score, "nms_thresh": 0.5, "detections_per_img": 30,
     }  # fmt: skip
     net.eval()

@@ -1,4 +1,4 @@
-"""Which photos are meant, and where their outputs go, is settled before anything runs."""
+"""Which photos are meant, and where their outputs go, is decided before anything runs."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_save_writes_nothing_where_one_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "what", "words"),
     [
-        ("x.png", ("cutout", "mask"), "cannot hold 2 things"),
+        ("x.png", ("cutout", "mask"), "cannot hold 2 outputs"),
         ("x.jpg", ("cutout",), r"cutout is written as \.png"),
         ("x.png", ("overlay",), r"overlay is written as \.jpg or \.jpeg"),
         ("", ("cutouts",), "cannot save 'cutouts'; choose from cutout, mask, overlay, json"),

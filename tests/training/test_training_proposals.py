@@ -52,7 +52,7 @@ def test_every_photo_is_searched_once(cells: Path, tmp_path: Path, searched: lis
     assert len(searched) == len(list((tmp_path / "kept").iterdir())) == 8
     _, card = checkpoint.load(tmp_path / "run" / "best.safetensors")
     assert card.proposals == proposals.ProposalOptions(side=80, count=60)
-    assert card.options["iou"] == 0.3
+    assert card.options["nms_thresh"] == 0.3
     fitted(judge(tmp_path / "copy_paste", "batch_size_per_image=8", proposals=str(tmp_path / "kept")), tmp_path)
     assert len(searched) == 8
     build(judge(tmp_path / "third"), tmp_path, False, silent)
@@ -131,7 +131,7 @@ def test_unmoved_pictures_have_the_photos_own_proposals(cells: Path, tmp_path: P
         ),
         ({"model": "fasterrcnn:resnet18_half", "option": SEARCH}, "fasterrcnn has no part 'proposals' to set"),
         ({"option": ("width",)}, "--option 'width' has no '='; write it like width=32"),
-        ({"option": ("batch_size_per_image=0",)}, "rois is 1 or more; got 0.1 and 0"),
+        ({"option": ("batch_size_per_image=0",)}, "batch_size_per_image is 1 or more; got 0.1 and 0"),
         ({"channels": 1}, "judges proposals of selective search, which takes photos of 3 channels; got --channels 1"),
         ({"pretrained": True, "option": ("width=8",)}, "published VGG-16 weights are for 3 channels, width 64"),
         ({"loss": "ce"}, "--loss does not go with --model fastrcnn: each net has the loss of its paper"),

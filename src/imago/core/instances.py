@@ -63,7 +63,7 @@ class CroppedMask:
         width = self.size_hw[1]
         if not width:
             return encode_rle(np.zeros(size_hw, bool))
-        # The columns that it lies in, then the empty ones beside them: 1,000 things need not be drawn at full size.
+        # The columns that it lies in, then the empty ones beside them: 1,000 objects need not be drawn at full size.
         part = CroppedMask(0, self.top, self.size_hw, self.bits).to_full((size_hw[0], width))
         lengths = encode_rle(part)
         lengths[0] += self.left * size_hw[0]

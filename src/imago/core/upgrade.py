@@ -57,7 +57,7 @@ def upgrade_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """A run's config.json of any version -> of the newest. Raises KeyError, TypeError or ValueError for others."""
     values = dict(values)
     if values.get("version", 1) >= 2:
-        return values
+        return dict(values)
     settings = _rename(values, SETTINGS)
     if "rule" in settings:
         settings["rule"] = _upgrade_rule(settings["rule"])

@@ -56,7 +56,7 @@ def find_differences(
 
     The largest of: the difference of the scores, of the corners over ``corner_scale``, of the masks' means; inf where
     the other has none of its class. Two kinds are let go: finds that come last among ``most``, which may be crowded
-    out, and those of one side alone because an overlap lay at the threshold ``iou`` (see ``tossed``).
+    out, and those of one side alone because an overlap lay at the threshold ``iou`` (see ``find_ties``).
     """
     parts = []
     tables = (measure_distances(first, second, precision), measure_distances(second, first, precision))

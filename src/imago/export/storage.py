@@ -29,7 +29,7 @@ def store_half(model: onnx.ModelProto) -> None:
 
     ONNX Runtime folds a Cast of a constant while it loads, so the net runs in float32 at float32's speed; a graph
     that computes in float16 would be several times slower on a CPU. Values beyond float16's reach (65504) stay float32,
-    and so do the weights that decide where a pooling maximum lies (see ``before_places``).
+    and so do the weights that decide where a pooling maximum lies (see ``find_before_pools``).
     """
     casts = []
     kept = find_before_pools(model.graph)

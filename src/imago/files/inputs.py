@@ -1,4 +1,4 @@
-"""Which photos are meant, and which files will be written for them: settled before anything runs."""
+"""Which photos are meant, and which files will be written for them: decided before anything runs."""
 
 from __future__ import annotations
 

@@ -304,7 +304,7 @@ class Prediction:
             stem = Path(self.name).stem
             return [where / (stem + OUTPUT_SUFFIXES[each]) for each in what]
         if len(what) != 1:
-            raise ImagoError(f"{where}: one file cannot hold {len(what)} things; name a folder")
+            raise ImagoError(f"{where}: one file cannot hold {len(what)} outputs; name a folder")
         endings = {"overlay": (".jpg", ".jpeg"), "json": (".json",), "yolo": (".txt",)}.get(what[0], (".png",))
         if where.suffix.lower() not in endings:
             raise ImagoError(f"{where}: {what[0]} is written as {' or '.join(endings)}; name the file so, or a folder")

@@ -43,7 +43,7 @@ def match_greedily(overlap: np.ndarray, crowd: np.ndarray, uncounted: np.ndarray
 
 
 def match_by_class(compared: Compared, uncounted: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """``greedy`` within each class: int64 (A, T, D), indices of true objects or -1."""
+    """``match_greedily`` within each class: int64 (A, T, D), indices of true objects or -1."""
     partners = np.full((len(uncounted), len(thresholds), len(compared.scores)), -1, np.int64)
     for value in np.unique(compared.classes):
         mine, theirs = np.flatnonzero(compared.classes == value), np.flatnonzero(compared.true_classes == value)

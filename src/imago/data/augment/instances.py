@@ -90,7 +90,7 @@ def draw_matrix(
 def draw_crop(
     instances: Instances, frame_hw: tuple[int, int], how: Augmentation, rng: np.random.Generator, own_scale: bool
 ) -> tuple[float, float, float, float]:
-    """y, x, height, width of what the frame shows, in pixels of the photo; it may reach past it. As choose_window."""
+    """y, x, height, width of what the frame shows, in pixels of the photo; it may reach past it. As random_crop."""
     height, width = instances.size_hw
     if how.close_up and rng.random() < how.close_up:
         zoom = math.exp(rng.uniform(math.log(CLOSEST), math.log(max(how.zoom_min, CLOSEST))))

@@ -36,7 +36,7 @@ class Cutout:
 
     photo: Photo
     alpha: AlphaRows
-    small: tuple[np.ndarray, np.ndarray]  # what ``small_copy`` makes of the two
+    small: tuple[np.ndarray, np.ndarray]  # what ``make_small_copy`` makes of the two
     background: str | Path = "transparent"
     box: Box | None = None  # what is kept, None: all
     notes: tuple[str, ...] = ()

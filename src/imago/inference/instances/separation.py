@@ -1,7 +1,7 @@
 """Objects out of a semantic net's answer: insides are the seeds, which grow over the borders until they meet.
 
 The net knows background, border and the inside of each class (``data.borders``). A watershed (``flood``) floods the map
-of "how much inside" from the seeds; what is not background belongs to a seed. A part without a seed (a small thing, all
+of "how much inside" from the seeds; what is not background belongs to a seed. A part without a seed (a small one, all
 border) is an object by itself, and scores low. Where no border was seen between two, their shape may still tell them
 apart (``split``).
 """

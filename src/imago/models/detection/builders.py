@@ -135,7 +135,7 @@ def build_maskrcnn(
     frozen_stages: int = 0,
 ) -> DetectionModel:
     """``width``: channels of the pyramid; ``fc_width``: of the box head; ``sizes``: of the anchors, pixels, one a map;
-    ``separable``: the mask head of an eighth of the multiplications; the frozen things as for fasterrcnn."""
+    ``separable``: the mask head of an eighth of the multiplications; frozen layers as for fasterrcnn."""
     from imago.models.detection.fpn import FeaturePyramid
     from imago.models.detection.mask_rcnn import MaskRCNN
     from imago.models.encoders import build_encoder

@@ -6,8 +6,8 @@ pixels (imago.data.selective_search finds them, ``Fit.boxes_to_frame`` brings th
 tensors over the R proposals of all images, one image after the other: class logits (R, classes) and box deltas
 (R, classes - 1, 4) in units of ``delta_mean`` and ``delta_std``.
 
-``vgg_fast_rcnn`` is the network of the paper: VGG-16 up to conv5_3, 7 x 7 RoI max pooling, fc6 and fc7 of 4096 with
-dropout. ``encoder_fast_rcnn`` puts the same head on any encoder.
+``build_vgg_fast_rcnn`` is the network of the paper: VGG-16 up to conv5_3, 7 x 7 RoI max pooling, fc6 and fc7 of 4096
+with dropout. ``build_encoder_fast_rcnn`` puts the same head on any encoder.
 Differs from the paper:
 - the true boxes are among the proposals in training (the author's code does the same);
 - of the two-images-64-each hierarchical sampling the 64 are here, the 2 are the caller's batch;

@@ -100,7 +100,7 @@ class YOLOv2(DetectionModel):
         return (split_anchors(self.head(self.neck(fine, coarse)), len(self.anchors)),)
 
     def loss(self, images: Tensor, targets: list[DetectionTarget]) -> dict[str, Tensor]:
-        """Those of ``loss_of``, and ``prior`` for the first 12,800 images of a training."""
+        """Those of ``compute_loss``, and ``prior`` for the first 12,800 images of a training."""
         outputs = self(images)
         terms = self.compute_loss(outputs, targets)
         if self.training:

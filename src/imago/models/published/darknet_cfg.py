@@ -1,10 +1,10 @@
 """darknet's ``.cfg`` files (github.com/pjreddie/darknet) of YOLO v1, v2 and v3 become our nets.
 
-A .cfg is text: sections in brackets, one a layer, with ``key=value`` lines. ``net_of_cfg`` knows the layouts of those
-nets (``LAYOUTS``), builds the one that has the same, with the file's widths, classes, anchors and sizes, and compares
-layer by layer; any other file is refused, with the line where it differs. Forms with a [crop] section, which changes
-the scale of the image (YOLO v1 before 2016), are among those. What a .cfg says of training is not looked at, but for
-the overlap past which a prediction is no background (``thresh``, ``ignore_thresh``).
+A .cfg is text: sections in brackets, one a layer, with ``key=value`` lines. ``build_from_cfg`` knows the layouts of
+those nets (``LAYOUTS``), builds the one that has the same, with the file's widths, classes, anchors and sizes, and
+compares layer by layer; any other file is refused, with the line where it differs. Forms with a [crop] section, which
+changes the scale of the image (YOLO v1 before 2016), are among those. What a .cfg says of training is not looked at,
+but for the overlap past which a prediction is no background (``thresh``, ``ignore_thresh``).
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def choose_detection(
     trials: Callable[[TrainConfig], tuple[Trial, ...]] | None = None,
 ) -> tuple[TrainConfig, tuple[Choice, ...]]:
     """As ``preset.choose``. ``sizes``: widths and heights (K, 2) of the boxes in the frames of an InputSpec
-    (``data.anchors.sizes_in``)."""
+    (``data.anchors.measure_box_sizes``)."""
     preset = DETECTION_PRESETS[name]
     make = partial(make_detection_batch, classes=facts.classes, objects=facts.most_objects)
     trials = trials or (lambda now: try_batches(now, make, facts.device))

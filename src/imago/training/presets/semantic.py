@@ -94,7 +94,9 @@ def choose(
     ``try_batches`` in real life. Raises ImagoError where not even two photos fit into the memory.
     """
     preset = PRESETS[name]
-    trials = trials or (lambda now: try_batches(now, partial(make_batch, classes=facts.classes), facts.device))
+    trials = trials or (
+        lambda resolved: try_batches(resolved, partial(make_batch, classes=facts.classes), facts.device)
+    )
     chosen = PresetChoices(config, given)
     gpu = facts.device != "cpu"
     model, _, encoder = (preset.gpu_model if gpu else preset.model).partition(":")

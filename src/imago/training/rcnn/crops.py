@@ -47,7 +47,7 @@ def _windows(number: int, rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 class CropSampler(Sampler[list[int]]):
-    """The steps of one epoch for one process: each is a seed, from which ``CropPictures`` makes the whole step."""
+    """The steps of one epoch for one process: each is a seed, from which ``CropDataset`` makes the whole step."""
 
     def __init__(self, photos: int, crops: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
         self.seed, self.rank, self.world = seed, rank, world_size
@@ -67,7 +67,7 @@ class CropSampler(Sampler[list[int]]):
 
 
 class CropDataset(Dataset[Crops]):
-    """``pictures[seed]``: the crops of one step. ``cache`` is filled by ``ReadRegions``. Raises DataError where there
+    """``pictures[seed]``: the crops of one step. ``cache`` is filled by ``ReadRois``. Raises DataError where there
     are no crops of objects, or none of background."""
 
     def __init__(self, cache: PhotoCache, spec: InputSpec, stages: RcnnStages) -> None:

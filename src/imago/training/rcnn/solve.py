@@ -11,7 +11,7 @@ overlap an object by more than 0.6. Both are solved at features of a mean length
 C and lambda mean that), and the scale is then taken into the weights.
 
 Differs from the paper:
-- C grows where a class has fewer than ``ENOUGH`` things, about VOC 2007's mean, for which the paper's 1e-3 was chosen:
+- C grows where a class has fewer than ``ENOUGH`` objects, about VOC 2007's mean, for which the paper's 1e-3 was chosen:
   its objects together weigh as much as those. Measured on 45 drawn ones: at 1e-3 all of them lie on the wrong side of
   the border, at 0.013 their median margin is 0.9;
 - margins are then stretched and moved so that a sigmoid of them is the chance that a box shows an object of the class
@@ -132,7 +132,7 @@ def calibrate(
 
 
 def start_mining(read: ReadFeatures, rois: Sequence[Rois]) -> dict[int, Mined]:
-    """Of each class that has things, their features, and an SVM that finds every negative hard."""
+    """Of each class that has objects, their features, and an SVM that finds every negative hard."""
     parts: dict[int, list[np.ndarray]] = {}
     for number, one in enumerate(rois):
         if one.instances:

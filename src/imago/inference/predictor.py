@@ -40,7 +40,8 @@ def resolve_tta(card: ModelCard, asked: TTA) -> TTA:
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A model that is ready: ``model("photo.jpg")`` -> Prediction. It does not change, and may be called from several
-    threads at once; ``with_options`` gives another one over the same model.
+    threads at once; ``with_options`` gives another one over the same model. It can be pickled, copied and forked: a
+    model's file goes to another process by its path, and is opened there anew.
 
     The mirror image and other sizes are looked at too where the model's card says so, whatever ``options`` say.
     """

@@ -1,7 +1,8 @@
 """The documents are true: every command and every Python block in them runs, every link leads somewhere.
 
 Commands stand in ``console`` blocks behind ``$ ``; the commands of one document run one after another, in a folder
-that holds what the documents speak of (``prepare``). ``docs/reference/cli.md`` and ``python.md`` are made by running this file.
+that holds what the documents speak of (``prepare``). ``docs/reference/cli.md`` and ``python.md`` are made by running
+this file.
 """
 
 from __future__ import annotations

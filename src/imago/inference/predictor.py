@@ -116,7 +116,7 @@ class Predictor:
         """
         if self.card.task in DETECTION_TASKS:
             raise ModelError(
-                f"{self.card.name}: finds objects (task {self.card.task!r}), it labels no pixels; ask for objects(image)"
+                f"{self.card.name}: finds objects (task {self.card.task!r}), it labels no pixels; ask for objects()"
             )
         tta = resolve_tta(self.card, self.options.tta)
         return predict_tta(cast(Engine, self.engine).run, self.card.input, image, tta, self.card.name)

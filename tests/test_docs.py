@@ -1,7 +1,8 @@
 """The documents are true: every command and every Python block in them runs, every link leads somewhere.
 
 Commands stand in ``console`` blocks behind ``$ ``; the commands of one document run one after another, in a folder
-that holds what the documents speak of (``prepare``). ``docs/reference/cli.md`` is made by running this file.
+that holds what the documents speak of (``prepare``). ``docs/reference/cli.md`` and ``python.md`` are made by running
+this file.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from pathlib import Path
 
 import click
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # where it is run as a program
+
 from cells import write_cells
 from click.testing import CliRunner
 from conftest import ROOT, TINY_COLORS, TINY_NAMES, draw_scene, write_tiny_dataset
 from PIL import Image
+from python_reference import render_reference
 from tiny_onnx import write_tiny
 
 from imago.core.input_spec import InputSpec
@@ -48,6 +53,7 @@ NOT_RUN = {  # beginnings of commands, and why
     "imago models download": "needs a network; tests/test_download.py has a server of its own",
 }
 CLI = ROOT / "docs" / "reference" / "cli.md"
+PYTHON = ROOT / "docs" / "reference" / "python.md"
 COMMANDS = (
     "cutout", "segment", "models", "models show", "models download", "data", "data check", "data anchors", "train",
     "compare", "evaluate", "export",
@@ -185,6 +191,13 @@ def test_the_reference_has_the_options_that_there_are(command: str) -> None:
     )
 
 
+def test_the_python_reference_is_what_the_package_says() -> None:
+    """All of it, so that no net, option or argument is forgotten."""
+    assert PYTHON.read_text("utf-8") == render_reference(), (
+        f"write the reference anew with: python {Path(__file__).relative_to(ROOT)}"
+    )
+
+
 def write_reference() -> None:
     parts = [
         "# Command line\n",
@@ -195,6 +208,7 @@ def write_reference() -> None:
     for command in COMMANDS:
         parts.append(f"## imago {command}\n\n```text\n{help_of(command).strip()}\n```\n")
     CLI.write_text("\n".join(parts), "utf-8")
+    PYTHON.write_text(render_reference(), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a prediction shows is its own: later writes to the caller's memory change nothing, and nobody can write to it."""
+"""What a prediction shows is its own: later writes to the caller's memory change nothing; nobody writes to it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ def plan_photos(paths: Sequence[str], out: Path | None, kinds: Sequence[str], ov
 
 
 def load_predictor(model: str, photos: int, options: PredictOptions) -> Predictor:
-    """The model, answering as ``options`` say, set up for one photo (as many threads as cores are free) or for many (one thread a photo)."""
+    """The model, answering as ``options`` say; for one photo (as many threads as cores are free), or for many (one
+    thread a photo)."""
     import cv2
 
     from imago.inference.batch import workers_for

@@ -70,19 +70,7 @@ def export_detection(
     """
     out = Path(out)
     check_export(net, card, out, samples, overwrite)
-    task = "instances" if net.has_masks else "boxes"
-    if card.task != task:
-        raise ModelError(f"model {card.name!r}: the net's task is {task!r}, but its card says {card.task!r}")
-    if net.wants_proposals != (card.proposals is not None):
-        raise ModelError(
-            f"model {card.name!r}: the net {'judges' if net.wants_proposals else 'takes no'} proposals, but its card "
-            f"says {card.proposals}"
-        )
-    if bool(net.crop) != (card.crop_padding is not None):
-        raise ModelError(
-            f"model {card.name!r}: the net looks at {'crops' if net.crop else 'images'}, but its card says "
-            f"crop_padding {card.crop_padding}"
-        )
+    check_kind(net, card)
     precision = "float16" if half else "float32"
     limit = TOLERANCE[precision] if tolerance is None else tolerance
     card = card.with_(options=card.options | read_thresholds(net), precision=precision)
@@ -114,8 +102,33 @@ def export_detection(
         stream.write(content)
     mean = float(found.mean()) if found.size else 0.0
     return ExportReport(
-        out, card, len(content), describe_sizes(card.input), len(samples), largest, mean, limit, finds=len(found)
+        out,
+        card,
+        bytes=len(content),
+        sizes=describe_sizes(card.input),
+        compared=len(samples),
+        largest_difference=largest,
+        mean_difference=mean,
+        tolerance=limit,
+        finds=len(found),
     )
+
+
+def check_kind(net: DetectionModel, card: ModelCard) -> None:
+    """Raises ModelError where the card speaks of another kind of net."""
+    task = "instances" if net.has_masks else "boxes"
+    if card.task != task:
+        raise ModelError(f"model {card.name!r}: the net's task is {task!r}, but its card says {card.task!r}")
+    if net.wants_proposals != (card.proposals is not None):
+        raise ModelError(
+            f"model {card.name!r}: the net {'judges' if net.wants_proposals else 'takes no'} proposals, but its card "
+            f"says {card.proposals}"
+        )
+    if bool(net.crop) != (card.crop_padding is not None):
+        raise ModelError(
+            f"model {card.name!r}: the net looks at {'crops' if net.crop else 'images'}, but its card says "
+            f"crop_padding {card.crop_padding}"
+        )
 
 
 def example_proposals(card: ModelCard) -> dict[str, Input]:

@@ -115,7 +115,15 @@ def export_onnx(
     with atomic_write(out, overwrite=overwrite) as stream:
         stream.write(content)
     return ExportReport(
-        out, card, len(content), describe_sizes(card.input), len(samples), found.largest, found.mean, limit, found.moved
+        out,
+        card,
+        bytes=len(content),
+        sizes=describe_sizes(card.input),
+        compared=len(samples),
+        largest_difference=found.largest,
+        mean_difference=found.mean,
+        tolerance=limit,
+        moved=found.moved,
     )
 
 

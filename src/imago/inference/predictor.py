@@ -40,7 +40,8 @@ def resolve_tta(card: ModelCard, asked: TTA) -> TTA:
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A model that is ready: ``model("photo.jpg")`` -> Prediction. It does not change, and may be called from several
-    threads at once; ``with_options`` gives another one over the same model.
+    threads at once; ``with_options`` gives another one over the same model. It can be pickled, copied and forked: a
+    model's file goes to another process by its path, and is opened there anew.
 
     The mirror image and other sizes are looked at too where the model's card says so, whatever ``options`` say.
     """
@@ -115,7 +116,7 @@ class Predictor:
         """
         if self.card.task in DETECTION_TASKS:
             raise ModelError(
-                f"{self.card.name}: finds objects (task {self.card.task!r}), it labels no pixels; ask for objects(image)"
+                f"{self.card.name}: finds objects (task {self.card.task!r}), it labels no pixels; ask for objects()"
             )
         tta = resolve_tta(self.card, self.options.tta)
         return predict_tta(cast(Engine, self.engine).run, self.card.input, image, tta, self.card.name)

@@ -50,7 +50,13 @@ def build_fastrcnn(
     if encoder in ("vgg16", "vgg16_bn"):
         _check_published(pretrained, in_channels, width, fc_width or 4096)
         net = forms.build_vgg_fast_rcnn(
-            classes, in_channels, pretrained, width, fc_width or 4096, encoder == "vgg16_bn", dropout
+            classes,
+            in_channels,
+            pretrained,
+            width=width,
+            fc_width=fc_width or 4096,
+            norm=encoder == "vgg16_bn",
+            dropout=dropout,
         )
     else:
         maps = build_encoder(encoder, in_channels, pretrained, output_stride)
@@ -105,16 +111,17 @@ def build_fasterrcnn(
             raise ValueError(f"{name} is for encoders with a pyramid; leave it out with VGG-16")
         _check_published(pretrained, in_channels, width or 64, fc_width or 4096)
         net = forms.build_vgg_faster_rcnn(
-            classes, in_channels, width or 64, encoder == "vgg16_bn", fc_width or 4096, sizes or (128, 256, 512),
-            proposals or 300, batch_size_per_image or 128, pretrained,
+            classes, in_channels, width or 64, norm=encoder == "vgg16_bn", fc_width=fc_width or 4096,
+            sizes=sizes or (128, 256, 512), proposals=proposals or 300,
+            batch_size_per_image=batch_size_per_image or 128, pretrained=pretrained,
         )  # fmt: skip
     else:
         features = FeaturePyramid(
             build_encoder(encoder, in_channels, pretrained), width or 256, frozen_norms, frozen_stages
         )
         net = forms.build_fpn_faster_rcnn(
-            classes, in_channels, features, fc_width or 1024, sizes or (32, 64, 128, 256, 512), proposals or 1000,
-            batch_size_per_image or 512,
+            classes, in_channels, features, fc_width=fc_width or 1024, sizes=sizes or (32, 64, 128, 256, 512),
+            proposals=proposals or 1000, batch_size_per_image=batch_size_per_image or 512,
         )  # fmt: skip
     return net
 
@@ -142,7 +149,17 @@ def build_maskrcnn(
 
     features = FeaturePyramid(build_encoder(encoder, in_channels, pretrained), width, frozen_norms, frozen_stages)
     widths = tuple(mask_widths)
-    return MaskRCNN(classes, in_channels, features, fc_width, sizes, proposals, batch_size_per_image, widths, separable)
+    return MaskRCNN(
+        classes,
+        in_channels,
+        features,
+        fc_width=fc_width,
+        sizes=sizes,
+        proposals=proposals,
+        batch_size_per_image=batch_size_per_image,
+        mask_widths=widths,
+        separable=separable,
+    )
 
 
 def build_yolov1(
@@ -157,7 +174,7 @@ def build_yolov1(
     """``size`` is the image's side, a multiple of 64. The paper's: ``width`` 64, ``boxes`` 2, ``norm`` False."""
     from imago.models.detection.yolov1 import yolov1
 
-    return yolov1(classes, in_channels, width, size, boxes, norm, published)
+    return yolov1(classes, in_channels, width, size=size, boxes=boxes, norm=norm, published=published)
 
 
 def build_yolov1_fast(
@@ -172,7 +189,7 @@ def build_yolov1_fast(
     """As yolov1; ``width`` is 16 in the authors' .cfg."""
     from imago.models.detection.yolov1 import yolov1_fast
 
-    return yolov1_fast(classes, in_channels, width, size, boxes, norm, published)
+    return yolov1_fast(classes, in_channels, width, size=size, boxes=boxes, norm=norm, published=published)
 
 
 def build_yolov2(classes: int = 2, in_channels: int = 3, width: int = 32, anchors: Pairs = ()) -> DetectionModel:

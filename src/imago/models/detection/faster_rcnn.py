@@ -218,7 +218,15 @@ def build_vgg_faster_rcnn(
     )
     if pretrained:
         vgg.load_imagenet_head(vgg.load_imagenet(features.stages), head.fc6, head.fc7)
-    return FasterRCNN(classes, in_channels, features, rpn, head, fc_width, batch_size_per_image)
+    return FasterRCNN(
+        classes,
+        in_channels,
+        features,
+        rpn=rpn,
+        box_head=head,
+        fc_width=fc_width,
+        batch_size_per_image=batch_size_per_image,
+    )
 
 
 def build_fpn_parts(
@@ -238,4 +246,12 @@ def build_fpn_faster_rcnn(
 ) -> FasterRCNN:  # fmt: skip
     """torchvision's form. ``proposals``: in use; twice as many in training."""
     rpn, head = build_fpn_parts(features, sizes, proposals, fc_width)
-    return FasterRCNN(classes, in_channels, features, rpn, head, fc_width, batch_size_per_image)
+    return FasterRCNN(
+        classes,
+        in_channels,
+        features,
+        rpn=rpn,
+        box_head=head,
+        fc_width=fc_width,
+        batch_size_per_image=batch_size_per_image,
+    )

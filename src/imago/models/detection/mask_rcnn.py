@@ -49,7 +49,15 @@ class MaskRCNN(FasterRCNN):
         if not mask_widths or min(mask_widths) < 1:
             raise ValueError(f"mask_widths are one or more channels, each 1 or more; got {list(mask_widths)}")
         rpn, head = build_fpn_parts(features, sizes, proposals, fc_width)
-        super().__init__(classes, in_channels, features, rpn, head, fc_width, batch_size_per_image)
+        super().__init__(
+            classes,
+            in_channels,
+            features,
+            rpn=rpn,
+            box_head=head,
+            fc_width=fc_width,
+            batch_size_per_image=batch_size_per_image,
+        )
         if separable:
             self.mask_head: nn.Module = SeparableMaskHead(features.channels, mask_widths)
         else:

@@ -36,7 +36,9 @@ def build_unet(
         _refuse_pretrained(pretrained, "unet without an encoder")
         return UNet(classes, in_channels, width, norm, attention)
     maps = build_encoder(encoder, in_channels, pretrained)
-    return EncoderUNet(maps, classes, in_channels, tuple(widths), context, projection, attention)
+    return EncoderUNet(
+        maps, classes, in_channels, widths=tuple(widths), context=context, projection=projection, attention=attention
+    )
 
 
 def build_u2net(classes: int = 1, in_channels: int = 3, width: int = 64) -> SegmentationNet:

@@ -138,9 +138,9 @@ def test_proposals_begin_where_the_objects_do(changes: dict[str, Any], small: fl
 def test_crowded_photos_want_more_finds() -> None:
     facts = DetectionFacts(**{**vars(ORCHARD), "most_objects": 375})
     _, options = chosen("fast", facts, {}, set())
-    assert (options["most"], options["proposals"]) == (600, 1800)
+    assert (options["detections_per_img"], options["proposals"]) == (600, 1800)
     _, options = chosen("fast", facts, {"model": "yolov3_tiny"}, {"model"})
-    assert options["most"] == 600
+    assert options["detections_per_img"] == 600
     assert "proposals" not in options
 
 

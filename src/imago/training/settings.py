@@ -170,12 +170,6 @@ class InputSettings:
 class OptimizationSettings:
     """How long and by which steps the net learns."""
 
-    preset: Literal["none", "fast", "balanced", "accurate"] = setting(
-        "none",
-        "Choose net, size, batch, learning rate and length by rules from the data and the free memory.",
-        tasks=NOT_RCNN,
-        why="presets choose for nets that are trained in one go; set --epochs, --lr and --option stages.NAME=VALUE",
-    )
     epochs: int = setting(0, f"Length of the training. 0: {USUAL_EPOCHS}, or with --minutes as many as they allow.")
     minutes: float = setting(0.0, "Length in minutes instead; 0: by epochs.")
     epoch_photos: int = setting(0, "Training pictures in an epoch; 0: as many as there are photos.")

@@ -129,7 +129,7 @@ def apply_rules(
         seen, len(samples), len(data.labels), masks, device=device, memory_bytes=memory_bytes
     )
     sizes = partial(measure_box_sizes, seen)
-    config, choices = choose_detection(config.optimization.preset, facts, config, given, sizes)
+    config, choices = choose_detection(config.preset, facts, config, given, sizes)
     return config, facts, choices
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imago.core.errors import DataError
-from imago.core.settings import GROUP, iter_settings, setting
+from imago.core.settings import GROUP, NOT_RCNN, iter_settings, setting
 from imago.core.text import escape
 from imago.data.augment.settings import Augmentation
 from imago.training.settings import (
@@ -72,6 +72,12 @@ class TrainConfig:
     classes: tuple[str, ...] = field(default=(), metadata={"cli": False})  # nets that find objects: what all folders
     # are grouped to, in order; each may annotate some of them (imago.data.grouping). Empty: the first folder's
     out: str = setting("runs/run", "Folder of the run.", short="-o")
+    preset: Literal["none", "fast", "balanced", "accurate"] = setting(
+        "none",
+        "Choose net, size, batch, learning rate and length by rules from the data and the free memory.",
+        tasks=NOT_RCNN,
+        why="presets choose for nets that are trained in one go; set --epochs, --lr and --option stages.NAME=VALUE",
+    )
     net: NetSettings = field(default_factory=NetSettings, metadata=GROUP)
     input: InputSettings = field(default_factory=InputSettings, metadata=GROUP)
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings, metadata=GROUP)

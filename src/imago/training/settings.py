@@ -89,10 +89,7 @@ class InputSettings:
     """What the net sees of a photo."""
 
     size: int = setting(
-        320,
-        "Side of the network's frame in pixels (or of a square of equal area).",
-        tasks=NOT_RCNN,
-        why=_CROPS,
+        320, "Side of the network's frame in pixels (or of a square of equal area).", tasks=NOT_RCNN, why=_CROPS
     )
     inference_size: int = setting(
         0,
@@ -114,10 +111,7 @@ class InputSettings:
     )
     rule: SizeRule = setting("area", "How a photo is brought to the frame.", tasks=NOT_RCNN, why=_CROPS)
     shapes: bool = setting(
-        True,
-        "With rule area: frames of the shapes that the photos have, not only squares.",
-        tasks=NOT_RCNN,
-        why=_CROPS,
+        True, "With rule area: frames of the shapes that the photos have, not only squares.", tasks=NOT_RCNN, why=_CROPS
     )
     multiple: int = setting(32, "Sides of the frame are multiples of this.", tasks=NOT_RCNN, why=_CROPS)
     channels: int = setting(3, "Channels of the photos.")
@@ -169,12 +163,6 @@ class InputSettings:
 class OptimizationSettings:
     """How long and by which steps the net learns."""
 
-    preset: Literal["none", "fast", "balanced", "accurate"] = setting(
-        "none",
-        "Choose net, size, batch, learning rate and length by rules from the data and the free memory.",
-        tasks=NOT_RCNN,
-        why="presets choose for nets that are trained in one go; set --epochs, --lr and --option stages.NAME=VALUE",
-    )
     epochs: int = setting(0, f"Length of the training. 0: {USUAL_EPOCHS}, or with --minutes as many as they allow.")
     minutes: float = setting(0.0, "Length in minutes instead; 0: by epochs.")
     epoch_photos: int = setting(0, "Training pictures in an epoch; 0: as many as there are photos.")
@@ -211,7 +199,8 @@ class OptimizationSettings:
 
     def __post_init__(self) -> None:
         check_least(self, 1, "batch_size", "grad_accum_steps")
-        check_least(self, 0, "epochs", "minutes", "epoch_photos", "weight_decay", "grad_clip")
+        check_least(self, 0, "epochs", "minutes", "epoch_photos")
+        check_least(self, 0, "weight_decay", "grad_clip")
         if self.lr <= 0:
             raise ValueError(f"lr must be above 0; got {self.lr}")
         if not 0 <= self.ema < 1 or not 0 <= self.warmup < 1:

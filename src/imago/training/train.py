@@ -83,7 +83,7 @@ def setup(config: TrainConfig, resume: bool) -> Path:
 
 def build(config: TrainConfig, root: Path, resume: bool, say: Say, given: Collection[str] = ()) -> Run:
     """All objects of a run, and its folder. Raises ImagoError, and DataError with all faults of the data."""
-    choosing = config.optimization.preset != "none" and not resume
+    choosing = config.preset != "none" and not resume
     if not choosing or names_a_net(config, set(given)):
         choose_task(config).refuse(config)
     folder = setup(config, resume)

@@ -49,15 +49,15 @@ RATES = (20, 1.4e-3, 4e-4, 5e-3)  # looks, and learning rates for a batch of 16:
 DETECTION_PRESETS: dict[str, DetectionPreset] = {
     "fast": DetectionPreset(
         "maskrcnn:resnet18_half", "yolov3_tiny", "maskrcnn:resnet34_slim", "fasterrcnn:resnet34_slim", 256, 416,
-        Pace(8, 6_000, (10, 300), *RATES),
+        pace=Pace(8, 6_000, (10, 300), *RATES),
     ),
     "balanced": DetectionPreset(
         "maskrcnn:resnet18_half", "fasterrcnn:resnet18_half", "maskrcnn:resnet34", "fasterrcnn:resnet34", 352, 640,
-        Pace(8, 24_000, (20, 600), *RATES),
+        pace=Pace(8, 24_000, (20, 600), *RATES),
     ),
     "accurate": DetectionPreset(
         "maskrcnn:resnet34_slim", "fasterrcnn:resnet34_slim", "maskrcnn:resnet50", "fasterrcnn:resnet50", 512, 832,
-        Pace(8, 60_000, (40, 1200), *RATES),
+        pace=Pace(8, 60_000, (40, 1200), *RATES),
     ),
 }  # fmt: skip
 # Heads for CPUs, of the nets that a preset chooses: the published ones are made for 80 classes and a GPU.
@@ -128,7 +128,7 @@ def apply_rules(
         seen, len(samples), len(data.labels), masks, device=device, memory_bytes=memory_bytes
     )
     sizes = partial(measure_box_sizes, seen)
-    config, choices = choose_detection(config.optimization.preset, facts, config, given, sizes)
+    config, choices = choose_detection(config.preset, facts, config, given, sizes)
     return config, facts, choices
 
 

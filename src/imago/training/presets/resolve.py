@@ -26,7 +26,7 @@ def resolve_preset(
     config: TrainConfig, root: Path, given: set[str], say: Callable[[str], None]
 ) -> tuple[TrainConfig, str]:
     """What the preset makes of ``config``, and the text of preset.json. Raises DataError, ImagoError."""
-    name, task = config.optimization.preset, config.net.task
+    name, task = config.preset, config.net.task
     if task == "rcnn" or (not names_a_net(config, given) and has_only_objects(config, root)):
         task = "detection"
     device = choose_device(config.runtime.device)

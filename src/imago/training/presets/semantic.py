@@ -77,7 +77,7 @@ def apply_rules(
     """What the preset of ``config`` makes of it on ``data``, what it asked of the data, and its choices."""
     photos = [sample for source in data.train for sample in source.samples]
     facts = measure_data(photos, len(data.labels), device, memory_bytes)
-    config, choices = choose(config.optimization.preset, facts, config, given)
+    config, choices = choose(config.preset, facts, config, given)
     return config, facts, choices
 
 

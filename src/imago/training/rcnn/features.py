@@ -62,7 +62,9 @@ class Solver:
 
         def svms() -> Arrays:
             self.all_features(read)
-            return solve_svms(read, self.rois, self.labels, self.stages, self.seed, self.say, self.interrupt)
+            return solve_svms(
+                read, self.rois, self.labels, self.stages, seed=self.seed, say=self.say, interrupt=self.interrupt
+            )
 
         def regressors() -> Arrays:
             return solve_boxes(read, self.rois, self.labels, self.stages, self.say, self.interrupt)

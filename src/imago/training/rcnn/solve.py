@@ -91,7 +91,8 @@ def solve_svms(
             interrupt.check()
             features = read(number)["features"]
             for value, cache in mined.items():
-                take_hard(cache, number, one.negatives(value, options.negative_below), features, scale, options, seed)
+                rows = one.negatives(value, options.negative_below)
+                take_hard(cache, number, rows, features, scale, options=options, seed=seed)
             if (number + 1) % max(1, len(rois) // 10) == 0:
                 held = sum(len(rows) for cache in mined.values() for rows in cache.places)
                 say(f"SVMs: round {turn + 1}, image {number + 1} of {len(rois)}, {held} hard negatives held")

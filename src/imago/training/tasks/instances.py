@@ -52,7 +52,9 @@ class InstanceDataset(TrainDataset):
         rng = np.random.default_rng(key.seed)
         # Nothing is drawn where nothing is asked for: older recipes see the pictures that they saw.
         lent = self._lent(rng) if how.copy_paste and self.lenders and rng.random() < how.copy_paste else None
-        picture = augment_instances(image, instances, key.frame_hw, how, rng, self.fill, own_scale, lent)
+        picture = augment_instances(
+            image, instances, key.frame_hw, how, rng, fill=self.fill, own_scale=own_scale, lent=lent
+        )
         moved = None
         if proposals is not None:
             moved = torch.from_numpy(warp_boxes(proposals, picture.matrix, key.frame_hw))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 from dataclasses import replace
@@ -56,9 +57,16 @@ def test_photos_kept_for_validation_by_name(root: Path, tmp_path: Path) -> None:
     assert [sample.name for sample in data.train[0].samples] == [f"scene0{n}" for n in (0, 1, 3, 4, 5, 6)]
     assert data.notes == ("tiny: 2 photos kept for validation by name, 6 to train on",)
     (tmp_path / "coco" / "annotations").mkdir(parents=True)
-    (tmp_path / "coco" / "annotations" / "instances_val.json").write_text("{}")
-    with pytest.raises(DataError, match="COCO's annotations have splits of their own; leave out val"):
-        open_dataset(tmp_path / "coco", val=("1",))
+    images = [{"id": number, "file_name": f"{number}.png", "height": 4, "width": 4} for number in (1, 2)]
+    outline = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 4, 0, 4, 4]], "bbox": [0, 0, 4, 4]}
+    content = {"images": images, "annotations": [outline], "categories": [{"id": 1, "name": "cup"}]}
+    (tmp_path / "coco" / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    for number in (1, 2):
+        Image.new("RGB", (4, 4)).save(tmp_path / "coco" / f"{number}.png")
+    kept = open_dataset(tmp_path / "coco", val=("1",))  # of COCO's photos too
+    assert {split: [sample.name for sample in found] for split, found in kept.splits.items()} == {
+        "train": ["2"], "val": ["1"],
+    }  # fmt: skip
     with pytest.raises(DataError) as caught:
         open_sources(tiny(tmp_path, data=(replace(entry, val=("scene02", "scene99")),)), root)
     assert caught.value.faults == (f"{root}/tiny: val names 'scene99', of which there is no photo",)

@@ -137,7 +137,7 @@ def _find(root: Path, truth: Truth) -> Format | None:
 
 def find_truths(root: Path) -> set[Truth]:
     """What the folder holds by itself, in whatever format."""
-    return {truth for one in FORMATS.values() for truth in one.recognize(root)}
+    return {truth for one in FORMATS.values() for truth in one.recognize(root)} if root.is_dir() else set()
 
 
 def _read_options(options: OpenOptions) -> ReadOptions:

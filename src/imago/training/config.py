@@ -56,8 +56,10 @@ class DataSource:
             raise ValueError(f"{self.path}: regions reads label maps by their group, and they have no licences")
         if not 0 <= self.min_area < 1:
             raise ValueError(f"{self.path}: min_area is a share of the photo, 0 to below 1; got {self.min_area}")
-        if self.empty and (self.group or self.licenses or self.min_area):
-            raise ValueError(f"{self.path}: empty means photos without masks; leave out group, licences and min_area")
+        if self.empty and (self.group or self.licenses):
+            raise ValueError(f"{self.path}: empty means photos without masks; leave out group and licences")
+        if self.empty and self.min_area:
+            raise ValueError(f"{self.path}: empty means photos without objects; leave out min_area")
 
     def name(self, root: Path) -> str:
         """The folder's own name, as scores are listed."""

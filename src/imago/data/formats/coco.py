@@ -201,5 +201,5 @@ FORMAT = Format(
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="pixels that belong to no object (what is not outlined is background)",
-    writes=("write_coco",),
+    writers=(write_coco,),
 )

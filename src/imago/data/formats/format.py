@@ -40,7 +40,7 @@ class Format:
     cannot_hold: str
     read_maps: Read | None = None
     read_objects: Read | None = None
-    writes: tuple[str, ...] = ()  # names of the module's functions that write it
+    writers: tuple[Callable[..., None], ...] = ()  # the module's functions that write files of it
 
 
 @dataclass(frozen=True)

@@ -130,5 +130,5 @@ FORMAT = Format(
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="classes (there is one), objects that overlap, crowd regions",
-    writes=("write_label_image",),
+    writers=(write_label_image,),
 )

@@ -197,5 +197,5 @@ FORMAT = Format(
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="crowd regions, holes other than by a bridge, boxes and polygons in one set",
-    writes=("write_yolo", "write_yolo_yaml"),
+    writers=(write_yolo, write_yolo_yaml),
 )

@@ -100,21 +100,42 @@ RED_SAMPLES = [
 def test_binary_by_hand() -> None:
     result = evaluate(BINARY, RED_SAMPLES)
     value = {name: interval.mean for name, interval in result.summary.items()}
-    assert value["iou_image_mean"] == pytest.approx((0.5 + 1 + 1 + 0) / 4)
+    assert value["iou_image_mean"] == pytest.approx((0.5 + 1 + 0) / 3)  # of those that show the subject
+    assert value["false_alarm_rate"] == 0
     assert value["iou"] == pytest.approx(4 / 8)
     assert value["dice"] == pytest.approx(8 / 12)
-    assert value["precision"] == pytest.approx((0.5 + 1 + 1 + 0) / 4)
-    assert value["recall"] == pytest.approx((1 + 1 + 1 + 0) / 4)
-    assert value["max_f"] == pytest.approx((1.3 / (1.3 + 1) + 1 + 1 + 0) / 4)
+    assert value["precision"] == pytest.approx((0.5 + 1 + 0) / 3)
+    assert value["recall"] == pytest.approx((1 + 1 + 0) / 3)
+    assert value["max_f"] == pytest.approx((1.3 / (1.3 + 1) + 1 + 0) / 3)
     assert value["mae"] == pytest.approx((1 / 3 + 0 + 0 + 3 / 4) / 4)
     assert value["pixel_accuracy"] == pytest.approx(11 / 15)
     assert result.score == value["iou_image_mean"]
     assert [image.name for image in result.images] == ["wrong", "half", "right", "empty", "unknown"]
     assert [image.name for image in result.worst(2)] == ["wrong", "half"]
-    assert [image.name for image in result.best(2)] == ["empty", "right"]
-    assert {image.name: image.scores["boundary_f"] for image in result.images}["empty"] == 1
+    assert [image.name for image in result.best(2)] == ["right", "half"]  # an empty photo is no achievement
+    assert math.isnan({image.name: image.scores["boundary_f"] for image in result.images}["empty"])
     assert list(result.summary) == [name for name in SEMANTIC_SCORE_NAMES if name in result.summary]
     assert set(result.summary) == set(SEMANTIC_SCORE_NAMES)
+
+
+def test_empty_photos_cannot_hide_what_is_missed() -> None:
+    """Most photos are empty, and a model that finds nothing anywhere is right on all of them: it is worth nothing."""
+    empty = [red(f"empty{index}", [[0, 0, 0, 0]], [[0, 0, 0, 0]]) for index in range(8)]
+    blind = evaluate(BINARY, [*empty, red("missed", [[0, 0, 0, 0]], [[1, 1, 0, 0]])])
+    assert blind.score == 0
+    assert blind.summary["false_alarm_rate"].mean == 0
+    wild = evaluate(BINARY, [*empty[:3], red("cried", [[0, 0, 0, 1]], [[0, 0, 0, 0]]), red("half", [[1, 0]], [[1, 1]])])
+    assert wild.score == 0.5
+    assert wild.summary["false_alarm_rate"].mean == 0.25
+    assert wild.worst(1)[0].name == "cried"  # a page shows it first
+    assert wild.difference(evaluate(BINARY, [*empty[:3], wild_truth("cried"), wild_truth("half")])).mean == -0.5
+    assert math.isnan(evaluate(BINARY, empty).score)  # nothing can be said of it
+    assert "false_alarm_rate" not in evaluate(BINARY, RED_SAMPLES[:2]).summary
+
+
+def wild_truth(name: str) -> Sample:
+    truth = {"cried": [[0, 0, 0, 0]], "half": [[1, 1]]}[name]
+    return red(name, [[float(value) for value in row] for row in truth], truth)
 
 
 def test_max_f_is_the_maximum_of_the_mean_curve() -> None:
@@ -306,6 +327,7 @@ def test_json_and_table(model: Model, samples: list[Sample]) -> None:
     assert "nan" not in table
     assert max(map(len, lines)) <= 100
     summary = [line for line in lines if line.startswith(tuple(SEMANTIC_SCORE_NAMES.values()))]
+    summary = [line for line in summary if "without foreground" not in line]  # of one image: no interval
     assert len({line.rindex(".") for line in summary}) == 1  # the points stand below each other
 
 

@@ -92,8 +92,10 @@ class Comparison:
 
     def select_shown(self, count: int = PICTURES) -> tuple[Any, ...]:
         """Half of them the images that the entries differ most on, half the hardest for the best entry."""
-        table = np.array([[entry.per_image[s.name] for s in self.samples] for entry in self.entries])
-        spread = np.nan_to_num(table.max(axis=0) - table.min(axis=0))
+        # An image that a model has no score of is one in which there was nothing to find, and it found nothing.
+        every = [[entry.per_image[s.name] for s in self.samples] for entry in self.entries]
+        table = np.nan_to_num(np.array(every), nan=1.0)
+        spread = table.max(axis=0) - table.min(axis=0)
         order = [*np.argsort(-spread, kind="stable")[: (count + 1) // 2], *np.argsort(table[0], kind="stable")]
         return tuple(self.samples[index] for index in list(dict.fromkeys(order))[:count])
 

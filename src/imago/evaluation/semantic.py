@@ -113,10 +113,7 @@ class SemanticTally:
         self.names.append(name)
         self.counts.append(matrix.counts())
         if self.scoring.boundary:
-            outlines = boundary_f(predicted, truth, classes)
-            if self.binary and np.isnan(outlines[1]) and matrix.matrix.any():
-                outlines[1] = 1.0  # no subject, and none was found
-            self.outlines.append(outlines)
+            self.outlines.append(boundary_f(predicted, truth, classes))
 
     def show(self, truth: np.ndarray, answer: Answer) -> tuple[np.ndarray, np.ndarray]:
         """Two label maps."""
@@ -146,11 +143,10 @@ class SemanticTally:
         values: dict[str, np.ndarray] = {}
         if self.binary:
             hits, truth, predicted = counts[:, :, 1].T
-            precision, recall, dice = precision_recall_f(hits, predicted - hits, truth - hits)
-            union = truth + predicted - hits
-            # No subject, and none was found: that is right, and counts 1.
-            iou = np.divide(hits, union, out=np.ones(len(hits)), where=union > 0)
-            values |= {"iou": iou, "dice": dice, "precision": precision, "recall": recall}
+            precision, recall, _ = precision_recall_f(hits, predicted - hits, truth - hits)
+            # No foreground, and none was found: that says nothing of how well it is found. Found where none is: 0.
+            values |= {"iou": confusion.iou(counts)[:, 1], "dice": confusion.dice(counts)[:, 1]}
+            values |= {"precision": precision, "recall": recall}
         if self.soft_alpha:
             values["max_f"] = np.array([soft.max_f for soft in self.soft])
             values["mae"] = np.array([soft.mae for soft in self.soft])
@@ -167,14 +163,18 @@ class SemanticTally:
     def _summary(self, counts: np.ndarray, per_image: dict[str, np.ndarray]) -> dict[str, Interval]:
         summary: dict[str, Interval] = {}
         if self.binary:
-            summary["iou_image_mean"] = self._interval(per_image["iou"])
+            shown = counts[:, confusion.TRUTH, 1] > 0  # the rest holds no foreground
+            empty = ~shown & (counts[:, confusion.TRUTH, 0] > 0)  # neither is it ignored as a whole
+            summary["iou_image_mean"] = self._interval(per_image["iou"][shown])
+            if empty.any():
+                alarms = counts[empty][:, confusion.PREDICTED, 1] > 0
+                summary["false_alarm_rate"] = self._interval(alarms.astype(np.float64))
             summary["iou"] = self._interval_of(lambda sums: confusion.iou(sums)[..., 1], counts)
             summary["dice"] = self._interval_of(lambda sums: confusion.dice(sums)[..., 1], counts)
-            summary["precision"] = self._interval(per_image["precision"])
-            summary["recall"] = self._interval(per_image["recall"])
+            summary["precision"] = self._interval(per_image["precision"][shown])
+            summary["recall"] = self._interval(per_image["recall"][shown])
         if self.soft_alpha:
-            known = ~np.isnan(per_image["max_f"])
-            curves = np.array([[*soft.f_beta, 1.0] for soft in self.soft])[known]
+            curves = np.array([[*soft.f_beta, 1.0] for soft in self.soft])[shown]
             summary["max_f"] = self._interval_of(lambda sums: (sums[..., :-1] / sums[..., -1:]).max(axis=-1), curves)
             summary["mae"] = self._interval(per_image["mae"])
         summary["mean_iou"] = self._interval_of(confusion.mean_iou, counts)
@@ -183,12 +183,12 @@ class SemanticTally:
         summary["pixel_accuracy"] = self._interval_of(confusion.pixel_accuracy, counts)
         summary["mean_pixel_accuracy"] = self._interval_of(confusion.mean_pixel_accuracy, counts)
         if self.scoring.boundary and self.binary:
-            summary["boundary_f"] = self._interval(per_image["boundary_f"])
+            summary["boundary_f"] = self._interval(per_image["boundary_f"][shown])
         elif self.scoring.boundary:
             outlines = np.stack(self.outlines)
             # Sums of (value, 1) over the images that show the class: (N, 2, K).
-            shown = np.stack([np.nan_to_num(outlines), ~np.isnan(outlines)], axis=1)
-            summary["boundary_f"] = self._interval_of(_mean_of_class_means, shown)
+            known = np.stack([np.nan_to_num(outlines), ~np.isnan(outlines)], axis=1)
+            summary["boundary_f"] = self._interval_of(_mean_of_class_means, known)
         return summary
 
     def _classes(self, counts: np.ndarray) -> tuple[SemanticClassScores, ...]:
@@ -230,8 +230,8 @@ class SemanticTally:
         return interval_of(function, per_image, resamples=self.scoring.resamples)
 
     def _curve(self) -> dict[str, list[float]] | None:
-        """Means over images for each threshold."""
-        known = [soft for soft in self.soft if not np.isnan(soft.mae)]
+        """Means over the images with foreground, for each threshold."""
+        known = [soft for soft, counts in zip(self.soft, self.counts, strict=False) if counts[confusion.TRUTH, 1]]
         if not known:
             return None
         means = {

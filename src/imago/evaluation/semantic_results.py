@@ -14,10 +14,12 @@ from imago.evaluation.results import ClassScores, Evaluation, Rows, count_words,
 from imago.metrics import confusion
 from imago.metrics.bootstrap import RESAMPLES, Difference, Interval, paired_difference
 
-# Every score in the summary, in the order of the table. "Over images": each image counts alike. The others are pooled:
-# the pixels of all images are counted together first.
+# Every score in the summary, in the order of the table. "Over images": each image counts alike; those without any
+# foreground say nothing of how well it is found; ``false_alarm_rate`` and the mean absolute error judge them. The rest
+# is pooled: the pixels of all images are counted together first.
 SEMANTIC_SCORE_NAMES: dict[str, str] = {
     "iou_image_mean": "IoU of the foreground, mean over images",
+    "false_alarm_rate": "images without foreground in which some is found",
     "iou": "IoU of the foreground, all pixels pooled",
     "dice": "Dice of the foreground, all pixels pooled",
     "precision": "precision of the foreground, mean over images",
@@ -76,7 +78,8 @@ class SemanticEvaluation(Evaluation):
 
     @property
     def headline(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.main, "boundary_f", "pixel_accuracy") if name in self.summary)
+        wanted = (self.main, "false_alarm_rate", "boundary_f", "pixel_accuracy")
+        return tuple(name for name in wanted if name in self.summary)
 
     @property
     def contents(self) -> str:
@@ -105,10 +108,9 @@ class SemanticEvaluation(Evaluation):
         """How ``score`` follows from sums over images, and those of each image, in the order of ``names``."""
         if self.task == "semantic":
             return confusion.mean_iou, self.counts
-        scores = {image.name: image.score for image in self.images}
-        values = np.array([scores[name] for name in self.names])
-        known = np.isfinite(values)
-        return _divide_sums, np.stack([np.where(known, values, 0), known], axis=1).astype(np.float64)
+        known = self.counts[:, confusion.TRUTH, 1] > 0
+        values = np.where(known, np.nan_to_num(confusion.iou(self.counts)[:, 1]), 0)
+        return _divide_sums, np.stack([values, known], axis=1).astype(np.float64)
 
 
 def _divide_sums(sums: np.ndarray) -> np.ndarray:

@@ -77,7 +77,8 @@ def validate(
         folder: evaluate(predictor, samples, scoring=SCORING, observe=observe).score
         for folder, samples in folders.items()
     }
-    return Validation(float(np.mean(list(by_folder.values()))), by_folder, float(np.mean(losses)))
+    known = [score for score in by_folder.values() if np.isfinite(score)]  # a folder without foreground has none
+    return Validation(float(np.mean(known)) if known else 0.0, by_folder, float(np.mean(losses)))
 
 
 def fit_label(label: np.ndarray, plan: Fit) -> np.ndarray:

@@ -29,6 +29,7 @@ from imago.training.dataset import EpochSampler, PhotoCache, ProcessInfo, build_
 from imago.training.detection_dataset import Batch, DetectionTrainDataset, ReadInstances, collate_detection, move_target
 from imago.training.device import channels_last_is_faster, worker_count
 from imago.training.find_proposals import cache_proposals, find_proposals
+from imago.training.doubts import shown_as_instances, with_doubts
 from imago.training.finish import build_input_spec, finish_detection
 from imago.training.net_options import read_part_options, refuse_parts
 from imago.training.run import Run
@@ -51,7 +52,8 @@ class DetectionTask:
                 )
 
     def open_data(self, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[DetectionSample]:
-        return open_detection_sources(config, root, checking)
+        data = open_detection_sources(config, root, checking)
+        return data if checking is None else with_doubts(data, shown_as_instances, first=1)
 
     def build_net(self, config: TrainConfig, data: RunData[DetectionSample]) -> DetectionModel:
         net = build_detection(

@@ -28,6 +28,7 @@ from imago.training.dataset import (
     read_label,
 )
 from imago.training.device import channels_last_is_faster
+from imago.training.doubts import shown_in_label_map, with_doubts
 from imago.training.finish import finish_semantic, finish_separated
 from imago.training.net_options import refuse_parts
 from imago.training.run import Run
@@ -53,7 +54,8 @@ class SemanticTask:
             raise ImagoError("--touching weighs what lies between two objects; it goes with --objects")
 
     def open_data(self, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[Sample]:
-        return open_sources(config, root, checking)
+        data = open_sources(config, root, checking)
+        return data if checking is None else with_doubts(data, shown_in_label_map)
 
     def build_net(self, config: TrainConfig, data: RunData[Sample]) -> SegmentationNet:
         net = build_net(config, data.labels)

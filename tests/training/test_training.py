@@ -29,7 +29,8 @@ from imago.models import checkpoint
 from imago.training import loop
 from imago.training.config import DataSource
 from imago.training.interrupt import Stopped
-from imago.training.loop import fit, select_score
+from imago.training.loop import fit, is_better, select_score
+from imago.training.state import Progress
 from imago.training.tasks.base import Validation
 from imago.training.train import build, train
 
@@ -296,3 +297,21 @@ def test_workers_leave_signals_to_the_main_process() -> None:
 def test_the_best_epoch_is_chosen_by_the_mean_or_the_worst_folder(by_folder, select, score):
     seen = Validation(float(np.mean(list(by_folder.values()))), by_folder)
     assert select_score(seen, select) == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    ("best", "best_loss", "score", "loss", "better"),
+    [
+        (-1.0, None, 0.0, 0.7, True),  # the first
+        (0.5, 0.3, 0.6, 0.9, True),
+        (0.5, 0.3, 0.4, 0.1, False),
+        (0.0, 0.7, 0.0, 0.6, True),  # nothing found yet, but the loss falls
+        (0.0, 0.7, 0.0, 0.7, False),
+        (0.0, 0.7, 0.0, math.nan, False),
+        (0.5, None, 0.5, None, False),  # nets that find objects have no loss of validation
+    ],
+)
+def test_among_equal_scores_the_lower_loss_is_better(
+    best: float, best_loss: float | None, score: float, loss: float | None, better: bool
+) -> None:
+    assert is_better(score, loss, Progress(best=best, best_loss=best_loss)) == better

@@ -105,7 +105,7 @@ background:var(--page)}
 table.heat thead th{vertical-align:bottom;padding:5px 4px;text-align:center}
 table.heat thead th:first-child{text-align:left}
 table.heat thead span{writing-mode:vertical-rl;transform:rotate(180deg);display:inline-block}
-.examples{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(500px,100%),1fr));gap:20px}
+.examples{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(500px,100%),1fr));gap:20px}
 .keys{display:flex;flex-wrap:wrap;gap:4px 16px;margin-bottom:10px}
 .keys i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
 .rows{display:grid;grid-template-columns:minmax(0,1fr);gap:18px}.row{display:flex;gap:6px;overflow-x:auto;align-items:start}

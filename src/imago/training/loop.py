@@ -21,7 +21,7 @@ from imago.training.dataset import choose_frames
 from imago.training.interrupt import Interrupt, Stopped
 from imago.training.optim import rate_factor
 from imago.training.run import LAST, STATE, Clock, Run
-from imago.training.state import save_state
+from imago.training.state import Progress, save_state
 from imago.training.tasks.base import Validation
 
 
@@ -168,11 +168,11 @@ def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
             row |= {} if seen.loss is None else {"val_loss": seen.loss}
             row["score"] = select_score(seen, settings.select)
             row |= {f"score/{escape(name)}": value for name, value in seen.by_folder.items()}
-        # Every process needs the score for the early stop.
-        row["score"] = run.fabric.broadcast(row.get("score", 0.0))
-        better = row["score"] > progress.best
+        # Every process needs them for the early stop.
+        row["score"], loss = run.fabric.broadcast((row.get("score", 0.0), row.get("val_loss")))
+        better = is_better(row["score"], loss, progress)
         if better:
-            progress.best, progress.best_epoch = row["score"], epoch
+            progress.best, progress.best_loss, progress.best_epoch = row["score"], loss, epoch
         if run.fabric.is_global_zero:
             save_models(run, row["score"], better)
         clock.tick()  # the time may have run out meanwhile: no epoch is begun then
@@ -193,6 +193,14 @@ def select_score(seen: Validation, select: str) -> float:
     if select == "worst" and known:
         return min(known)
     return seen.score if math.isfinite(seen.score) else 0.0
+
+
+def is_better(score: float, loss: float | None, progress: Progress) -> bool:
+    """Whether this validation beats the best so far: by its score; among equals, such as the zeros of first epochs, by
+    its loss."""
+    if score != progress.best or loss is None or progress.best_loss is None:
+        return score > progress.best
+    return loss < progress.best_loss
 
 
 def save_models(run: Run, score: float, better: bool) -> None:

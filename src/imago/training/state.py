@@ -29,6 +29,7 @@ class Progress:
     step: int = 0  # steps done in all
     seconds: float = 0.0  # time spent, over all sittings
     best: float = -1.0
+    best_loss: float | None = None  # of the validation with the best score, where it is worked out
     best_epoch: int = 0
     side_px: int = 0  # of the frames of the epoch under way
     loss_sum: float = 0.0  # of the epoch under way

@@ -29,6 +29,7 @@ from imago.models.memory_format import channels_last_is_faster
 from imago.training.config import TrainConfig
 from imago.training.dataset import PhotoCache, ProcessInfo
 from imago.training.device import choose_device, worker_count
+from imago.training.doubts import shown_as_instances, with_doubts
 from imago.training.find_proposals import cache_proposals, find_proposals
 from imago.training.net_options import read_part_options, refuse_parts
 from imago.training.sources import RunData, open_detection_sources
@@ -46,7 +47,8 @@ class DetectionTask(Task):
 
     @classmethod
     def open_data(cls, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[Sample]:
-        return open_detection_sources(config, root, checking)
+        data = open_detection_sources(config, root, checking)
+        return data if checking is None else with_doubts(data, shown_as_instances, first=1)
 
     def build_net(self, config: TrainConfig) -> DetectionModel:
         net = build(

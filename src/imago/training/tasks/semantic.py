@@ -26,6 +26,7 @@ from imago.models.memory_format import channels_last_is_faster
 from imago.training.config import TrainConfig
 from imago.training.dataset import Key, PhotoCache, TrainDataset, measure_class_shares, read_label
 from imago.training.device import choose_device
+from imago.training.doubts import shown_in_label_map, with_doubts
 from imago.training.net_options import refuse_parts
 from imago.training.sources import RunData, open_sources
 from imago.training.tasks.base import OnCount, Say, Task, Validation
@@ -45,7 +46,8 @@ class SemanticTask(Task):
 
     @classmethod
     def open_data(cls, config: TrainConfig, root: Path, checking: OnCount | None = None) -> RunData[Sample]:
-        return open_sources(config, root, checking)
+        data = open_sources(config, root, checking)
+        return data if checking is None else with_doubts(data, shown_in_label_map)
 
     def build_net(self, config: TrainConfig) -> SegmentationNet:
         net = build_net(config, self.data.labels)

@@ -1,4 +1,4 @@
-"""Entries of the catalogue for nets that find objects: torchvision's Faster and Mask R-CNN, darknet's YOLO.
+"""Entries of the catalog for nets that find objects: torchvision's Faster and Mask R-CNN, darknet's YOLO.
 
 torchvision's sizes are those that it states, and its SHA-256 begin with the eight digits in the file's name. A darknet
 file's size is that of its net's values and its header; nobody publishes checksums of these, so each is here only

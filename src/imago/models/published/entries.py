@@ -1,4 +1,4 @@
-"""What the catalogue knows of published weights: where the file is, what it says of itself, what becomes of it here."""
+"""What the catalog knows of published weights: where the file is, what it says of itself, what becomes of it here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAMS: dict[Form, str] = {"onnx": "ONNX Runtime", "torchvision": "PyTorch", "
 
 @dataclass(frozen=True)
 class Published:
-    """One entry of the catalogue."""
+    """One entry of the catalog."""
 
     remote: Remote
     card: ModelCard

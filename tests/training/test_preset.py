@@ -35,7 +35,8 @@ def line(config: TrainConfig) -> tuple[Trial, ...]:
     [
         # 200 photos: 60,000 pictures are 300 rounds; the rare class asks for weights.
         ("balanced", {}, set(), {"model": "unet", "encoder": "resnet34_slim", "size": 288, "batch_size": 16,
-                                 "grad_accum_steps": 1, "epochs": 300, "lr": 1e-3, "class_weights": "log", "tta_flip": False}),
+                                 "grad_accum_steps": 1, "epochs": 300, "lr": 1e-3, "class_weights": "log",
+                                 "tta_flip": False}),
         ("fast", {}, set(), {"encoder": "resnet18_half", "size": 192, "epochs": 75, "validate_every": 1}),
         ("accurate", {}, set(), {"encoder": "resnet34", "size": 416, "epochs": 750, "tta_flip": True}),
         # The user's own stays.

@@ -90,7 +90,8 @@ def test_what_is_chosen(name: str, facts: dict[str, Any], expected: dict[str, An
     [
         ({"model": "yolov3_tiny", "lr": 0.5, "minutes": 3.0}, {"model", "lr", "minutes"},
          {"model": "yolov3_tiny", "encoder": "", "lr": 0.5, "minutes": 3.0, "epochs": 0}, {}),
-        ({"model": "fasterrcnn", "encoder": "resnet18", "size": 128, "batch_size": 3}, {"model", "encoder", "size", "batch_size"},
+        ({"model": "fasterrcnn", "encoder": "resnet18", "size": 128, "batch_size": 3},
+         {"model", "encoder", "size", "batch_size"},
          {"size": 128, "batch_size": 3, "grad_accum_steps": 1, "rule": "area"}, {"width": None}),
         ({"model": "yolov2_tiny", "option": ("width=4", "anchors=[[9,9]]")}, {"model", "option"},
          {"model": "yolov2_tiny"}, {"width": 4, "anchors": [[9, 9]]}),

@@ -36,8 +36,8 @@ NAMES = ("square", "disc", "star")  # the drawings have no star
 
 
 def drawn_for(image: np.ndarray, options: ProposalOptions) -> np.ndarray:
-    """In place of selective search, which finds drawn objects so well that regressors have nothing to learn: boxes about
-    the objects, and boxes anywhere."""
+    """In place of selective search, which finds drawn objects so well that regressors have nothing to learn: boxes
+    about the objects, and boxes anywhere."""
     (seed,) = [seed for seed in range(4) if np.array_equal(image, draw_instances(seed)[0])]
     return draw_proposals(draw_instances(seed)[1], seed, near=20)
 

@@ -206,8 +206,8 @@ def test_borders_separate_cells_to_the_end(tmp_path: Path, capsys: pytest.Captur
     out = tmp_path / "run"
     words = [
         "train", str(folder), "--objects", "--model", "unet", "--option", "width=8", "--size", "64", "--multiple", "16",
-        "--batch-size", "4", "--workers", "0", "--precision", "32", "--device", "cpu", "--epochs", "20", "--rule", "pad",
-        "--lr", "0.01", "--validate-every", "5", "--out", str(out),
+        "--batch-size", "4", "--workers", "0", "--precision", "32", "--device", "cpu", "--epochs", "20",
+        "--rule", "pad", "--lr", "0.01", "--validate-every", "5", "--out", str(out),
     ]  # fmt: skip
     assert run_command(words) == 0
     assert "masks: AP (IoU 0.50 to 0.95)" in capsys.readouterr().out

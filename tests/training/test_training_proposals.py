@@ -52,7 +52,7 @@ def test_every_photo_is_searched_once(cells: Path, tmp_path: Path, searched: lis
     assert len(searched) == len(list((tmp_path / "kept").iterdir())) == 8
     _, card = checkpoint.load_detection(tmp_path / "run" / "best.safetensors")
     assert card.proposals == proposals.ProposalOptions(side=80, count=60)
-    assert card.options["iou"] == 0.3
+    assert card.options["nms_thresh"] == 0.3
     fitted(judge(tmp_path / "copy_paste", "batch_size_per_image=8", proposals=str(tmp_path / "kept")), tmp_path)
     assert len(searched) == 8
     build(judge(tmp_path / "third"), tmp_path, False, silent)

@@ -70,7 +70,8 @@ class Augmentation:
     )
     pasted_max: int = setting(
         1,
-        "Most subjects that --copy-paste pastes in; above 1 they are small and large, and half take on the scene's light.",
+        "Most subjects that --copy-paste pastes in; above 1 they are small and large, and half take on the scene's "
+        "light.",
     )
     shadow: float = setting(
         0.0,

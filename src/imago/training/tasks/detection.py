@@ -34,11 +34,10 @@ from imago.training.find_proposals import cache_proposals, find_proposals
 from imago.training.net_options import read_part_options, refuse_parts
 from imago.training.report import whole_page
 from imago.training.sources import RunData, open_detection_sources
-from imago.training.tasks.base import FinishedModel, OnCount, OnStage, Say, Task, Validation
+from imago.training.tasks.base import SHOWN, FinishedModel, OnCount, OnStage, Say, Task, Validation
 from imago.training.tasks.instances import Batch, InstanceDataset, ReadInstances, collate_instances, move_target
 
 PROPOSALS = "proposals"  # part of --option: how selective search is done
-SHOWN = 6  # best and worst photos in the report
 
 
 class DetectionTask(Task):

@@ -31,10 +31,8 @@ from imago.training.device import channels_last_is_faster, choose_device
 from imago.training.net_options import refuse_parts
 from imago.training.report import Example, ReportData, render
 from imago.training.sources import RunData, open_sources
-from imago.training.tasks.base import FinishedModel, OnCount, Say, Task, Validation
+from imago.training.tasks.base import SHOWN, FinishedModel, OnCount, Say, Task, Validation
 from imago.training.validate import NetEngine, validate
-
-SHOWN = 6  # best and worst photos in the report
 
 
 class SemanticTask(Task):

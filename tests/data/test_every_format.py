@@ -20,7 +20,7 @@ from imago.core.labels import IGNORE
 from imago.data.check import check_samples
 from imago.data.formats.catalog import FORMATS
 from imago.data.grouping import parse_grouping
-from imago.data.open_dataset import OpenOptions, open_dataset, survey_dataset
+from imago.data.open_dataset import OpenOptions, guess_task, open_dataset, survey_dataset
 from imago.data.splits import find_splits, parse_split
 
 SIZE_HW = (10, 12)
@@ -410,3 +410,24 @@ def test_whatever_stands_there_is_no_traceback(place: str, key: str, value: Any,
         else:
             faults += check_samples(dataset.split("all"), dataset.labels).faults
         assert not any("\n" in fault.rstrip() or "unforeseen" in fault for fault in faults)
+
+
+# What a folder is for
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_check_looks_at_any_data_set(name: str, tmp_path: Path) -> None:
+    WRITERS[name][0](tmp_path)
+    task = guess_task(tmp_path)
+    assert task == ("semantic" if name.startswith("label_") else "detection")
+    dataset = open_dataset(tmp_path, task)
+    checked = check_samples(dataset.split("all"), dataset.labels)
+    assert checked.faults == ()
+    counts = checked.pixels if task == "semantic" else checked.objects
+    assert counts[1:].sum() == 3 * (33 if task == "semantic" else 2)
+
+
+def test_many_objects_are_no_classes(tmp_path: Path) -> None:
+    photo(tmp_path / "images" / "a.png", (20, 20))
+    mask(tmp_path / "masks" / "a.png", np.arange(400, dtype=np.uint16).reshape(20, 20))
+    assert guess_task(tmp_path) == "detection"

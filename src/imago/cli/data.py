@@ -24,7 +24,7 @@ def data_command() -> None:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "--task", type=click.Choice(["auto", "detection", "semantic"]), default="auto", show_default=True,
-    help="Look at objects or at label maps; auto: at objects where there are any.",
+    help="Look at objects or at label maps; auto: as the folder looks.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For scripts: JSON on standard output.")
 def check_command(data: Path, task: Literal["auto", "detection", "semantic"], as_json: bool) -> None:
@@ -32,10 +32,10 @@ def check_command(data: Path, task: Literal["auto", "detection", "semantic"], as
     from imago.cli.progress import Meter
     from imago.core.errors import DataError
     from imago.data.check import check_samples
-    from imago.data.open_dataset import OpenOptions, find_truths, survey_dataset
+    from imago.data.open_dataset import OpenOptions, guess_task, survey_dataset
 
     if task == "auto":
-        task = "semantic" if find_truths(data) == {"label maps"} else "detection"
+        task = guess_task(data)
     dataset, faults = survey_dataset(data, OpenOptions(task))
     samples = dataset.split("all")
     with Meter(len(samples)) as meter:

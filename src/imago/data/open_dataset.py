@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from imago.core.errors import DataError
+from imago.core.errors import DataError, ImageError
 from imago.core.instances import Instances
 from imago.data.convert import group_label_maps, paint_dataset, read_regions
 from imago.data.dataset import Dataset, Sample
@@ -138,6 +138,21 @@ def _find(root: Path, truth: Truth) -> Format | None:
 def find_truths(root: Path) -> set[Truth]:
     """What the folder holds by itself, in whatever format."""
     return {truth for one in FORMATS.values() for truth in one.recognize(root)} if root.is_dir() else set()
+
+
+def guess_task(root: Path) -> Task:
+    """What a folder is for, where nobody says so: objects where they are annotated as such. ``images/`` and ``masks/``
+    are label maps, unless they cannot be read so (label images of many objects)."""
+    annotated = [name for name, one in FORMATS.items() if root.is_dir() and "objects" in one.recognize(root)]
+    if annotated != ["label_images"]:
+        return "detection" if annotated else "semantic"
+    try:
+        dataset, _ = survey_dataset(root, OpenOptions("semantic"))
+        for sample in dataset.split("all")[:1]:
+            sample.label_map()
+    except (DataError, ImageError):
+        return "detection"
+    return "semantic"
 
 
 def _read_options(options: OpenOptions) -> ReadOptions:

@@ -29,7 +29,7 @@ class Drawn:
     image_path: Path
     classes: tuple[int, ...]
 
-    def label(self) -> np.ndarray:
+    def label_map(self) -> np.ndarray:
         return np.array([[IGNORE, 0, *self.classes]], np.uint8)
 
     def instances(self) -> Instances:

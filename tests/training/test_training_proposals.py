@@ -40,7 +40,7 @@ def judge(out: Path, *option: str, **changes: Any) -> TrainConfig:
 def searched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with each photo that is searched."""
     real, found = proposals.propose, []
-    for place in ("data.selective_search", "inference.predictor", "inference.detection"):
+    for place in ("data.selective_search", "inference.options", "inference.detection"):
         monkeypatch.setattr(f"imago.{place}.propose", lambda image, options: found.append(1) or real(image, options))
     return found
 

@@ -47,7 +47,7 @@ def _windows(number: int, rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 class CropSampler(Sampler[list[int]]):
-    """The steps of one epoch for one process: each is a seed, from which ``CropPictures`` makes the whole step."""
+    """The steps of one epoch for one process: each is a seed, from which ``CropDataset`` makes the whole step."""
 
     def __init__(self, photos: int, crops: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
         self.seed, self.rank, self.world = seed, rank, world_size
@@ -119,7 +119,7 @@ def augment_crop(crop: np.ndarray, how: Augmentation, rng: np.random.Generator) 
 
 
 def sample_crops(rois: Rois, positive_from: float, most: int, seed: int) -> np.ndarray:
-    """int64 (n, 3), see ``windows_of``: at most ``most`` windows of one photo, a quarter of them objects where there are
+    """int64 (n, 3), see ``select_crops``: at most ``most`` windows of one photo, a quarter objects where there are
     so many; the same ones each time."""
     rng = np.random.default_rng(seed)
     positive, negative = (rng.permutation(windows) for windows in select_crops([rois], positive_from))

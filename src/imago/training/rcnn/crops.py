@@ -119,8 +119,8 @@ def augment_crop(crop: np.ndarray, how: Augmentation, rng: np.random.Generator) 
 
 
 def sample_crops(rois: Rois, positive_from: float, most: int, seed: int) -> np.ndarray:
-    """int64 (n, 3), see ``select_crops``: at most ``most`` windows of one photo, a quarter of them objects where there
-    are so many; the same ones each time."""
+    """int64 (n, 3), see ``select_crops``: at most ``most`` windows of one photo, a quarter objects where there are
+    so many; the same ones each time."""
     rng = np.random.default_rng(seed)
     positive, negative = (rng.permutation(windows) for windows in select_crops([rois], positive_from))
     positive = positive[: most // 4]

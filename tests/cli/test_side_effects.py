@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +52,7 @@ class House:
 
     root: Path
     home: Path
+    temporary: Path  # of a short name: sockets of worker processes lie there, and their paths have at most 107 bytes
     extra: dict[str, str] = field(default_factory=dict)
 
     def run(self, *command: str, code: int = 0, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -57,7 +60,7 @@ class House:
         environment = kept | {
             "HOME": str(self.home),
             "USERPROFILE": str(self.home),
-            "TMPDIR": str(self.root / "tmp"),
+            "TMPDIR": str(self.temporary),
             "PYTHONPATH": os.pathsep.join(map(str, (self.root / "guard", ROOT / "src", ROOT / "tests"))),
             "PYTHONDONTWRITEBYTECODE": "1",
             "HEARD": str(self.root / "heard.txt"),
@@ -83,7 +86,7 @@ class House:
     def strays(self) -> list[Path]:
         """Files in HOME or where temporary ones lie."""
         homes = [self.home] if self.home.is_dir() else []
-        found = [path for place in (*homes, self.root / "tmp") for path in place.rglob("*")]
+        found = [path for place in (*homes, self.temporary) for path in place.rglob("*")]
         # torch makes an empty folder for its compiler among the temporary files as soon as Fabric imports that.
         return [path for path in found if not (path.name.startswith("torchinductor_") and not any(path.iterdir()))]
 
@@ -94,11 +97,12 @@ def unwritable() -> Path:
 
 
 @pytest.fixture(params=["empty", "unwritable"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
-    for name in ("guard", "work", "tmp", "home"):
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    for name in ("guard", "work", "home"):
         (tmp_path / name).mkdir()
     (tmp_path / "guard" / "sitecustomize.py").write_text(GUARD)
-    return House(tmp_path, tmp_path / "home" if request.param == "empty" else unwritable())
+    with tempfile.TemporaryDirectory(prefix="i") as temporary:
+        yield House(tmp_path, tmp_path / "home" if request.param == "empty" else unwritable(), Path(temporary))
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def test_the_commands_of_contributing_name_what_is_there() -> None:
         "make test",
     ],
 )
-def test_a_command_that_names_somedetection_else_is_found(command: str, tmp_path: Path) -> None:
+def test_a_command_that_names_something_else_is_found(command: str, tmp_path: Path) -> None:
     assert len(find_command_faults(f"```console\n$ {command}\n```\n", tmp_path, {"dev"}, FIVE_WORDS)) == 1
 
 

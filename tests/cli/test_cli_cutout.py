@@ -263,7 +263,7 @@ def test_an_animation_s_first_frame_is_said(tmp_path: Path, model: str, capsys: 
         (["segment", "gone.jpg"], 1, "gone.jpg: there is no such file or folder"),
     ],
 )
-def test_misuse_is_said_before_anydetection_runs(
+def test_misuse_is_said_before_anything_runs(
     arguments: list[str],
     code: int,
     message: str,

@@ -101,7 +101,7 @@ def test_nothing_asked_for_is_the_resize_alone() -> None:
 @pytest.mark.parametrize(
     ("photo_hw", "frame_hw"), [((8, 8), (32, 32)), ((90, 70), (64, 96)), ((8, 700), (40, 40)), ((600, 9), (8, 64))]
 )
-def test_everydetection_at_once(channels: int, photo_hw: tuple[int, int], frame_hw: tuple[int, int]) -> None:
+def test_everything_at_once(channels: int, photo_hw: tuple[int, int], frame_hw: tuple[int, int]) -> None:
     """Every step runs for every shape; the same seed gives the same picture; nothing handed in is written to."""
     rng = np.random.default_rng(9)
     pair = rng.integers(0, 256, (*photo_hw, channels), np.uint8), coded_pair(photo_hw, 1, 2)[1]

@@ -189,7 +189,7 @@ def test_a_gradient_for_every_parameter(norm: bool) -> None:
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
-def test_a_batch_without_anydetection_has_a_loss_of_nothing() -> None:
+def test_a_batch_without_any_object_has_a_loss_of_nothing() -> None:
     net = narrow()
     nothing = DetectionTarget(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     losses = net.loss(torch.zeros(1, 3, 32, 32), [nothing], [torch.zeros(0, 4)])

@@ -282,7 +282,7 @@ def test_what_cannot_be_learnt_from() -> None:
         net.loss(image[None], [DetectionTarget(target.boxes, target.classes)])
     with pytest.raises(ModelError, match="a feature pyramid needs an encoder with maps of stride 4, 8, 16 and 32"):
         build("fasterrcnn", encoder="mobilenet_v3_large")
-    with pytest.raises(ModelError, match="has no option 'colour'"):
+    with pytest.raises(ModelError, match="has no option 'color'"):
         build("maskrcnn", color=1)
 
 
@@ -339,13 +339,13 @@ def found_by(net: DetectionModel) -> Detections:
 @pytest.mark.parametrize("form", list(NARROW))
 def test_thresholds_and_nothing_found(form: str) -> None:
     net = stirred(narrow(form))
-    net.score, net.most = 0.2, 3
+    net.score_thresh, net.detections_per_img = 0.2, 3
     found = found_by(net)
     assert len(found.scores) == 3
     assert found.scores.min() > 0.2
     assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
     assert set(found.classes.tolist()) <= {1, 2}
-    net.score = 1.1
+    net.score_thresh = 1.1
     found = found_by(net)
     assert (found.boxes.shape, found.scores.shape, found.classes.shape) == ((0, 4), (0,), (0,))
     assert found.masks is None if not form.endswith("mask") else found.masks.shape == (0, 28, 28)  # type: ignore[union-attr]

@@ -32,9 +32,9 @@ def test_shapes(form: Form, in_channels: int) -> None:
     for one in found:
         count = len(one.boxes)
         assert (one.boxes.shape, one.scores.shape, one.classes.shape) == ((count, 4), (count,), (count,))
-        assert count <= net.most
+        assert count <= net.detections_per_img
         assert one.classes.dtype == torch.int64
-        assert ((one.scores > net.score) & (one.scores <= 1)).all()
+        assert ((one.scores > net.score_thresh) & (one.scores <= 1)).all()
         assert ((one.classes >= 1) & (one.classes <= 3)).all()
         assert one.scores.tolist() == sorted(one.scores.tolist(), reverse=True)
         assert (one.boxes >= 0).all()

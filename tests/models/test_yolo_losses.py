@@ -165,7 +165,7 @@ def test_the_truth_comes_back_and_costs_nothing(name: str, target: DetectionTarg
         same = (found.boxes - box).abs().amax(dim=1) < 0.05
         assert kind in found.classes[same]
     assert (found.scores > 0.99).all()
-    assert sum(net.loss_of(outputs, [target]).values()).item() < 0.01
+    assert sum(net.compute_loss(outputs, [target]).values()).item() < 0.01
 
 
 def drawn(size: int) -> tuple[Tensor, list[DetectionTarget]]:

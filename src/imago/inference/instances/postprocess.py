@@ -111,7 +111,7 @@ def to_records(objects: Instances, labels: Labels) -> list[dict[str, Any]]:
     return [
         {
             "class": labels.names[int(objects.classes[index])],
-            "score_thresh": round(float(objects.scores[index]), 4),
+            "score": round(float(objects.scores[index]), 4),
             "box_xyxy": [round(float(value), 2) for value in objects.boxes[index]],
             "area": float(area),
         }

@@ -86,7 +86,9 @@ def test_photos_of_one_stem(tmp_path: Path, names: tuple[str, ...], stems: tuple
         assert len(set(kept)) == len(kept) == len(names) - len(said)
 
 
-@pytest.mark.parametrize("names", [("x.jpg", "X.jpg"), ("stra\u00dfe.jpg", "strasse.png"), ("\u00e9.jpg", "e\u0301.png")])
+@pytest.mark.parametrize(
+    "names", [("x.jpg", "X.jpg"), ("stra\u00dfe.jpg", "strasse.png"), ("\u00e9.jpg", "e\u0301.png")]
+)
 @pytest.mark.parametrize("holds_both", [True, False])
 def test_names_that_some_file_systems_take_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], holds_both: bool

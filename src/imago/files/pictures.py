@@ -87,7 +87,10 @@ def write_picture(
     if metadata.icc:
         options["icc_profile"] = metadata.icc
     if format == "TIFF":
-        options |= {"compression": "raw" if exif else "tiff_adobe_deflate"} | ({"dpi": metadata.dpi} if metadata.dpi else {})
+        # libtiff, which packs, cannot write an EXIF directory; Pillow by itself can, but does not pack.
+        options["compression"] = "raw" if exif else "tiff_adobe_deflate"
+        if metadata.dpi:
+            options["dpi"] = metadata.dpi
         if exif:
             options["exif"] = _without_resolution(exif)
     else:

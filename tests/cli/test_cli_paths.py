@@ -89,7 +89,7 @@ def test_pipes_work(tmp_path: Path, model: str, source: str) -> None:
     if "fifo" in source:
         source += " & cat x.png > fifo.png; wait $!"
     many = source.count("(") > 1
-    command, behind = (source.split(" &", 1) + [""])[:2] if " &" in source else (source, "")
+    command, _, behind = source.partition(" &")
     place = "out" if many else "out.png"
     answer = shell(f"{MAIN} cutout {command} --model {model} -o {place} {'&' + behind if behind else ''}", cwd=tmp_path)
     assert "Traceback" not in answer.stderr

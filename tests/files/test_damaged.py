@@ -126,7 +126,6 @@ def test_a_child_that_is_forked_meanwhile_has_its_standard_error(tmp_path: Path)
             child = os.fork()
             if child == 0:
                 os.write(2, b"child\n")
-                decode_listening(lambda: None)
                 os._exit(0)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
             assert (tmp_path / "said").read_bytes() == b"child\n"
@@ -145,12 +144,13 @@ def test_use_takes_what_there_is_and_never_crashes(kind: str, data: st.DataObjec
     content = bytearray(whole[: data.draw(st.integers(len(whole) // 4, len(whole)))])
     for _ in range(data.draw(st.integers(0, 4))):
         content[data.draw(st.integers(20, len(content) - 1))] = data.draw(st.integers(0, 255))
-    answers = {}
+    answers, lines = {}, {}
     for damaged in (None, "skip", "use"):
         try:
             answers[damaged] = read_image(bytes(content), damaged=damaged, max_pixels=1_000_000)  # type: ignore[arg-type]
         except ImageError as error:
-            assert "\n" not in str(error)
+            lines[damaged] = str(error)
+    assert not any("\n" in line for line in lines.values())
     if "skip" in answers:  # each way takes at least what the stricter one takes
         assert None in answers
     if None in answers:

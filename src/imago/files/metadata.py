@@ -29,9 +29,9 @@ class _Entry(NamedTuple):
     at: int  # of the value or of its offset, in the block
 
 
-def upright_exif(block: bytes, size_hw: tuple[int, int] | None = None) -> bytes:
+def upright_exif(block: bytes, size_hw: tuple[int, int]) -> bytes:
     """The same block for pixels that stand upright: orientation 1, no thumbnail (it would show what was cut away), and
-    with ``size_hw`` the size of the picture that carries it. Begins with the TIFF header. Raises ValueError for a
+    ``size_hw`` of the picture that carries it. Begins with the TIFF header. Raises ValueError for a
     damaged block."""
     data = bytearray(block.removeprefix(b"Exif\0\0"))
     order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
@@ -44,7 +44,7 @@ def upright_exif(block: bytes, size_hw: tuple[int, int] | None = None) -> bytes:
         for entry in entries:
             if entry.tag == ORIENTATION:
                 _set_number(data, order, entry, 1)
-            elif entry.tag == EXIF_IFD and size_hw is not None:
+            elif entry.tag == EXIF_IFD:
                 for inner in _read_directory(data, order, _number(data, order, entry))[0]:
                     if inner.tag in (_WIDTH, _HEIGHT):
                         _set_number(data, order, inner, size_hw[inner.tag == _WIDTH])
@@ -99,7 +99,7 @@ def read_metadata(image: Image.Image) -> tuple[bytes | None, Dpi | None, str]:
     note = ""
     if isinstance(block, bytes) and block:
         try:
-            block = upright_exif(block)
+            block = upright_exif(block, image.size[::-1])  # writers set their own size
         except ValueError as error:
             block, note = None, f"its EXIF block is damaged ({error}) and is left out of what is written"
     else:
@@ -119,7 +119,7 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
             inner = own.get_ifd(directory)
             if inner:
                 kept.get_ifd(directory).update(inner)
-        return upright_exif(kept.tobytes()) if len(kept) else None
+        return upright_exif(kept.tobytes(), image.size[::-1]) if len(kept) else None
     except BROKEN:  # the pixels are read all the same; a TIFF without such tags is no rarity
         return None
 

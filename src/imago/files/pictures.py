@@ -40,8 +40,14 @@ class Metadata:
         """``colors``: False for pictures that show no colours of the photo, as masks."""
         return Metadata(photo.icc if colors else None, photo.exif, photo.dpi)
 
-    def exif_for(self, size_hw: tuple[int, int]) -> bytes | None:
-        return upright_exif(self.exif, size_hw) if self.exif else None
+    def exif_for(self, size_hw: tuple[int, int], name: str) -> bytes | None:
+        """Raises ImagoError for a block that is so damaged that it does not stand being edited twice."""
+        try:
+            return upright_exif(self.exif, size_hw) if self.exif else None
+        except ValueError as error:
+            raise ImagoError(
+                f"{name}: its EXIF block is damaged ({error}); leave it out by --strip-metadata"
+            ) from error
 
 
 def write_picture(
@@ -62,7 +68,7 @@ def write_picture(
     most = _MAX_SIDE.get(format)
     if most is not None and max(size_hw) > most:
         raise ImagoError(f"{name}: {width} x {height} is too long for {format} ({most} pixels); write a PNG or TIFF")
-    exif = metadata.exif_for(size_hw)
+    exif = metadata.exif_for(size_hw, name)
     if format == "PNG":
         write_png(
             stream, size_hw, mode, strips,
@@ -76,7 +82,7 @@ def write_picture(
         )
     whole = np.concatenate(list(strips))
     if format == "JPEG":
-        stream.write(encode_jpeg(whole, metadata, size_hw, quality))
+        stream.write(encode_jpeg(whole, metadata, exif, quality))
         return
     from PIL import Image
 
@@ -100,7 +106,7 @@ def write_picture(
     stream.write(finished.getbuffer())
 
 
-def encode_jpeg(pixels: np.ndarray, metadata: Metadata, size_hw: tuple[int, int], quality: int) -> bytes:
+def encode_jpeg(pixels: np.ndarray, metadata: Metadata, exif: bytes | None, quality: int) -> bytes:
     """uint8 RGB (H, W, 3) or grey (H, W) -> a JPEG. By OpenCV: Pillow takes three times as long."""
     import cv2
 
@@ -113,7 +119,6 @@ def encode_jpeg(pixels: np.ndarray, metadata: Metadata, size_hw: tuple[int, int]
     if metadata.dpi:
         header[13:18] = struct.pack(">BHH", 1, *(min(0xFFFF, max(1, round(value))) for value in metadata.dpi))
     segments = []
-    exif = metadata.exif_for(size_hw)
     if exif and len(exif) + 6 <= _MAX_SEGMENT:  # longer blocks come from PNG or TIFF alone, and no JPEG holds them
         segments.append(_segment(0xE1, b"Exif\0\0" + exif))
     if metadata.icc:

@@ -59,8 +59,9 @@ def write_png(
     for L16 uint16 (rows, W).
 
     ``exif``: a block that begins with the TIFF header; ``dpi``: dots per inch, across and down; ``text``: keywords and
-    what they say, in ASCII. ``palette``: up to 256 RGB colours 0..255 for mode P. ``threads``: how many pack
-    at once; None: the cores that this process may use, 4 at most; 1: none beside the caller's. A strip must not change after it was handed over.
+    what they say, in ASCII. ``palette``: up to 256 RGB colours 0..255 for mode P. ``threads``: how many pack at once;
+    None: the cores that this process may use, 4 at most; 1: none beside the caller's. A strip must not change after it
+    was handed over.
     """
     height, width = size_hw
     if height < 1 or width < 1:

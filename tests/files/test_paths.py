@@ -14,7 +14,7 @@ from PIL import Image
 from imago.core.errors import ImageError, ImagoError
 from imago.core.labels import binary_labels
 from imago.files.images import Photo, read_image
-from imago.files.inputs import OUTPUT_SUFFIXES, InputImage, find_images
+from imago.files.inputs import OUTPUT_SUFFIXES, InputImage, find_images, folder_of
 from imago.files.outputs import ENDINGS, plan_outputs
 from imago.files.paths import has_folder, names_file, path_kind
 from imago.inference.cutout.alpha import ArrayAlpha
@@ -85,6 +85,15 @@ def test_patterns_and_nothing(everything: Path, monkeypatch: pytest.MonkeyPatch)
         find_images(["*.gif"])
     with pytest.raises(ImageError, match="an empty path"):
         find_images([""])
+
+
+def test_a_file_for_all_photos_lies_in_a_folder(everything: Path) -> None:
+    assert folder_of(str(everything)) == folder_of(str(everything / "file.png")) == everything
+    assert folder_of(str(everything / "**" / "x*" / "y.png")) == folder_of(str(everything / "[ab].png")) == everything
+    assert folder_of("*.jpg") == Path(".")
+    for pipe in (str(everything / "fifo.png"), "/dev/stdin"):
+        with pytest.raises(ImageError, match="has no folder to write to; name a folder with -o"):
+            folder_of(pipe)
 
 
 def answer() -> Prediction:

@@ -59,9 +59,13 @@ class SegmentSettings(PhotoSettings):
     @property
     def tables(self) -> dict[str, Path]:
         """What is written once for all photos, and where."""
-        first = Path(self.paths[0])
-        folder = self.out or (first if first.is_dir() else first.parent)
-        return {kind: folder / TABLES[kind] for kind in dict.fromkeys(self.save) if kind in TABLES}
+        asked = [kind for kind in dict.fromkeys(self.save) if kind in TABLES]
+        if not asked:
+            return {}
+        from imago.files.inputs import folder_of
+
+        folder = self.out or folder_of(self.paths[0])
+        return {kind: folder / TABLES[kind] for kind in asked}
 
 
 @click.command("segment")

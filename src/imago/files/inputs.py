@@ -58,6 +58,19 @@ def _expand(text: str) -> list[Path]:
     return [Path(match) for match in matches]
 
 
+def folder_of(text: str) -> Path:
+    """Where a file for all photos of ``text`` lies: the folder that is named, that of the file, or of a pattern the
+    part in front of its first wildcard. Raises ImageError for pipes, which have none."""
+    path = Path(text)
+    if glob.has_magic(text) and not os.path.lexists(text):
+        while glob.has_magic(str(path)):
+            path = path.parent
+        return path
+    if not has_folder(path):
+        raise ImageError(f"{text}: has no folder to write to; name a folder with -o")
+    return path if path_kind(path) == "folder" else path.parent
+
+
 def _images_at(path: Path, recursive: bool, say: Callable[[str], None]) -> list[InputImage]:
     kind = path_kind(path)
     if kind == "folder":

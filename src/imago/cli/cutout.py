@@ -105,21 +105,24 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
         if earlier and not settings.overwrite:
             raise exists(earlier[0])
         metadata = replace(Metadata.of(prediction.photo), text=((KEYWORD, owner_mark(planned)),))
-        made = [
-            (whole.with_name(f"{stem}.{number:03}-{sanitize_name(name)}.cutout.png"), image)
-            for number, (name, image) in enumerate(prediction.instance_cutouts(settings.background), 1)
+        found, names = prediction.instances, prediction.labels.names
+        assert found is not None
+        drawn = [names[int(found.classes[index])] for index in range(len(found)) if found.region(index)[1].any()]
+        paths = [
+            whole.with_name(f"{stem}.{number:03}-{sanitize_name(name)}.cutout.png")
+            for number, name in enumerate(drawn, 1)
         ]
-        for path, _ in made:
+        for path in paths:
             if os.path.lexists(path) and path not in earlier:
                 raise ImagoError(f"{path}: is there already and is no object of {planned.image.path}; move it away")
         for path in earlier:
             path.unlink()  # asked for: else objects of two runs would stand side by side
-        for path, image in made:
+        for path, (_, image) in zip(paths, prediction.instance_cutouts(settings.background), strict=True):
             with atomic_write(path) as stream:
                 pixels = np.asarray(image)
                 mode: Mode = "RGBA" if pixels.shape[2] == 4 else "RGB"
                 write_picture(stream, "PNG", pixels.shape[:2], mode, iter([pixels]), metadata, str(path))
-        return () if made else ("nothing was found",)
+        return () if paths else ("nothing was found",)
 
     return process(predictor, plan, write, settings)
 

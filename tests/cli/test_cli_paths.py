@@ -196,6 +196,19 @@ def test_a_cutout_in_an_object_s_place_is_kept(tmp_path: Path, cells: str, capsy
     assert not (tmp_path / "a.002-cell.cutout.png").exists()
 
 
+@pytest.mark.parametrize("command", [["cutout"], ["segment", "--save", "cutout"]])
+def test_an_object_in_a_cutout_s_place_is_kept(
+    tmp_path: Path, cells: str, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "a.001-cell"):
+        draw_cells(tmp_path / f"{name}.png", 1)
+    assert run(["cutout", str(tmp_path / "a.png"), "--model", cells, "--instances"]) == 0
+    before = (tmp_path / "a.001-cell.cutout.png").read_bytes()
+    assert run([*command, str(tmp_path / "a.001-cell.png"), "--model", cells, "--overwrite"]) == 1
+    assert "a.001-cell.cutout.png: holds an object of another photo" in capsys.readouterr().err
+    assert (tmp_path / "a.001-cell.cutout.png").read_bytes() == before
+
+
 # --- what is left out -------------------------------------------------------------------------------------------------
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from imago.files.png import Mode
     from imago.inference.prediction import Prediction
 
-KEYWORD = "imago"  # of the text in the PNG of an object
-
 
 @dataclass(frozen=True)
 class CutoutSettings(PhotoSettings):
@@ -79,6 +77,7 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
     import numpy as np
 
     from imago.core.errors import ImagoError
+    from imago.files.outputs import OBJECT_KEYWORD
     from imago.files.pictures import Metadata, write_picture
     from imago.files.writing import atomic_write, exists
 
@@ -104,7 +103,7 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
         earlier = find_objects_of(planned)
         if earlier and not settings.overwrite:
             raise exists(earlier[0])
-        metadata = replace(Metadata.of(prediction.photo), text=((KEYWORD, owner_mark(planned)),))
+        metadata = replace(Metadata.of(prediction.photo), text=((OBJECT_KEYWORD, owner_mark(planned)),))
         found, names = prediction.instances, prediction.labels.names
         assert found is not None
         drawn = [names[int(found.classes[index])] for index in range(len(found)) if found.region(index)[1].any()]
@@ -136,12 +135,13 @@ def owner_mark(planned: PlannedImage) -> str:
 def find_objects_of(planned: PlannedImage) -> list[Path]:
     """The objects of this photo that an earlier run wrote. By what stands in the files: ``a.001-cat.cutout.png`` is the
     first cat of ``a.jpg``, or all of ``a.001-cat.jpg``."""
+    from imago.files.outputs import OBJECT_KEYWORD
     from imago.files.png import read_png_text
 
     whole = planned.outputs[0]
     stem, mark = whole.name.removesuffix(".cutout.png"), owner_mark(planned)
     alike = sorted(whole.parent.glob(f"{escape(stem)}.[0-9][0-9][0-9]*-*.cutout.png"))
-    return [path for path in alike if read_png_text(path, KEYWORD) == mark]
+    return [path for path in alike if read_png_text(path, OBJECT_KEYWORD) == mark]
 
 
 def sanitize_name(name: str) -> str:
@@ -151,6 +151,7 @@ def sanitize_name(name: str) -> str:
 
 def cut_files(settings: CutoutSettings) -> int:
     """Returns the exit code."""
+    from imago.files.outputs import check_replaceable
     from imago.files.writing import atomic_write
 
     plan = plan_photos(settings, ("cutout",))
@@ -159,6 +160,7 @@ def cut_files(settings: CutoutSettings) -> int:
     threads = 1 if len(plan) > 1 else None  # of one photo the strips are packed on all cores
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
+        check_replaceable(planned.outputs[0])
         with atomic_write(planned.outputs[0], settings.overwrite) as stream:
             return prediction.write(stream, "cutout", planned.outputs[0], **how_to_cut(settings), threads=threads)
 

@@ -87,6 +87,7 @@ def segment_command(**values: Any) -> int:
         build_settings(DetectionOptions, values),
     )
     from imago.core.errors import ImagoError
+    from imago.files.outputs import check_replaceable
     from imago.files.paths import names_file
     from imago.files.writing import atomic_write, exists
 
@@ -105,6 +106,7 @@ def segment_command(**values: Any) -> int:
         for kind, path in zip(settings.formats, planned.outputs, strict=True):
             if settings.skip_existing and path.exists():
                 continue
+            check_replaceable(path)
             options = {"bits": int(settings.alpha_bits)} if kind == "alpha" else {}
             with atomic_write(path, settings.overwrite) as stream:
                 prediction.write(stream, kind, path, **options)

@@ -14,6 +14,7 @@ from typing import Literal
 from imago.core.errors import ImagoError
 from imago.files.inputs import OUTPUT_SUFFIXES, InputImage
 from imago.files.paths import names_file
+from imago.files.png import read_png_text
 
 SameName = Literal["suffix", "skip"]
 _PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -27,6 +28,7 @@ ENDINGS = {
     "json": (".json",),
     "yolo": (".txt",),
 }
+OBJECT_KEYWORD = "imago"  # of the text in the PNG of an object, which says of which photo it is
 _LISTED = 10  # faults that are shown; of 10,000 nobody reads the rest
 
 
@@ -80,6 +82,13 @@ def plan_outputs(
     if len(left) < len(plan):
         say(f"{len(plan) - len(left)} of {len(plan)} photos are written already and are skipped")
     return left
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises ImagoError where ``path`` holds an object of another photo, whatever ``--overwrite`` says: that was
+    meant for the earlier cut-out of this one."""
+    if read_png_text(path, OBJECT_KEYWORD):
+        raise ImagoError(f"{path}: holds an object of another photo (--instances wrote it); move it away")
 
 
 def check_ending(out: Path, kind: str) -> None:

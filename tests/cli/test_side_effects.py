@@ -139,7 +139,7 @@ def test_commands_of_the_light_install(house: House, work: Path) -> None:
         "models show --json tiny.onnx",
         f"cutout {photos} --model red.onnx --out cut",
         f"cutout {photos}/scene00.jpg --out subject",  # the model that comes with Imago
-        f"segment {photos} --model tiny.onnx --out seg --save mask,overlay,json --flip --crf",
+        f"segment {photos} --model tiny.onnx --out seg --save mask,overlay,json --tta-flip --crf",
         f"segment {photos} --model tiny.onnx --json",
         "segment squares/images --model finder.onnx --out found --save overlay,objects,yolo,coco,counts",
         "cutout squares/images --model finder.onnx --out each --instances",

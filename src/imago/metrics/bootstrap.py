@@ -18,7 +18,8 @@ _CHUNK = 4_000_000  # drawn numbers at a time: bounds the memory at some 100 MB 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean (or pooled score) with the bounds of its interval; the bounds are nan with fewer than two images, and where none were asked for."""
+    """A mean (or pooled score) with the bounds of its interval; they are nan with fewer than two images, and where none
+    were asked for."""
 
     mean: float
     low: float

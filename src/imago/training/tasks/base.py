@@ -30,7 +30,6 @@ from imago.training.config import TrainConfig
 from imago.training.dataset import EpochSampler, ProcessInfo, build_batch_sampler
 from imago.training.sources import RunData
 
-
 Net = SegmentationNet | DetectionModel
 OnCount = Callable[[int, int], None]  # told how many are done, of how many
 OnStage = Callable[[str, int, int], None]  # told of what as well

@@ -257,6 +257,10 @@ def test_an_animation_s_first_frame_is_said(tmp_path: Path, model: str, capsys: 
         (["cutout", "PHOTO", "--max-megapixels", "0"], 2, "--max-megapixels must be above 0; got 0"),
         (["cutout", "-", "PHOTO"], 2, "'-' reads one photo"),
         (["cutout", "-", "--out", "there"], 2, "'-' reads one photo"),
+        (["cutout", "PHOTO", "-o", "x.jpg", "--model", "nobody"], 1, "x.jpg: a JPEG has no transparency"),
+        (["cutout", "PHOTO", "-o", "x.jpg", "--background", "#ffffff80"], 1, "x.jpg: a JPEG has no transparency"),
+        (["segment", "PHOTO", "-o", "x.jpg", "--save", "cutout"], 1, "x.jpg: a JPEG has no transparency"),
+        (["cutout", "PHOTO", "--max-megapixels", "0.001"], 1, "0.012288 megapixels, above the limit of 0.001;"),
         (["cutout", "PHOTO", "--model", "nobody"], 1, "there is no model 'nobody'"),
         (["cutout", "PHOTO", "--model", "gone.onnx"], 1, "gone.onnx: there is no such model file"),
         (
@@ -267,7 +271,7 @@ def test_an_animation_s_first_frame_is_said(tmp_path: Path, model: str, capsys: 
         (["segment", "gone.jpg"], 1, "gone.jpg: there is no such file or folder"),
     ],
 )
-def test_misuse_is_said_before_anydetection_runs(
+def test_misuse_is_said_before_anything_runs(
     arguments: list[str],
     code: int,
     message: str,

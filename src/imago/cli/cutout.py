@@ -152,8 +152,9 @@ def cut_files(settings: CutoutSettings) -> int:
     """Returns the exit code."""
     from imago.files.outputs import check_replaceable
     from imago.files.writing import atomic_write
+    from imago.inference.cutout.background import is_opaque
 
-    plan = plan_photos(settings, ("cutout",))
+    plan = plan_photos(settings, ("cutout",), is_opaque(settings.background))
     if not plan:
         return 0
     threads = 1 if len(plan) > 1 else None  # of one photo the strips are packed on all cores
@@ -175,6 +176,7 @@ def cut_pipe(settings: CutoutSettings) -> int:
     from imago.files.images import read_image
     from imago.files.outputs import check_ending
     from imago.files.writing import atomic_write, exists
+    from imago.inference.cutout.background import is_opaque
 
     if sys.stdin.isatty():
         raise click.UsageError("'-' reads the photo from a pipe, as in: imago cutout - < photo.jpg > cutout.png")
@@ -182,7 +184,7 @@ def cut_pipe(settings: CutoutSettings) -> int:
         raise click.UsageError("'-' writes a PNG to standard output; send it to a file, as in: > cutout.png")
     target = settings.out
     if target is not None:
-        check_ending(target, "cutout")
+        check_ending(target, "cutout", is_opaque(settings.background))
         if os.path.lexists(target) and not settings.overwrite:
             if settings.skip_existing:
                 return 0

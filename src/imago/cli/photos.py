@@ -72,8 +72,9 @@ class PhotoSettings:
             echo(one_line(line), err=True)
 
 
-def plan_photos(settings: PhotoSettings, kinds: Sequence[str]) -> list[PlannedImage]:
-    """Photos and outputs; ``kinds`` are keys of ``OUTPUT_SUFFIXES``. Raises what is in the way before anything runs."""
+def plan_photos(settings: PhotoSettings, kinds: Sequence[str], opaque: bool = False) -> list[PlannedImage]:
+    """Photos and outputs; ``kinds`` are keys of ``OUTPUT_SUFFIXES``, ``opaque`` says whether cut-outs have no
+    transparent part. Raises what is in the way before anything runs."""
     from imago.files.inputs import find_images
     from imago.files.outputs import plan_outputs
 
@@ -84,6 +85,7 @@ def plan_photos(settings: PhotoSettings, kinds: Sequence[str]) -> list[PlannedIm
         settings.overwrite,
         same_name=settings.same_name,
         skip_existing=settings.skip_existing,
+        opaque=opaque,
         say=settings.say,
     )
 

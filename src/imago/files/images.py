@@ -105,8 +105,8 @@ def _check_size(size_wh: tuple[int, int], max_pixels: int, label: str) -> None:
         raise ImageError(f"{label}: the image is {width} x {height}; it has no pixels")
     if width * height > max_pixels:
         raise ImageError(
-            f"{label}: {width} x {height} is {width * height / 1e6:.0f} megapixels, above the limit of "
-            f"{max_pixels / 1e6:.0f}; if you trust the file, raise it with --max-megapixels (max_pixels in Python)"
+            f"{label}: {width} x {height} is {width * height / 1e6:g} megapixels, above the limit of "
+            f"{max_pixels / 1e6:g}; if you trust the file, raise it with --max-megapixels (max_pixels in Python)"
         )
 
 

@@ -48,10 +48,12 @@ def plan_outputs(
     *,
     same_name: SameName = "suffix",
     skip_existing: bool = False,
+    opaque: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[PlannedImage]:
     """The outputs of every input: the file ``out``, the folder ``out`` with the sub-folders kept, or beside the photo
     where ``out`` is None. ``paths.names_file`` says which. ``kinds``: keys of ``OUTPUT_SUFFIXES``.
+    ``opaque``: as for ``check_ending``.
 
     Of two photos that would write one file (IMG_1.HEIC and IMG_1.JPG) the second writes under its whole name
     (``IMG_1.JPG.cutout.png``), or with ``same_name="skip"`` is left out, which is said. ``skip_existing`` leaves out
@@ -59,7 +61,7 @@ def plan_outputs(
     still write, that is itself an input, or, unless ``overwrite`` or ``skip_existing``, that is there already.
     """
     if out is not None and names_file(out):
-        plan = [_plan_file(inputs, Path(out), kinds)]
+        plan = [_plan_file(inputs, Path(out), kinds, opaque)]
         faults: list[str] = []
     else:
         plan, faults = _plan_folder(inputs, out, [OUTPUT_SUFFIXES[kind] for kind in kinds], same_name, say)
@@ -91,18 +93,29 @@ def check_replaceable(path: Path) -> None:
         raise ImagoError(f"{path}: holds an object of another photo (--instances wrote it); move it away")
 
 
-def check_ending(out: Path, kind: str) -> None:
-    """Raises ImagoError where a file that is named ``out`` cannot hold ``kind``."""
+def check_ending(out: Path, kind: str, opaque: bool = False) -> None:
+    """Raises ImagoError where a file that is named ``out`` cannot hold ``kind``; ``opaque``: of a cut-out, whether it
+    is laid on a background."""
     if out.suffix.lower() not in ENDINGS[kind]:
         raise ImagoError(f"{out}: {kind} is written as {' or '.join(ENDINGS[kind])}; name the file so, or a folder")
+    if kind == "cutout" and not opaque and out.suffix.lower() in (".jpg", ".jpeg"):
+        raise no_transparency(str(out))
 
 
-def _plan_file(inputs: Sequence[InputImage], out: Path, kinds: Sequence[str]) -> PlannedImage:
+def no_transparency(name: str) -> ImagoError:
+    """The error where a cut-out without a background is wanted as a JPEG."""
+    return ImagoError(
+        f"{name}: a JPEG has no transparency; lay the cut-out on a background (--background white), or name a .png, "
+        ".webp or .tif"
+    )
+
+
+def _plan_file(inputs: Sequence[InputImage], out: Path, kinds: Sequence[str], opaque: bool) -> PlannedImage:
     if len(inputs) != 1:
         raise ImagoError(f"{out}: is one file, and there are {len(inputs)} photos; name a folder")
     if len(kinds) != 1:
         raise ImagoError(f"{out}: one file cannot hold {len(kinds)} outputs ({', '.join(kinds)}); name a folder")
-    check_ending(out, kinds[0])
+    check_ending(out, kinds[0], opaque)
     return PlannedImage(inputs[0], (out,))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from imago.core.errors import ImagoError
 from imago.files.metadata import Dpi, upright_exif
+from imago.files.outputs import no_transparency
 from imago.files.png import Mode, write_png
 
 if TYPE_CHECKING:
@@ -76,10 +77,7 @@ def write_picture(
         )  # fmt: skip
         return
     if format == "JPEG" and mode not in ("RGB", "L"):
-        raise ImagoError(
-            f"{name}: a JPEG has no transparency; lay the cut-out on a background (--background white), or name a "
-            ".png, .webp or .tif"
-        )
+        raise no_transparency(name)
     whole = np.concatenate(list(strips))
     if format == "JPEG":
         stream.write(encode_jpeg(whole, metadata, exif, quality))

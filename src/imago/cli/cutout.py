@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.options import add_options, build_settings
-from imago.cli.photos import PIPE, PhotoSettings, load_predictor, plan_photos, process, say_doubt
+from imago.cli.photos import (
+    PIPE,
+    PhotoSettings,
+    check_finds_objects,
+    load_predictor,
+    plan_photos,
+    process,
+    say_doubt,
+)
 from imago.core.detection_options import DetectionOptions
+from imago.core.errors import ImagoError
 from imago.core.settings import setting
 from imago.files.paths import names_file
 
@@ -76,7 +85,6 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
     """Returns the exit code. Of a photo that has objects of an earlier run beside it nothing is written."""
     import numpy as np
 
-    from imago.core.errors import ImagoError
     from imago.files.outputs import OBJECT_KEYWORD
     from imago.files.pictures import Metadata, write_picture
     from imago.files.writing import atomic_write, exists
@@ -90,10 +98,7 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
     if not plan:
         return 0
     predictor = load_predictor(settings, len(plan), detection=choice)
-    if not predictor.finds_objects:
-        raise ImagoError(
-            f"model {settings.model!r} finds no single objects, which --instances asks for; use one that does"
-        )
+    check_finds_objects(predictor, settings, "--instances")
     say_doubt(predictor, settings.quiet)
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
@@ -119,7 +124,7 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
             with atomic_write(path) as stream:
                 pixels = np.asarray(image)
                 mode: Mode = "RGBA" if pixels.shape[2] == 4 else "RGB"
-                write_picture(stream, "PNG", pixels.shape[:2], mode, iter([pixels]), metadata, str(path))
+                write_picture(stream, "PNG", pixels.shape[:2], mode, iter([pixels]), metadata, name=str(path))
         return () if paths else ("nothing was found",)
 
     return process(predictor, plan, write, settings)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from imago.cli.console import DEBUG_HINT, debugging, echo, traceback_text
 from imago.cli.progress import Meter
+from imago.core.errors import ImagoError
 from imago.core.settings import setting
 from imago.core.text import one_line
 from imago.models.shipped import DEFAULT_MODEL
@@ -104,6 +105,12 @@ def load_predictor(settings: PhotoSettings, photos: int, **options: Any) -> Pred
         return load(settings.model, keep_memory=photos > 1, options=chosen)
     cv2.setNumThreads(1)  # the photos are spread over the cores, so that their parts need not be
     return load(settings.model, threads=1, options=chosen)
+
+
+def check_finds_objects(predictor: Predictor, settings: PhotoSettings, asked: str) -> None:
+    """Raises ImagoError where ``asked``, as it stands on the command line, needs objects and the model finds none."""
+    if not predictor.finds_objects:
+        raise ImagoError(f"model {settings.model!r} finds no single objects, which {asked} asks for; use one that does")
 
 
 def say_doubt(predictor: Predictor, quiet: bool = False) -> None:

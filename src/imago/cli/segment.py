@@ -11,8 +11,17 @@ import click
 
 from imago.cli.console import echo_json
 from imago.cli.options import add_options, build_settings
-from imago.cli.photos import PIPE, PhotoSettings, load_predictor, plan_photos, process, say_doubt
+from imago.cli.photos import (
+    PIPE,
+    PhotoSettings,
+    check_finds_objects,
+    load_predictor,
+    plan_photos,
+    process,
+    say_doubt,
+)
 from imago.core.detection_options import DetectionOptions
+from imago.core.errors import ImagoError
 from imago.core.settings import setting
 from imago.core.tta import TTA
 
@@ -86,7 +95,6 @@ def segment_command(**values: Any) -> int:
         build_settings(TTA, values),
         build_settings(DetectionOptions, values),
     )
-    from imago.core.errors import ImagoError
     from imago.files.outputs import check_replaceable
     from imago.files.paths import names_file
     from imago.files.writing import atomic_write, exists
@@ -121,11 +129,8 @@ def segment_command(**values: Any) -> int:
     predictor = load_predictor(settings, len(plan), tta=views, detection=choice, crf=crf)
     say_doubt(predictor, settings.quiet)
     asked = [kind for kind in (*settings.formats, *settings.tables) if kind in DETECTION_FORMATS]
-    if asked and not predictor.finds_objects:
-        raise ImagoError(
-            f"model {settings.model!r} finds no single objects, which --save {','.join(asked)} asks for; "
-            "use one that does"
-        )
+    if asked:
+        check_finds_objects(predictor, settings, f"--save {','.join(asked)}")
     code = process(predictor, plan, write, settings)
     for planned in plan:
         if planned.image.path in lines:

@@ -229,7 +229,7 @@ class Prediction:
         """A PNG goes by strips, so that memory stays bounded. Gives the notes of the cut-out ("nothing was found")."""
         made = self.compose(background, crop, matting, margin)
         metadata = Metadata.of(self.photo)
-        write_picture(stream, format, made.size_hw, made.mode, made.strips(), metadata, self.name, threads=threads)
+        write_picture(stream, format, made.size_hw, made.mode, made.strips(), metadata, name=self.name, threads=threads)
         return made.notes
 
     def write_alpha(self, stream: BinaryIO, bits: int = 8, format: Format = "PNG") -> None:
@@ -250,7 +250,7 @@ class Prediction:
         self, stream: BinaryIO, format: Format, mode: Mode, strips: Iterator[np.ndarray], palette: Any = ()
     ) -> None:
         metadata = Metadata.of(self.photo, colors=False)
-        write_picture(stream, format, self.size_hw, mode, strips, metadata, self.name, palette=palette)
+        write_picture(stream, format, self.size_hw, mode, strips, metadata, name=self.name, palette=palette)
 
     def write_mask(self, stream: BinaryIO, format: Format = "PNG") -> None:
         """The label map with the classes' colours as its palette."""
@@ -267,7 +267,7 @@ class Prediction:
         drawn = self._draw_overlay()
         size_hw = (drawn.shape[0], drawn.shape[1])
         metadata = Metadata.of(self.photo)
-        write_picture(stream, format, size_hw, "RGB", iter([drawn]), metadata, self.name, quality=JPEG_QUALITY)
+        write_picture(stream, format, size_hw, "RGB", iter([drawn]), metadata, name=self.name, quality=JPEG_QUALITY)
 
     def write_objects(self, stream: BinaryIO, format: Format = "PNG") -> None:
         """A grey picture of 16 bits: 0, or the number (1 and more) of the object that is there, in the order of

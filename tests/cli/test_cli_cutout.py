@@ -223,7 +223,7 @@ def test_nothing_is_replaced_without_being_told(
     target.write_text("mine")
     arguments = ["cutout", str(photo_path), "--model", model]
     assert run(arguments) == 1
-    assert "photo.cutout.png: is there already (--overwrite replaces it)" in capsys.readouterr().err
+    assert "photo.cutout.png: is there already (--overwrite replaces it, --skip-existing" in capsys.readouterr().err
     assert target.read_text() == "mine"
     assert run([*arguments, "--overwrite"]) == 0
     assert target.read_bytes().startswith(b"\x89PNG")
@@ -253,13 +253,21 @@ def test_an_animation_s_first_frame_is_said(tmp_path: Path, model: str, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["cutout", "PHOTO", "--background", "purple"], 1, "background 'purple' is neither"),
+        (["cutout", "PHOTO", "--background", "purpel"], 1, "background 'purpel' is neither"),
         (["cutout", "PHOTO", "--max-megapixels", "0"], 2, "--max-megapixels must be above 0; got 0"),
         (["cutout", "-", "PHOTO"], 2, "'-' reads one photo"),
         (["cutout", "-", "--out", "there"], 2, "'-' reads one photo"),
+        (["cutout", "PHOTO", "-o", "x.jpg", "--model", "nobody"], 1, "x.jpg: a JPEG has no transparency"),
+        (["cutout", "PHOTO", "-o", "x.jpg", "--background", "#ffffff80"], 1, "x.jpg: a JPEG has no transparency"),
+        (["segment", "PHOTO", "-o", "x.jpg", "--save", "cutout"], 1, "x.jpg: a JPEG has no transparency"),
+        (["cutout", "PHOTO", "--max-megapixels", "0.001"], 1, "0.012288 megapixels, above the limit of 0.001;"),
         (["cutout", "PHOTO", "--model", "nobody"], 1, "there is no model 'nobody'"),
         (["cutout", "PHOTO", "--model", "gone.onnx"], 1, "gone.onnx: there is no such model file"),
-        (["segment", "PHOTO", "--save", "film"], 2, "'film' is not one of 'mask', 'overlay', 'cutout', 'json'"),
+        (
+            ["segment", "PHOTO", "--save", "film"],
+            2,
+            "'film' is not one of 'mask', 'overlay', 'cutout', 'alpha', 'json'",
+        ),
         (["segment", "gone.jpg"], 1, "gone.jpg: there is no such file or folder"),
     ],
 )

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 from tiny_onnx import tiny_card, tiny_onnx, write_tiny
 
-from imago.files.inputs import PlannedImage, find_images, plan_outputs
+from imago.files.inputs import find_images
+from imago.files.outputs import PlannedImage, plan_outputs
 from imago.files.writing import atomic_write
 from imago.inference import batch
 from imago.inference.batch import Outcome, run_batch, workers_for
@@ -41,7 +42,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def plan_for(folder: Path, out: Path) -> list[PlannedImage]:
-    return plan_outputs(find_images([folder]), out, [".txt"])
+    return plan_outputs(find_images([folder]), out, ["yolo"])
 
 
 def write_mean(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ from imago.inference.cutout.alpha import (
     resize_rows,
     small_size,
 )
-from imago.inference.cutout.compose import check_background, compose, cover, parse_color, subject_box
+from imago.inference.cutout.background import check_background, cover, parse_color
+from imago.inference.cutout.compose import compose, subject_box
 from imago.inference.cutout.matting import matte
 
 SUBJECT, GROUND = np.array([200.0, 40, 30]), np.array([20.0, 60, 190])
@@ -174,17 +175,23 @@ def test_image_as_background(tmp_path: Path) -> None:
         ("#F80", (255, 136, 0)),
         ("#12", None),
         ("#gggggg", None),
-        ("red", None),
+        ("red", (255, 0, 0)),
+        ("RebeccaPurple", (102, 51, 153)),
+        ("#ff800080", (255, 128, 0, 128)),
+        ("#f808", (255, 136, 0, 136)),
+        ("#ff8000FF", (255, 128, 0)),
+        ("#ff80000", None),
+        ("transparent", None),
         ("blur", None),
     ],
 )
-def test_colors(text: str, color: tuple[int, int, int] | None) -> None:
+def test_colors(text: str, color: tuple[int, ...] | None) -> None:
     assert parse_color(text) == color
 
 
 def test_background_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(
-        ImagoError, match=r"'nowhere\.png' is neither transparent, blur, a colour like #ffffff nor an image"
+        ImagoError, match=r"'nowhere\.png' is neither transparent, blur, a colour like #ffffff or white, nor an image"
     ):
         check_background("nowhere.png")
     for background in ("transparent", "blur", "#000000"):

@@ -129,8 +129,8 @@ def test_save_writes_nothing_where_one_is_there(tmp_path: Path) -> None:
     ("where", "what", "words"),
     [
         ("x.png", ("cutout", "mask"), "cannot hold 2 outputs"),
-        ("x.jpg", ("cutout",), r"cutout is written as \.png"),
-        ("x.png", ("overlay",), r"overlay is written as \.jpg or \.jpeg"),
+        ("x.jpg", ("cutout",), r"\bx\.jpg: a JPEG has no transparency"),
+        ("x.jpg", ("mask",), r"x\.jpg: mask is written as \.png or \.tif"),
         ("", ("cutouts",), "cannot save 'cutouts'; choose from cutout, mask, overlay, json"),
     ],
 )

@@ -2,62 +2,65 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imago.cli.console import echo
 from imago.cli.options import add_options, build_settings
-from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_predictor, plan_photos, process, say_doubt
+from imago.cli.photos import (
+    PIPE,
+    PhotoSettings,
+    check_finds_objects,
+    load_predictor,
+    plan_photos,
+    process,
+    say_doubt,
+)
 from imago.core.detection_options import DetectionOptions
+from imago.core.errors import ImagoError
 from imago.core.settings import setting
-from imago.models.shipped import DEFAULT_MODEL
+from imago.files.paths import names_file
 
 if TYPE_CHECKING:
-    from imago.files.inputs import PlannedImage
+    from imago.files.outputs import PlannedImage
+    from imago.files.png import Mode
     from imago.inference.prediction import Prediction
-
-PIPE = "-"
 
 
 @dataclass(frozen=True)
-class CutoutSettings:
+class CutoutSettings(PhotoSettings):
     """What ``imago cutout`` is told."""
 
-    paths: tuple[str, ...] = setting(argument=True, metavar="PATH...")
-    model: str = setting(DEFAULT_MODEL, "A name (see imago models) or a model file.")
-    out: Path | None = setting(None, "Folder to write to.  [default: beside each photo]", short="-o", metavar="DIR")
     instances: bool = setting(
         False, "Every object that the model finds by itself, trimmed: STEM.001-CLASS.cutout.png, the surest first."
     )
     crop: bool = setting(False, "Trim to the subject, with a margin.")
     background: str = setting(
-        "transparent", "transparent, a colour as #rrggbb, blur, or an image file.", metavar="WHAT"
+        "transparent", "transparent, a colour (white, #rrggbb, #rrggbbaa), blur, or an image file.", metavar="WHAT"
     )
     matting: bool = setting(False, "Refine hair and other soft edges; takes longer.")
-    overwrite: bool = setting(False, "Replace files that are there already.")
-    max_megapixels: float = setting(MAX_MEGAPIXELS, "Refuse photos with more than this.")
 
     def __post_init__(self) -> None:
-        check_megapixels(self.max_megapixels)
+        super().__post_init__()
         if PIPE in self.paths and self.instances:
             raise ValueError("'-' writes one picture; --instances writes one an object, so give it files")
         if self.instances and (self.matting or self.crop):
             raise ValueError("--instances trims every object by itself; leave out --crop and --matting")
-        if PIPE in self.paths and (len(self.paths) > 1 or self.out is not None):
+        if PIPE in self.paths and (len(self.paths) > 1 or (self.out is not None and not names_file(self.out))):
             raise ValueError(
-                "'-' reads one photo and writes it to standard output; it goes with no other path or --out"
+                "'-' reads one photo and writes it to standard output, or to -o FILE; it goes with no other path and "
+                "no folder"
             )
-
-    @property
-    def max_pixels(self) -> int:
-        return int(self.max_megapixels * MEGA)
+        if self.instances and self.out is not None and names_file(self.out):
+            raise ValueError(f"--instances writes a file an object; {self.out} is one file, so name a folder")
 
 
 @click.command("cutout")
@@ -70,7 +73,7 @@ def cutout_command(**values: Any) -> int:
     to standard output.
     """
     settings = build_settings(CutoutSettings, values)
-    from imago.inference.cutout.compose import check_background
+    from imago.inference.cutout.background import check_background
 
     check_background(settings.background)
     if settings.instances:
@@ -80,34 +83,69 @@ def cutout_command(**values: Any) -> int:
 
 def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
     """Returns the exit code. Of a photo that has objects of an earlier run beside it nothing is written."""
-    from imago.core.errors import ImagoError
-    from imago.files.writing import atomic_write, exists
-    from imago.inference.options import PredictOptions
+    import numpy as np
 
-    plan = plan_photos(settings.paths, settings.out, ("cutout",), overwrite=True)  # that file itself is not written
-    options = PredictOptions(detection=choice, max_pixels=settings.max_pixels)
-    predictor = load_predictor(settings.model, len(plan), options)
-    if not predictor.finds_objects:
-        raise ImagoError(
-            f"model {settings.model!r} finds no single objects, which --instances asks for; use one that does"
-        )
-    say_doubt(predictor)
+    from imago.files.outputs import OBJECT_KEYWORD
+    from imago.files.pictures import Metadata, write_picture
+    from imago.files.writing import atomic_write, exists
+
+    plan = plan_photos(replace(settings, overwrite=True, skip_existing=False), ("cutout",))  # that file is not written
+    if settings.skip_existing:
+        left = [planned for planned in plan if not find_objects_of(planned)]
+        if len(left) < len(plan):
+            settings.say(f"{len(plan) - len(left)} of {len(plan)} photos are written already and are skipped")
+        plan = left
+    if not plan:
+        return 0
+    predictor = load_predictor(settings, len(plan), detection=choice)
+    check_finds_objects(predictor, settings, "--instances")
+    say_doubt(predictor, settings.quiet)
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
         whole = planned.outputs[0]
         stem = whole.name.removesuffix(".cutout.png")
-        earlier = sorted(whole.parent.glob(f"{escape(stem)}.[0-9][0-9][0-9]-*.cutout.png"))
+        earlier = find_objects_of(planned)
         if earlier and not settings.overwrite:
             raise exists(earlier[0])
+        metadata = replace(Metadata.of(prediction.photo), text=((OBJECT_KEYWORD, owner_mark(planned)),))
+        found, names = prediction.instances, prediction.labels.names
+        assert found is not None
+        drawn = [names[int(found.classes[index])] for index in range(len(found)) if found.region(index)[1].any()]
+        paths = [
+            whole.with_name(f"{stem}.{number:03}-{sanitize_name(name)}.cutout.png")
+            for number, name in enumerate(drawn, 1)
+        ]
+        for path in paths:
+            if os.path.lexists(path) and path not in earlier:
+                raise ImagoError(f"{path}: is there already and is no object of {planned.image.path}; move it away")
         for path in earlier:
             path.unlink()  # asked for: else objects of two runs would stand side by side
-        count = 0
-        for count, (name, image) in enumerate(prediction.instance_cutouts(settings.background), 1):
-            with atomic_write(whole.with_name(f"{stem}.{count:03}-{sanitize_name(name)}.cutout.png"), True) as stream:
-                image.save(stream, "PNG", icc_profile=image.info.get("icc_profile"))
-        return () if count else ("nothing was found",)
+        for path, (_, image) in zip(paths, prediction.instance_cutouts(settings.background), strict=True):
+            with atomic_write(path) as stream:
+                pixels = np.asarray(image)
+                mode: Mode = "RGBA" if pixels.shape[2] == 4 else "RGB"
+                write_picture(stream, "PNG", pixels.shape[:2], mode, iter([pixels]), metadata, name=str(path))
+        return () if paths else ("nothing was found",)
 
-    return process(predictor, plan, write)
+    return process(predictor, plan, write, settings)
+
+
+def owner_mark(planned: PlannedImage) -> str:
+    """What an object's file says of the photo that it is of, without telling its name."""
+    name = os.fsencode(planned.image.relative.name)
+    return f"object of {hashlib.sha256(name).hexdigest()[:16]}"
+
+
+def find_objects_of(planned: PlannedImage) -> list[Path]:
+    """The objects of this photo that an earlier run wrote. By what stands in the files: ``a.001-cat.cutout.png`` is the
+    first cat of ``a.jpg``, or all of ``a.001-cat.jpg``."""
+    from imago.files.outputs import OBJECT_KEYWORD
+    from imago.files.png import read_png_text
+
+    whole = planned.outputs[0]
+    stem, mark = whole.name.removesuffix(".cutout.png"), owner_mark(planned)
+    alike = sorted(whole.parent.glob(f"{escape(stem)}.[0-9][0-9][0-9]*-*.cutout.png"))
+    return [path for path in alike if read_png_text(path, OBJECT_KEYWORD) == mark]
 
 
 def sanitize_name(name: str) -> str:
@@ -117,42 +155,63 @@ def sanitize_name(name: str) -> str:
 
 def cut_files(settings: CutoutSettings) -> int:
     """Returns the exit code."""
+    from imago.files.outputs import check_replaceable
     from imago.files.writing import atomic_write
-    from imago.inference.options import PredictOptions
+    from imago.inference.cutout.background import is_opaque
 
-    plan = plan_photos(settings.paths, settings.out, ("cutout",), settings.overwrite)
+    plan = plan_photos(settings, ("cutout",), is_opaque(settings.background))
+    if not plan:
+        return 0
     threads = 1 if len(plan) > 1 else None  # of one photo the strips are packed on all cores
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
+        check_replaceable(planned.outputs[0])
         with atomic_write(planned.outputs[0], settings.overwrite) as stream:
-            return prediction.write_cutout(
-                stream, settings.background, settings.crop, settings.matting, threads=threads
-            )
+            return prediction.write(stream, "cutout", planned.outputs[0], **how_to_cut(settings), threads=threads)
 
-    predictor = load_predictor(settings.model, len(plan), PredictOptions(max_pixels=settings.max_pixels))
-    return process(predictor, plan, write)
+    return process(load_predictor(settings, len(plan)), plan, write, settings)
+
+
+def how_to_cut(settings: CutoutSettings) -> dict[str, Any]:
+    return {"background": settings.background, "crop": settings.crop, "matting": settings.matting}
 
 
 def cut_pipe(settings: CutoutSettings) -> int:
     """Returns the exit code. The PNG is finished before its first byte is written."""
     from imago.files.images import read_image
-    from imago.inference.options import PredictOptions
+    from imago.files.outputs import check_ending
+    from imago.files.writing import atomic_write, exists
+    from imago.inference.cutout.background import is_opaque
 
     if sys.stdin.isatty():
         raise click.UsageError("'-' reads the photo from a pipe, as in: imago cutout - < photo.jpg > cutout.png")
-    if sys.stdout.isatty():
+    if settings.out is None and sys.stdout.isatty():
         raise click.UsageError("'-' writes a PNG to standard output; send it to a file, as in: > cutout.png")
-    predictor = load_predictor(settings.model, 1, PredictOptions(max_pixels=settings.max_pixels))
+    target = settings.out
+    if target is not None:
+        check_ending(target, "cutout", is_opaque(settings.background))
+        if os.path.lexists(target) and not settings.overwrite:
+            if settings.skip_existing:
+                return 0
+            raise exists(target)
+    predictor = load_predictor(settings, 1)
     photo = read_image(
         sys.stdin.buffer.read(),
         channels=predictor.card.input.channels,
         max_pixels=predictor.options.max_pixels,
         name="standard input",
+        damaged=settings.damaged,
     )
-    png = io.BytesIO()
-    notes = predictor.predict(photo).write_cutout(png, settings.background, settings.crop, settings.matting)
-    for note in photo.notes + notes:
-        echo(f"standard input: {note}", err=True)
-    sys.stdout.buffer.write(png.getbuffer())
+    if settings.strip_metadata:
+        photo = replace(photo, exif=None, dpi=None)
+    made = io.BytesIO()
+    path = target or Path("standard output.png")
+    for note in photo.notes + predictor.predict(photo).write(made, "cutout", path, **how_to_cut(settings)):
+        settings.say(f"standard input: {note}")
+    if target is not None:
+        with atomic_write(target, settings.overwrite) as stream:
+            stream.write(made.getbuffer())
+        return 0
+    sys.stdout.buffer.write(made.getbuffer())
     sys.stdout.buffer.flush()
     return 0

@@ -125,6 +125,10 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _terminate)
+    if sys.stderr is not None:
+        # What we say must not go through descriptor 2, which files/decoder_warnings.py borrows while a JPEG is decoded.
+        said = sys.stderr
+        sys.stderr = open(os.dup(2), "w", 1, encoding=said.encoding, errors=said.errors)  # noqa: SIM115
     # Pillow warns of damaged files in its own words, with a line of its code; ours names the file and says what to do.
     warnings.filterwarnings("ignore", module="PIL")
     sys.exit(run(sys.argv[1:]))

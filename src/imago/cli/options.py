@@ -63,6 +63,15 @@ class CommaList(click.ParamType):
         return tuple(self.item.convert(part, param, ctx) for part in parts if part)
 
 
+class PathThatIs(click.Path):
+    """A path; an empty one, as of a variable that is not set, is no other name of the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty path; '.' is the current folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class SizeHW(click.ParamType):
     """``320x256`` (height x width) or ``320`` -> (320, 256)."""
 
@@ -194,7 +203,7 @@ def _click_type(field: dataclasses.Field[Any], kind: Any) -> click.ParamType:
     if isinstance(kind, click.ParamType):
         return kind
     if kind is Path:
-        return click.Path(path_type=Path)
+        return PathThatIs(path_type=Path)
     if kind in (str, int, float):
         return {str: click.STRING, int: click.INT, float: click.FLOAT}[kind]
     raise TypeError(f"field {field.name!r}: no option can be made of {kind}")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from imago.cli.console import DEBUG_HINT, debugging, echo, traceback_text
 from imago.cli.progress import Meter
+from imago.core.errors import ImagoError
+from imago.core.settings import setting
 from imago.core.text import one_line
+from imago.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from imago.files.inputs import PlannedImage
+    from imago.files.outputs import PlannedImage
     from imago.inference.batch import Outcome, Report, Write
-    from imago.inference.options import PredictOptions
     from imago.inference.predictor import Predictor
 
+PIPE = "-"
 MEGA = 1_000_000
 MAX_MEGAPIXELS = 250.0  # as imago.files.images.MAX_PIXELS, which would take NumPy to import
 
@@ -25,47 +29,109 @@ def check_megapixels(limit: float) -> None:
         raise ValueError(f"--max-megapixels must be above 0; got {limit:g}")
 
 
-def plan_photos(paths: Sequence[str], out: Path | None, kinds: Sequence[str], overwrite: bool) -> list[PlannedImage]:
-    """Photos and outputs; ``kinds`` are keys of ``OUTPUT_SUFFIXES``. Raises what is in the way before anything runs."""
-    from imago.files.inputs import OUTPUT_SUFFIXES, find_images, plan_outputs
+@dataclass(frozen=True)
+class PhotoSettings:
+    """What every command for photos is told."""
 
-    photos = find_images([Path(path) for path in paths])
-    return plan_outputs(photos, out, [OUTPUT_SUFFIXES[kind] for kind in kinds], overwrite)
+    paths: tuple[str, ...] = setting(argument=True, metavar="PATH...")
+    model: str = setting(DEFAULT_MODEL, "A name (see imago models) or a model file.")
+    out: Path | None = setting(
+        None,
+        "Folder to write to; of one photo also the file, as x.png.  [default: beside each photo]",
+        short="-o",
+        metavar="DIR|FILE",
+    )
+    recursive: bool = setting(True, "Look into sub-folders too.")
+    overwrite: bool = setting(False, "Replace files that are there already.")
+    skip_existing: bool = setting(False, "Leave out photos that are written already: a stopped run goes on.")
+    same_name: Literal["suffix", "skip"] = setting(
+        "suffix",
+        "Of photos with one stem (IMG_1.HEIC, IMG_1.JPG) the second: suffix writes IMG_1.JPG.cutout.png, skip leaves "
+        "it out.",
+    )
+    damaged: Literal["skip", "use"] | None = setting(
+        None,
+        "Photos with damage: skip them all, or use what can be read.  [default: skip those that are cut off, use those "
+        "that the decoder mended, and say so]",
+    )
+    strip_metadata: bool = setting(False, "Leave EXIF and resolution out of what is written; colour profiles stay.")
+    max_megapixels: float = setting(MAX_MEGAPIXELS, "Refuse photos with more than this.")
+    quiet: bool = setting(False, "Say nothing but what failed.", short="-q")
+
+    def __post_init__(self) -> None:
+        check_megapixels(self.max_megapixels)
+        if self.overwrite and self.skip_existing:
+            raise ValueError("--overwrite replaces what is there and --skip-existing leaves it; give one of them")
+
+    @property
+    def max_pixels(self) -> int:
+        return int(self.max_megapixels * MEGA)
+
+    def say(self, line: str) -> None:
+        """A line on standard error, unless ``quiet``."""
+        if not self.quiet:
+            echo(one_line(line), err=True)
 
 
-def load_predictor(model: str, photos: int, options: PredictOptions) -> Predictor:
-    """The model, answering as ``options`` say; for one photo (as many threads as cores are free), or for many (one
-    thread a photo)."""
+def plan_photos(settings: PhotoSettings, kinds: Sequence[str], opaque: bool = False) -> list[PlannedImage]:
+    """Photos and outputs; ``kinds`` are keys of ``OUTPUT_SUFFIXES``, ``opaque`` says whether cut-outs have no
+    transparent part. Raises what is in the way before anything runs."""
+    from imago.files.inputs import find_images
+    from imago.files.outputs import plan_outputs
+
+    return plan_outputs(
+        find_images(settings.paths, settings.recursive, settings.say),
+        settings.out,
+        kinds,
+        settings.overwrite,
+        same_name=settings.same_name,
+        skip_existing=settings.skip_existing,
+        opaque=opaque,
+        say=settings.say,
+    )
+
+
+def load_predictor(settings: PhotoSettings, photos: int, **options: Any) -> Predictor:
+    """The model, answering as ``settings`` and ``options`` (fields of ``PredictOptions``) say; for one photo (as many
+    threads as cores are free), or for many (one thread a photo)."""
     import cv2
 
     from imago.inference.batch import workers_for
     from imago.inference.load import load
+    from imago.inference.options import PredictOptions
 
+    chosen = PredictOptions(max_pixels=settings.max_pixels, **options)
     if workers_for(photos) == 1:
-        return load(model, keep_memory=photos > 1, options=options)
+        return load(settings.model, keep_memory=photos > 1, options=chosen)
     cv2.setNumThreads(1)  # the photos are spread over the cores, so that their parts need not be
-    return load(model, threads=1, options=options)
+    return load(settings.model, threads=1, options=chosen)
 
 
-def say_doubt(predictor: Predictor) -> None:
+def check_finds_objects(predictor: Predictor, settings: PhotoSettings, asked: str) -> None:
+    """Raises ImagoError where ``asked``, as it stands on the command line, needs objects and the model finds none."""
+    if not predictor.finds_objects:
+        raise ImagoError(f"model {settings.model!r} finds no single objects, which {asked} asks for; use one that does")
+
+
+def say_doubt(predictor: Predictor, quiet: bool = False) -> None:
     """A note where what is asked of overlaps comes too late for this model."""
     from imago.inference.instances.postprocess import explain_doubt
 
     doubt = explain_doubt(predictor.options.detection, predictor.card)
-    if doubt:
+    if doubt and not quiet:
         echo(f"note: {doubt}", err=True)
 
 
-def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write) -> int:
+def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write, settings: PhotoSettings) -> int:
     """Run ``plan`` and tell: notes and failures as they come, a summary at the end. Returns the exit code."""
     from imago.inference.batch import run_batch
 
     debug = debugging()
-    with Meter(len(plan)) as meter:
+    with Meter(len(plan), shown=not settings.quiet) as meter:
 
         def tell(outcome: Outcome) -> None:
             meter.advance()
-            for note in outcome.notes:
+            for note in () if settings.quiet else outcome.notes:
                 meter.say(one_line(f"{outcome.planned.image.path}: {note}"))
             if outcome.unforeseen is not None and debug:
                 meter.say(traceback_text(outcome.unforeseen))
@@ -73,8 +139,16 @@ def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write) ->
                 hint = DEBUG_HINT if outcome.unforeseen is not None and not debug else ""
                 meter.say(f"imago: {outcome.failure}{hint}")
 
-        report = run_batch(predictor, plan, write, on_outcome=tell)
-        meter.say(_summarize(report, plan, meter.seconds))
+        report = run_batch(
+            predictor,
+            plan,
+            write,
+            damaged=settings.damaged,
+            strip_metadata=settings.strip_metadata,
+            on_outcome=tell,
+        )
+        if not settings.quiet:
+            meter.say(_summarize(report, plan, meter.seconds))
     return 1 if report.failed else 0
 
 

@@ -36,7 +36,8 @@ class _Shown:
 class Meter(_Shown):
     """Counts photos. Use as a context manager; ``say`` writes a line that a bar does not tear."""
 
-    def __init__(self, total: int, unit: str = "images") -> None:
+    def __init__(self, total: int, unit: str = "images", shown: bool = True) -> None:
+        self.shown = shown  # whether a bar may be
         self.total = total
         self.unit = unit
         self.start_s = time.monotonic()
@@ -46,7 +47,7 @@ class Meter(_Shown):
         return time.monotonic() - self.start_s
 
     def __enter__(self) -> Meter:
-        if self.total > FEW and sys.stderr.isatty():
+        if self.shown and self.total > FEW and sys.stderr.isatty():
             self._show(_rich_bar(), self.total, rate="")
         return self
 

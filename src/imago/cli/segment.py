@@ -5,37 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from imago.cli.console import echo, echo_json
+from imago.cli.console import echo_json
 from imago.cli.options import add_options, build_settings
-from imago.cli.photos import MAX_MEGAPIXELS, MEGA, check_megapixels, load_predictor, plan_photos, process, say_doubt
+from imago.cli.photos import (
+    PIPE,
+    PhotoSettings,
+    check_finds_objects,
+    load_predictor,
+    plan_photos,
+    process,
+    say_doubt,
+)
 from imago.core.detection_options import DetectionOptions
+from imago.core.errors import ImagoError
 from imago.core.settings import setting
 from imago.core.tta import TTA
-from imago.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from imago.core.instances import Instances
-    from imago.files.inputs import PlannedImage
+    from imago.files.outputs import PlannedImage
     from imago.inference.prediction import Prediction
     from imago.inference.predictor import Predictor
 
-FORMATS = ("mask", "overlay", "cutout", "json", "objects", "yolo")
+FORMATS = ("mask", "overlay", "cutout", "alpha", "json", "objects", "yolo")
 DETECTION_FORMATS = ("objects", "yolo", "coco", "counts")
 TABLES = {"coco": "objects.coco.json", "counts": "counts.csv"}  # one file for all photos, in --out
 DEFAULT = ("mask", "overlay")
 
 
 @dataclass(frozen=True)
-class SegmentSettings:
+class SegmentSettings(PhotoSettings):
     """What ``imago segment`` is told."""
 
-    paths: tuple[str, ...] = setting(argument=True, metavar="PATH...")
-    model: str = setting(DEFAULT_MODEL, "A name (see imago models) or a model file.")
-    out: Path | None = setting(None, "Folder to write to.  [default: beside each photo]", short="-o", metavar="DIR")
     save: tuple[str, ...] = setting(
         (),
         f"What to write.  [default: {','.join(DEFAULT)}; nothing with --json]",
@@ -44,11 +49,14 @@ class SegmentSettings:
     )
     json: bool = setting(False, "Areas as JSON on standard output, one line a photo.")
     crf: bool = setting(False, "Refine outlines with a dense CRF: some seconds a photo.")
-    overwrite: bool = setting(False, "Replace files that are there already.")
-    max_megapixels: float = setting(MAX_MEGAPIXELS, "Refuse photos with more than this.")
+    alpha_bits: Literal["8", "16"] = setting("8", "Of --save alpha, the soft mask.")
 
     def __post_init__(self) -> None:
-        check_megapixels(self.max_megapixels)
+        super().__post_init__()
+        if self.skip_existing and (self.json or any(kind in TABLES for kind in self.save)):
+            raise ValueError("--skip-existing leaves photos out, which --json, coco and counts would then not hold")
+        if PIPE in self.paths:
+            raise ValueError("'-' is read by imago cutout alone; give /dev/stdin and -o FILE")
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -60,9 +68,13 @@ class SegmentSettings:
     @property
     def tables(self) -> dict[str, Path]:
         """What is written once for all photos, and where."""
-        first = Path(self.paths[0])
-        folder = self.out or (first if first.is_dir() else first.parent)
-        return {kind: folder / TABLES[kind] for kind in dict.fromkeys(self.save) if kind in TABLES}
+        asked = [kind for kind in dict.fromkeys(self.save) if kind in TABLES]
+        if not asked:
+            return {}
+        from imago.files.inputs import folder_of
+
+        folder = self.out or folder_of(self.paths[0])
+        return {kind: folder / TABLES[kind] for kind in asked}
 
 
 @click.command("segment")
@@ -83,12 +95,16 @@ def segment_command(**values: Any) -> int:
         build_settings(TTA, values),
         build_settings(DetectionOptions, values),
     )
-    from imago.core.errors import ImagoError
+    from imago.files.outputs import check_replaceable
+    from imago.files.paths import names_file
     from imago.files.writing import atomic_write, exists
     from imago.inference.crf import DenseCRF
-    from imago.inference.options import PredictOptions
 
-    plan = plan_photos(settings.paths, settings.out, settings.formats, settings.overwrite)
+    if settings.tables and settings.out is not None and names_file(settings.out):
+        raise ImagoError(f"{settings.out}: is one file, and {', '.join(settings.tables)} is another; name a folder")
+    plan = plan_photos(settings, settings.formats)
+    if not plan:
+        return 0
     for path in settings.tables.values():
         if path.exists() and not settings.overwrite:
             raise exists(path)
@@ -97,27 +113,25 @@ def segment_command(**values: Any) -> int:
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
         for kind, path in zip(settings.formats, planned.outputs, strict=True):
+            if settings.skip_existing and path.exists():
+                continue
+            check_replaceable(path)
+            options = {"bits": int(settings.alpha_bits)} if kind == "alpha" else {}
             with atomic_write(path, settings.overwrite) as stream:
-                prediction.writers[kind](stream)
+                prediction.write(stream, kind, path, **options)
         if settings.json:
             lines[planned.image.path] = prediction.to_json()
         if settings.tables and prediction.instances is not None:
             found[planned.image.path] = prediction.instances
         return ()
 
-    options = PredictOptions(
-        tta=views, detection=choice, crf=DenseCRF() if settings.crf else None,
-        max_pixels=int(settings.max_megapixels * MEGA),
-    )  # fmt: skip
-    predictor = load_predictor(settings.model, len(plan), options)
-    say_doubt(predictor)
+    crf = DenseCRF() if settings.crf else None
+    predictor = load_predictor(settings, len(plan), tta=views, detection=choice, crf=crf)
+    say_doubt(predictor, settings.quiet)
     asked = [kind for kind in (*settings.formats, *settings.tables) if kind in DETECTION_FORMATS]
-    if asked and not predictor.finds_objects:
-        raise ImagoError(
-            f"model {settings.model!r} finds no single objects, which --save {','.join(asked)} asks for; "
-            "use one that does"
-        )
-    code = process(predictor, plan, write)
+    if asked:
+        check_finds_objects(predictor, settings, f"--save {','.join(asked)}")
+    code = process(predictor, plan, write, settings)
     for planned in plan:
         if planned.image.path in lines:
             echo_json(lines[planned.image.path])
@@ -140,4 +154,4 @@ def write_tables(
             write_coco(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
         else:
             write_counts(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
-        echo(f"{path}: {sum(len(photo.instances) for photo in photos)} objects in {len(photos)} photos", err=True)
+        settings.say(f"{path}: {sum(len(photo.instances) for photo in photos)} objects in {len(photos)} photos")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imago.core.errors import ImageError
+from imago.files.paths import path_kind
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,8 +33,11 @@ def open_stream(source: Any, name: str | None) -> tuple[BinaryIO, str]:
     if not isinstance(source, (str, os.PathLike)):
         return _not_empty(io.BytesIO(source.read()), name or str(getattr(source, "name", "image")))
     path, label = Path(source), name or str(source)
+    kind = path_kind(path)
+    if kind == "device":  # some never end
+        raise ImageError(f"{label}: is a device or a terminal, not an image; name a file")
     try:
-        if path.is_dir():
+        if kind == "folder":
             raise ImageError(f"{label}: is a folder, not an image; name the files in it, or let a command walk it")
         stream = path.open("rb")
         if not stream.seekable():

@@ -1,15 +1,16 @@
-"""Which photos are meant, and which files will be written for them: decided before anything runs."""
+"""Which photos are meant: decided before anything runs. ``outputs`` plans what is written for them."""
 
 from __future__ import annotations
 
+import glob
 import os
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imago.core.errors import ImageError, ImagoError
+from imago.core.errors import ImageError
 from imago.files.images import SUFFIXES
+from imago.files.paths import has_folder, path_kind
 
 OUTPUT_SUFFIXES = {
     "cutout": ".cutout.png",
@@ -18,6 +19,7 @@ OUTPUT_SUFFIXES = {
     "json": ".json",
     "objects": ".objects.png",
     "yolo": ".txt",
+    "alpha": ".alpha.png",
 }
 
 
@@ -25,40 +27,66 @@ OUTPUT_SUFFIXES = {
 class InputImage:
     path: Path
     relative: Path  # below the folder that was named; the bare name of a file that was named itself
+    piped: bool = False  # a pipe or the like: can be read once, and has no folder for what is written
 
 
-@dataclass(frozen=True)
-class PlannedImage:
-    """One photo and the files to write for it, one a suffix, in the order of the suffixes."""
-
-    image: InputImage
-    outputs: tuple[Path, ...]
-
-
-def find_images(paths: Sequence[Path], recursive: bool = True) -> list[InputImage]:
+def find_images(
+    paths: Sequence[Path | str], recursive: bool = True, say: Callable[[str], None] = lambda line: None
+) -> list[InputImage]:
     """Files as they are named, whatever their ending; of folders all images (``SUFFIXES``), sorted, with sub-folders.
 
-    Hidden files and folders and files that Imago wrote (``x.cutout.png`` and the like) are not taken from folders. A
-    file that is meant twice comes once. Raises ImageError for a missing path and for a folder without images.
+    Patterns (``*.jpg``) that no shell has expanded are expanded here. Hidden files and folders and files that Imago
+    wrote (``x.cutout.png`` and the like) are not taken from folders, and pipes and devices in them neither, which is
+    said. A file that is meant twice comes once. Raises ImageError for a missing path and for a folder without images.
     """
     found: dict[str, InputImage] = {}
     for path in paths:
-        path = Path(path)
-        if os.path.isdir(path):
-            inside = sorted(_walk(path, recursive), key=lambda image: image.relative.parts)
-            if not inside:
-                where = "in it or below" if recursive else "in it"
-                raise ImageError(f"{path}: no images {where} (looked for {', '.join(sorted(SUFFIXES))})")
-        elif os.path.lexists(path):
-            inside = [InputImage(path, Path(path.name))]
-        else:
-            raise ImageError(f"{path}: there is no such file or folder")
-        for image in inside:
-            found.setdefault(os.path.abspath(image.path), image)
+        for named in _expand(os.fspath(path)):
+            for image in _images_at(named, recursive, say):
+                found.setdefault(os.path.abspath(image.path), image)
     return list(found.values())
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[InputImage]:
+def _expand(text: str) -> list[Path]:
+    if not text:
+        raise ImageError("an empty path (''): name a photo or a folder; '.' is the current folder")
+    if os.path.lexists(text) or not glob.has_magic(text):
+        return [Path(text)]
+    matches = sorted(glob.glob(text, recursive=True))
+    if not matches:
+        raise ImageError(f"{text}: no file or folder has such a name")
+    return [Path(match) for match in matches]
+
+
+def folder_of(text: str) -> Path:
+    """Where a file for all photos of ``text`` lies: the folder that is named, that of the file, or of a pattern the
+    part in front of its first wildcard. Raises ImageError for pipes, which have none."""
+    path = Path(text)
+    if glob.has_magic(text) and not os.path.lexists(text):
+        while glob.has_magic(str(path)):
+            path = path.parent
+        return path
+    if not has_folder(path):
+        raise ImageError(f"{text}: has no folder to write to; name a folder with -o")
+    return path if path_kind(path) == "folder" else path.parent
+
+
+def _images_at(path: Path, recursive: bool, say: Callable[[str], None]) -> list[InputImage]:
+    kind = path_kind(path)
+    if kind == "folder":
+        inside = sorted(_walk(path, recursive, say), key=lambda image: image.relative.parts)
+        if not inside:
+            where = "in it or below" if recursive else "in it"
+            raise ImageError(f"{path}: no images {where} (looked for {', '.join(sorted(SUFFIXES))})")
+        return inside
+    if kind == "device":
+        raise ImageError(f"{path}: is a device or a terminal, not an image; name a file, or - for a pipe")
+    if kind == "missing" and not os.path.lexists(path):
+        raise ImageError(f"{path}: there is no such file or folder")
+    return [InputImage(path, Path(path.name), piped=not has_folder(path))]
+
+
+def _walk(folder: Path, recursive: bool, say: Callable[[str], None]) -> Iterator[InputImage]:
     seen = set()  # real places of the folders: links may lead back
 
     def refuse(error: OSError) -> None:
@@ -77,45 +105,7 @@ def _walk(folder: Path, recursive: bool) -> Iterator[InputImage]:
                 continue
             if os.path.splitext(lowered)[1] in SUFFIXES:
                 path = Path(place, name)
+                if path_kind(path) not in ("file", "missing"):  # missing: a link that leads nowhere; reading says so
+                    say(f"{path}: is no file but a pipe, device or folder; it is left out")
+                    continue
                 yield InputImage(path, path.relative_to(folder))
-
-
-def plan_outputs(
-    inputs: Sequence[InputImage], out: Path | None, suffixes: Sequence[str], overwrite: bool = False
-) -> list[PlannedImage]:
-    """The outputs of every input: ``out`` with the sub-folders kept, or beside the photo where ``out`` is None.
-
-    Raises one ImagoError with a line for every output that two inputs would write (names that differ by case only
-    count as one, as on macOS and Windows), that is itself an input, or, unless ``overwrite``, that is there already.
-    """
-    plan = []
-    writers: dict[str, list[Path]] = {}
-    for image in inputs:
-        folder = image.path.parent if out is None else Path(out) / image.relative.parent
-        outputs = tuple(folder / (image.relative.stem + suffix) for suffix in suffixes)
-        plan.append(PlannedImage(image, outputs))
-        for output in outputs:
-            writers.setdefault(_key(output), []).append(image.path)
-    faults: list[str] = []
-    read = {_key(image.path) for image in inputs}
-    for planned in plan:
-        for output in planned.outputs:
-            key = _key(output)
-            sources = writers.pop(key, None)  # each output once
-            if sources is None:
-                continue
-            if len(sources) > 1:
-                faults.append(f"{output}: would be written for {' and for '.join(map(str, sources))}")
-            elif key in read:
-                faults.append(f"{output}: is an input itself")
-            elif not overwrite and os.path.lexists(output):
-                faults.append(f"{output}: is there already (--overwrite replaces it)")
-    if len(faults) == 1:
-        raise ImagoError(faults[0])
-    if faults:
-        raise ImagoError(f"nothing was run, for {len(faults)} outputs are in the way:\n  " + "\n  ".join(faults))
-    return plan
-
-
-def _key(path: Path) -> str:
-    return unicodedata.normalize("NFC", os.path.abspath(path)).casefold()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 STRIP_PIXELS = 2_000_000  # pixels that are copied from Pillow to NumPy at a time
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+_GRAY_MODES = ("L", "1", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
@@ -29,7 +30,7 @@ def read_pillow(image: Image.Image, channels: int, label: str) -> tuple[np.ndarr
     notes: list[str] = []
     transparent = image.mode in _ALPHA_MODES or "transparency" in image.info
     alpha = np.empty((height, width), np.uint8) if transparent else None
-    convert = _converter(image, notes)
+    convert = _gray_managed(image, _converter(image, notes), notes)
     pixels = np.empty((height, width, channels), np.uint8)
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
@@ -66,6 +67,35 @@ def _converter(image: Image.Image, notes: list[str]) -> Callable[[Image.Image], 
     if image.mode in ("RGB", "L"):
         return lambda part: part
     return lambda part: part.convert("RGB")
+
+
+def _gray_managed(
+    image: Image.Image, convert: Callable[[Image.Image], Image.Image], notes: list[str]
+) -> Callable[[Image.Image], Image.Image]:
+    """Grey by its own profile becomes sRGB: what is written from it is RGB, which cannot carry a profile of grey."""
+    profile = image.info.get("icc_profile")
+    if image.mode not in _GRAY_MODES or not isinstance(profile, bytes) or profile[16:20] != b"GRAY":
+        return convert
+    from PIL import Image as pillow
+
+    from imago.files.color_profiles import ProfileError, make_transform
+
+    try:
+        ramp = pillow.fromarray(np.arange(256, dtype=np.uint8)[None])
+        table = np.asarray(make_transform(profile, None, "L", "RGB", exact=True).apply(ramp))[0, :, 1]
+    except ProfileError as error:
+        notes.append(f"its profile of greys cannot be used ({error}); the values are taken as they are")
+        return convert
+
+    def managed(part: Image.Image) -> Image.Image:
+        part = convert(part)
+        bands = [
+            band.point(table.tolist()) if name != "A" else band
+            for name, band in zip(part.mode, part.split(), strict=True)
+        ]
+        return pillow.merge(part.mode, bands)
+
+    return managed
 
 
 def _with_transparency(part: Image.Image, image: Image.Image) -> Image.Image:

@@ -9,22 +9,25 @@ this 0.21 s (4.2) / 0.6 s (10.7). Filter Sub costs 20 % more bytes, Average and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
-Mode = Literal["L", "RGB", "RGBA", "P"]
+Mode = Literal["L", "L16", "RGB", "RGBA", "P"]  # L16: 16 bits of grey
 
-_COLOR_TYPE = {"L": 0, "RGB": 2, "P": 3, "RGBA": 6}
-_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4, "P": 1}
+_COLOR_TYPE = {"L": 0, "L16": 0, "RGB": 2, "P": 3, "RGBA": 6}
+_BYTES = {"L": 1, "L16": 2, "RGB": 3, "RGBA": 4, "P": 1}
 _STRIP_BYTES = 1 << 20  # one strip's pixels: long enough for deflate, short enough for memory and many cores
 _ADLER = 65521
+_INCH_M = 0.0254
 
 
 class _Packed(NamedTuple):
@@ -46,13 +49,19 @@ def write_png(
     *,
     palette: Sequence[tuple[int, int, int]] = (),
     icc: bytes | None = None,
+    exif: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+    text: Sequence[tuple[str, str]] = (),
     level: int = 1,
     threads: int | None = None,
 ) -> None:
-    """Writes one PNG. ``strips``: uint8 (rows, W, C), or (rows, W) for L and P, from top to bottom, H rows in all.
+    """Writes one PNG. ``strips``: uint8 (rows, W, C), or (rows, W) for L and P, from top to bottom, H rows in all;
+    for L16 uint16 (rows, W).
 
-    ``palette``: up to 256 RGB colours 0..255 for mode P. ``threads``: how many pack at once; None: the cores that this
-    process may use, 4 at most; 1: none beside the caller's. A strip must not change after it was handed over.
+    ``exif``: a block that begins with the TIFF header; ``dpi``: dots per inch, across and down; ``text``: keywords and
+    what they say, in ASCII. ``palette``: up to 256 RGB colours 0..255 for mode P. ``threads``: how many pack at once;
+    None: the cores that this process may use, 4 at most; 1: none beside the caller's. A strip must not change after it
+    was handed over.
     """
     height, width = size_hw
     if height < 1 or width < 1:
@@ -60,12 +69,20 @@ def write_png(
     if mode == "P" and not 1 <= len(palette) <= 256:
         raise ValueError(f"mode P wants 1 to 256 colours; got {len(palette)}")
     stream.write(b"\x89PNG\r\n\x1a\n")
-    _chunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _COLOR_TYPE[mode], 0, 0, 0))
+    _chunk(
+        stream, b"IHDR", struct.pack(">IIBBBBB", width, height, 16 if mode == "L16" else 8, _COLOR_TYPE[mode], 0, 0, 0)
+    )
     if icc is not None:
         _chunk(stream, b"iCCP", b"ICC\0\0" + zlib.compress(icc))
+    if dpi is not None:
+        _chunk(stream, b"pHYs", struct.pack(">IIB", *(round(value / _INCH_M) for value in dpi), 1))
+    if exif is not None:
+        _chunk(stream, b"eXIf", exif)
+    for keyword, content in text:
+        _chunk(stream, b"tEXt", keyword.encode("ascii") + b"\0" + content.encode("ascii"))
     if mode == "P":
         _chunk(stream, b"PLTE", bytes(value for color in palette for value in color))
-    rows = _rows(strips, (height, width * _CHANNELS[mode]))
+    rows = _rows(strips, (height, width * _BYTES[mode]), mode)
     adler, start = 1, b"\x78\x01"  # zlib's header: window 32 KiB, fastest
     for packed in _pack_all(rows, level, threads or min(4, _cores())):
         _chunk(stream, b"IDAT", start + packed.data)
@@ -78,11 +95,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _rows(strips: Iterable[np.ndarray], shape: tuple[int, int]) -> Iterable[tuple[np.ndarray, np.ndarray | None]]:
-    """Each strip as uint8 (rows, W * C), with the last row of the one before (None at the top)."""
+def _rows(
+    strips: Iterable[np.ndarray], shape: tuple[int, int], mode: Mode
+) -> Iterable[tuple[np.ndarray, np.ndarray | None]]:
+    """Each strip as uint8 (rows, bytes), with the last row of the one before (None at the top)."""
     above, done = None, 0
     for strip in strips:
         rows = strip.shape[0]
+        if mode == "L16" and strip.dtype == np.uint16:
+            strip = strip.astype(">u2").view(np.uint8)
         if strip.dtype != np.uint8 or rows * shape[1] != strip.size or done + rows > shape[0]:
             raise ValueError(
                 f"strip {strip.shape} of {strip.dtype} does not fit: {shape[0] - done} rows of {shape[1]} bytes to come"
@@ -135,3 +156,22 @@ def _chunk(stream: BinaryIO, kind: bytes, data: bytes) -> None:
     stream.write(struct.pack(">I", len(data)) + kind)
     stream.write(data)
     stream.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
+
+
+def read_png_text(path: Path, keyword: str) -> str:
+    """What a PNG says under ``keyword`` in front of its pixels; empty if nothing, and for what is no PNG."""
+    with contextlib.suppress(OSError, struct.error), path.open("rb") as stream:
+        if stream.read(8) != b"\x89PNG\r\n\x1a\n":
+            return ""
+        while True:
+            length, kind = struct.unpack(">I4s", stream.read(8))
+            if kind == b"IDAT":
+                return ""
+            start = keyword.encode("ascii") + b"\0"
+            if kind == b"tEXt":
+                content = stream.read(length)
+                if content.startswith(start):
+                    return content.removeprefix(start).decode("latin-1")
+                length = 0
+            stream.seek(length + 4, 1)
+    return ""

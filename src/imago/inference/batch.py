@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imago.core.errors import ImagoError, fault_line
 from imago.core.text import one_line
-from imago.files.images import image_size, read_image
-from imago.files.inputs import PlannedImage
+from imago.files.images import Damaged, image_size, read_image
+from imago.files.inputs import InputImage
+from imago.files.outputs import PlannedImage
 from imago.inference.prediction import Prediction
 from imago.inference.predictor import Predictor
 from imago.inference.threads import allowed_cores
@@ -57,15 +58,22 @@ def run_batch(
     write: Write,
     *,
     threads: int | None = None,
+    damaged: Damaged | None = None,
+    strip_metadata: bool = False,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Report:
     """Read, run and ``write`` every photo of ``plan``. ``threads``: worker threads, ``workers_for(len(plan))`` if None.
+    ``damaged``: as for ``read_image``; ``strip_metadata`` leaves EXIF and resolution out of what is written.
 
     ``write`` is called in the worker threads and must write by ``atomic_write``. ``on_outcome`` is called in the
     caller's thread, as the photos get ready. Whatever a photo raises is its own failure; SystemExit and Ctrl-C let the
     files that are being written become whole, then go on upwards.
     """
     stop = threading.Event()
+
+    def trip(planned: PlannedImage) -> Outcome | None:
+        return _trip(predictor, planned, write, stop, damaged=damaged, strip_metadata=strip_metadata)
+
     waiting = list(reversed(plan))
     running: dict[Future[Outcome | None], float] = {}
     outcomes: dict[int, Outcome] = {}
@@ -74,10 +82,10 @@ def run_batch(
     try:
         while waiting or running:
             while waiting and len(running) < count:
-                megapixels = _megapixels(waiting[-1].image.path)
+                megapixels = _megapixels(waiting[-1].image)
                 if running and sum(running.values()) + megapixels > MEGAPIXELS_IN_WORK:
                     break
-                running[pool.submit(_trip, predictor, waiting.pop(), write, stop)] = megapixels
+                running[pool.submit(trip, waiting.pop())] = megapixels
             ready, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ready:
                 del running[future]
@@ -93,20 +101,33 @@ def run_batch(
     return Report(len(ordered) - len(failed), failed)
 
 
-def _megapixels(path: Path) -> float:
+def _megapixels(image: InputImage) -> float:
+    if image.piped:  # what is read of a pipe is gone
+        return 0.0
     try:
-        height, width = image_size(path)
+        height, width = image_size(image.path)
     except Exception:  # the worker reads the header too, and says what is wrong with it
         return 0.0
     return height * width / 1e6
 
 
-def _trip(predictor: Predictor, planned: PlannedImage, write: Write, stop: threading.Event) -> Outcome | None:
+def _trip(
+    predictor: Predictor,
+    planned: PlannedImage,
+    write: Write,
+    stop: threading.Event,
+    *,
+    damaged: Damaged | None,
+    strip_metadata: bool,
+) -> Outcome | None:
     """One photo all the way; None if it was stopped before anything was written."""
     path = planned.image.path
     notes: tuple[str, ...] = ()
     try:
-        photo = read_image(path, channels=predictor.card.input.channels, max_pixels=predictor.options.max_pixels)
+        channels, max_pixels = predictor.card.input.channels, predictor.options.max_pixels
+        photo = read_image(path, channels=channels, max_pixels=max_pixels, damaged=damaged)
+        if strip_metadata:
+            photo = replace(photo, exif=None, dpi=None)
         notes = photo.notes
         if stop.is_set():
             return None

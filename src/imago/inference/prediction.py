@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import cv2
 import numpy as np
 
 from imago.core.errors import ImagoError
@@ -22,7 +21,10 @@ from imago.core.labels import Labels, binary_labels
 from imago.core.text import to_json, to_utf8
 from imago.files.images import Photo
 from imago.files.inputs import OUTPUT_SUFFIXES
-from imago.files.png import strip_rows, write_png
+from imago.files.outputs import check_ending
+from imago.files.paths import names_file
+from imago.files.pictures import FORMATS, Format, Metadata, write_picture
+from imago.files.png import Mode, strip_rows
 from imago.files.writing import atomic_write, exists
 from imago.inference.cutout.alpha import STRIP_ROWS, AlphaMap, ArrayAlpha, compute_full_alpha
 from imago.inference.cutout.compose import Cutout, compose
@@ -157,10 +159,13 @@ class Prediction:
     def cutout(
         self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = 0.05
     ) -> Image.Image:
-        """The subject as a Pillow image: RGBA, or RGB on a background (``#rrggbb``, ``blur`` or an image's path)."""
+        """The subject as a Pillow image: RGBA, or RGB on a background (a colour, ``blur`` or an image's path)."""
         from PIL import Image
 
-        image = Image.fromarray(self.compose(background, crop, matting, margin).array())
+        return self._dress(Image.fromarray(self.compose(background, crop, matting, margin).array()))
+
+    def _dress(self, image: Image.Image) -> Image.Image:
+        """With the photo's colour profile, which Pillow's ``save`` writes."""
         if self.photo.icc:
             image.info["icc_profile"] = self.photo.icc
         return image
@@ -169,7 +174,7 @@ class Prediction:
         """The photo with the classes washed over it, and a legend below, as a Pillow image (RGB)."""
         from PIL import Image
 
-        return Image.fromarray(self._draw_overlay(alpha, legend))
+        return self._dress(Image.fromarray(self._draw_overlay(alpha, legend)))
 
     def _draw_overlay(self, alpha: float = 0.5, legend: bool = True) -> np.ndarray:
         if self.instances is not None:
@@ -219,40 +224,58 @@ class Prediction:
         matting: bool = False,
         margin: float = 0.05,
         threads: int | None = None,
+        format: Format = "PNG",
     ) -> tuple[str, ...]:
-        """A PNG, by strips, so that memory stays bounded. Gives the notes of the cut-out ("nothing was found")."""
+        """A PNG goes by strips, so that memory stays bounded. Gives the notes of the cut-out ("nothing was found")."""
         made = self.compose(background, crop, matting, margin)
-        write_png(stream, made.size_hw, made.mode, made.strips(), icc=self.photo.icc, threads=threads)
+        metadata = Metadata.of(self.photo)
+        write_picture(stream, format, made.size_hw, made.mode, made.strips(), metadata, name=self.name, threads=threads)
         return made.notes
 
-    def write_mask(self, stream: BinaryIO) -> None:
-        """The label map as a PNG with the classes' colours as its palette."""
+    def write_alpha(self, stream: BinaryIO, bits: int = 8, format: Format = "PNG") -> None:
+        """The soft mask in grey: 0 is background, 255 (or 65535 with 16 ``bits``) subject."""
+        most, kind = (65535, np.uint16) if bits == 16 else (255, np.uint8)
+
+        def strips() -> Iterator[np.ndarray]:
+            for top in range(0, self.size_hw[0], STRIP_ROWS):
+                bottom = min(self.size_hw[0], top + STRIP_ROWS)
+                alpha = self.alpha_map.rows(top, bottom)
+                if self.photo.alpha is not None:
+                    alpha = alpha * (self.photo.alpha[top:bottom] * np.float32(1 / 255))
+                yield (alpha * np.float32(most) + np.float32(0.5)).astype(kind)
+
+        self._write_flat(stream, format, "L16" if bits == 16 else "L", strips())
+
+    def _write_flat(
+        self, stream: BinaryIO, format: Format, mode: Mode, strips: Iterator[np.ndarray], palette: Any = ()
+    ) -> None:
+        metadata = Metadata.of(self.photo, colors=False)
+        write_picture(stream, format, self.size_hw, mode, strips, metadata, name=self.name, palette=palette)
+
+    def write_mask(self, stream: BinaryIO, format: Format = "PNG") -> None:
+        """The label map with the classes' colours as its palette."""
         from imago.draw.palette import palette_bytes
 
         if self.label_map.dtype != np.uint8:
             raise ImagoError(f"{self.name}: a mask PNG has room for 256 classes; the model has {len(self.labels)}")
         flat = palette_bytes(self.labels)
         palette = [(flat[at], flat[at + 1], flat[at + 2]) for at in range(0, 768, 3)]
-        write_png(stream, self.size_hw, "P", _strips(self.label_map), palette=palette)
+        self._write_flat(stream, format, "P", _strips(self.label_map), palette)
 
-    def write_overlay(self, stream: BinaryIO) -> None:
-        """The overlay as a JPEG."""
+    def write_overlay(self, stream: BinaryIO, format: Format = "JPEG") -> None:
+        """The overlay, in the photo's colour profile."""
         drawn = self._draw_overlay()
-        if max(drawn.shape[:2]) > 65500:
-            raise ImagoError(f"{self.name}: {drawn.shape[1]} x {drawn.shape[0]} is too long for a JPEG (65500 pixels)")
-        cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR, dst=drawn)
-        _, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        stream.write(data.data)
+        size_hw = (drawn.shape[0], drawn.shape[1])
+        metadata = Metadata.of(self.photo)
+        write_picture(stream, format, size_hw, "RGB", iter([drawn]), metadata, name=self.name, quality=JPEG_QUALITY)
 
-    def write_objects(self, stream: BinaryIO) -> None:
-        """A grey PNG of 16 bits: 0, or the number (1 and more) of the object that is there, in the order of
+    def write_objects(self, stream: BinaryIO, format: Format = "PNG") -> None:
+        """A grey picture of 16 bits: 0, or the number (1 and more) of the object that is there, in the order of
         ``instances``. Raises ImagoError for a model that finds no objects."""
-        from PIL import Image
-
         painted = self._objects().to_label_image()
         if painted.dtype != np.uint16:
             raise ImagoError(f"{self.name}: a label image of 16 bits holds 65,535 objects; there are {painted.max()}")
-        Image.fromarray(painted).save(stream, "PNG")
+        self._write_flat(stream, format, "L16", _strips(painted))
 
     def write_yolo(self, stream: BinaryIO) -> None:
         """YOLO's text: a line an object, class (from 0), centre, size as shares of the photo, score."""
@@ -278,13 +301,22 @@ class Prediction:
             "json": self.write_json,
             "objects": self.write_objects,
             "yolo": self.write_yolo,
+            "alpha": self.write_alpha,
         }
+
+    def write(self, stream: BinaryIO, what: str, path: Path, **options: Any) -> tuple[str, ...]:
+        """``what``, a key of ``writers``, in the format that the ending of ``path`` says. Gives notes."""
+        picture = FORMATS.get(path.suffix.lower())
+        if picture is not None:
+            options["format"] = picture
+        return self.writers[what](stream, **options) or ()
 
     def save(self, where: Path | str, what: Sequence[str] = ("cutout",), overwrite: bool = False) -> list[Path]:
         """Writes ``what``, keys of ``writers``; each whole or not at all. Gives the paths.
 
-        ``where`` with an ending (``fox.png``) is the file to write, for one object; else a folder, for
-        ``STEM.cutout.png`` and so on. Raises ImagoError, before anything is written, where a file is there already.
+        ``where`` is a file, for one object, if it ends as one (``fox.png``, also ``.webp``, ``.tif``, ``.jpg``), else a
+        folder, for ``STEM.cutout.png`` and so on; see ``files.paths``. Raises ImagoError, before anything is written,
+        where a file is there already.
         """
         writers = self.writers
         unknown = [each for each in what if each not in writers]
@@ -296,18 +328,16 @@ class Prediction:
                 raise exists(path)
         for path, each in zip(paths, what, strict=True):
             with atomic_write(path, overwrite) as stream:
-                writers[each](stream)
+                self.write(stream, each, path)
         return paths
 
     def _paths(self, where: Path, what: Sequence[str]) -> list[Path]:
-        if where.is_dir() or not where.suffix:
+        if not names_file(where):
             stem = Path(self.name).stem
             return [where / (stem + OUTPUT_SUFFIXES[each]) for each in what]
         if len(what) != 1:
             raise ImagoError(f"{where}: one file cannot hold {len(what)} outputs; name a folder")
-        endings = {"overlay": (".jpg", ".jpeg"), "json": (".json",), "yolo": (".txt",)}.get(what[0], (".png",))
-        if where.suffix.lower() not in endings:
-            raise ImagoError(f"{where}: {what[0]} is written as {' or '.join(endings)}; name the file so, or a folder")
+        check_ending(where, what[0])
         return [where]
 
     def _repr_png_(self) -> bytes:

@@ -8,7 +8,6 @@ copy of the photo, since they are smooth; the mixture is undone in the pixels of
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,9 +18,10 @@ import numpy as np
 
 from imago.core.errors import ImagoError
 from imago.core.input_spec import resize_image
-from imago.files.images import Photo, read_image
+from imago.files.images import Photo
 from imago.files.png import Mode
 from imago.inference.cutout.alpha import STRIP_ROWS, AlphaMap, AlphaRows, resize_rows, small_size
+from imago.inference.cutout.background import check_background, is_opaque, make_backdrop
 
 COLOR_SIDE = 512  # pixels of the longer side of the copy that colours are averaged on; the means are smooth anyway
 MANY = 0.2  # share of soft pixels in a strip above which all of its pixels are worked on
@@ -38,12 +38,13 @@ class Cutout:
     alpha: AlphaRows
     small: tuple[np.ndarray, np.ndarray]  # what ``make_small_copy`` makes of the two
     background: str | Path = "transparent"
+    backdrop: np.ndarray | None = None  # what ``make_backdrop`` makes of it
     box: Box | None = None  # what is kept, None: all
     notes: tuple[str, ...] = ()
 
     @property
     def mode(self) -> Mode:
-        return "RGBA" if self.background == "transparent" else "RGB"
+        return "RGB" if is_opaque(self.background) else "RGBA"
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -55,7 +56,7 @@ class Cutout:
         return self.box or (0, 0, *self.photo.size_hw)
 
     def strips(self, rows: int = STRIP_ROWS) -> Iterator[np.ndarray]:
-        """uint8 (rows, W, 4), or (rows, W, 3) on a background, from top to bottom. Clear pixels are all zero."""
+        """uint8 (rows, W, 4), or (rows, W, 3) on an opaque background, from the top. Clear pixels are all zero."""
         top, left, bottom, right = self._kept
         for start in range(top, bottom, rows):
             end = min(bottom, start + rows)
@@ -65,6 +66,8 @@ class Cutout:
             colors = self._subject_colors(start, end, alpha)
             if self.background == "transparent":
                 yield _append_alpha(colors, alpha)
+            elif self.backdrop is not None and self.backdrop.shape == (4,):
+                yield _lay_over(colors, alpha, self.backdrop)
             else:
                 yield _mix(colors, alpha, self._behind(start, end))
 
@@ -104,19 +107,10 @@ class Cutout:
         size_wh = tuple(max(1, round(side * ratio)) for side in share.shape[::-1])
         return edge_colors(*(cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA) for plane in (small, share)))
 
-    @cached_property
-    def _backdrop(self) -> np.ndarray:
-        """What stands behind: a colour uint8 (3,), the blurred photo float32 (h, w, 3), an image uint8 (H, W, 3)."""
-        color = parse_color(self.background)
-        if color is not None:
-            return np.array(color, np.uint8)
-        if self.background == "blur":
-            return blur_background(*self.small)
-        return cover(read_image(Path(self.background)).pixels, self.photo.size_hw)
-
     def _behind(self, start: int, end: int) -> np.ndarray:
         _, left, _, right = self._kept
-        backdrop = self._backdrop
+        backdrop = self.backdrop
+        assert backdrop is not None
         if backdrop.ndim == 1:
             return backdrop
         if backdrop.dtype == np.uint8:
@@ -131,7 +125,8 @@ def compose(
     crop: bool = False,
     margin: float = 0.05,
 ) -> Cutout:
-    """``background``: ``transparent``, ``#rrggbb``, ``blur`` or the path of an image, which is cut to cover the photo.
+    """``background``: ``transparent``, a colour (``background.parse_color``), ``blur`` or the path of an
+    image, which is cut to cover the photo.
 
     ``crop`` keeps the subject and ``margin`` times its longer side all round. Raises ImagoError for a background that
     is none of these. Where nothing was found, ``notes`` of the answer says so, and nothing is cropped.
@@ -146,26 +141,8 @@ def compose(
     small = make_small_copy(photo, alpha)
     found = subject_box(small[1], photo.size_hw, margin)
     notes = () if found else ("nothing was found; the cut-out is empty" + (", and not cropped" if crop else ""),)
-    return Cutout(photo, alpha, small, background, found if crop else None, notes)
-
-
-def parse_color(text: str | Path) -> tuple[int, int, int] | None:
-    """``#rrggbb`` or ``#rgb`` -> RGB 0..255, None for everything else."""
-    digits = str(text)[1:] if str(text).startswith("#") else ""
-    if re.fullmatch(r"[0-9a-fA-F]{3}", digits):
-        digits = "".join(digit * 2 for digit in digits)
-    if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
-        return None
-    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
-
-
-def check_background(background: str | Path) -> None:
-    """Raises ImagoError unless it is ``transparent``, ``blur``, a colour or a file that is there."""
-    if background in ("transparent", "blur") or parse_color(background) or Path(background).is_file():
-        return
-    raise ImagoError(
-        f"background {str(background)!r} is neither transparent, blur, a colour like #ffffff nor an image file"
-    )
+    backdrop, told = make_backdrop(background, photo, small)
+    return Cutout(photo, alpha, small, background, backdrop, found if crop else None, notes + told)
 
 
 def make_small_copy(photo: Photo, alpha: AlphaRows) -> tuple[np.ndarray, np.ndarray]:
@@ -203,39 +180,6 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray, radius: int) -> np.nd
     weight = cv2.blur(weights, side, borderType=cv2.BORDER_REPLICATE)[:, :, None]
     least = np.float32(1e-4)
     return np.where(weight > least, total / np.maximum(weight, least), values)
-
-
-def blur_background(small: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """float32 (h, w, 3): the photo's background out of focus. The subject lends it no colour: it weighs nothing.
-
-    Under the subject it is filled from farther and farther away. What is only half background counts little, since
-    the alpha may lie a pixel off.
-    """
-    weights = np.clip(1 - 2 * cv2.dilate(share, np.ones((5, 5), np.uint8)), 0, 1)
-    side = max(small.shape[:2])
-    filled, known = small, weights
-    for radius in (side // 60, side // 30, side // 12, side // 5, side):
-        box = (2 * max(1, radius) + 1,) * 2
-        total = cv2.blur(small * weights[:, :, None], box, borderType=cv2.BORDER_REPLICATE)
-        weight = cv2.blur(weights, box, borderType=cv2.BORDER_REPLICATE)
-        trust = np.maximum(known, np.clip(weight * 4, 0, 1))
-        mean = total / np.maximum(weight, 1e-6)[:, :, None]
-        gain = np.where(trust > known, (trust - known) / np.maximum(trust, 1e-6), 0)[:, :, None]
-        filled = filled + (mean - filled) * gain
-        known = trust
-    radius = max(1, side // 60)
-    for _ in range(3):  # three boxes are nearly a Gaussian
-        filled = cv2.blur(filled, (2 * radius + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
-    return filled
-
-
-def cover(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """uint8 (h, w, 3) -> uint8 ``size_hw``: scaled to cover it, cut evenly at two sides."""
-    ratio = max(size_hw[0] / image.shape[0], size_hw[1] / image.shape[1])
-    height, width = (min(side, round(want / ratio)) for side, want in zip(image.shape[:2], size_hw, strict=True))
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    part = image[top : top + max(1, height), left : left + max(1, width)]
-    return resize_image(part, size_hw)
 
 
 def subject_box(share: np.ndarray, size_hw: tuple[int, int], margin: float) -> Box | None:
@@ -287,6 +231,15 @@ def _append_alpha(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     whole = out.view(np.uint32)[:, :, 0]  # four bytes at once: 20 times faster than by a mask
     np.multiply(whole, opacity != 0, out=whole)
     return out
+
+
+def _lay_over(colors: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """Over one colour uint8 (4,) that lets something through: uint8 (rows, W, 4)."""
+    share = alpha[:, :, None]
+    rest = (1 - share) * np.float32(behind[3] / 255)
+    opacity = share + rest
+    mixed = (colors * share + behind[:3] * rest) / np.maximum(opacity, np.float32(1e-6))
+    return np.concatenate([mixed + np.float32(0.5), opacity * 255 + np.float32(0.5)], axis=2).astype(np.uint8)
 
 
 def _mix(colors: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:

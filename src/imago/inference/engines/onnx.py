@@ -182,9 +182,7 @@ def is_depthwise(card: ModelCard) -> bool:
     return str(card.options.get("encoder", "")).startswith(("efficientnet", "mobilenet"))
 
 
-def open_session(
-    source: Path | bytes, name: str, threads: int, device: str | None, blocks: bool
-) -> InferenceSession:
+def open_session(source: Path | bytes, name: str, threads: int, device: str | None, blocks: bool) -> InferenceSession:
     """``blocks``: lay channels in blocks, ONNX Runtime's full optimization."""
     check_is_there(source, name)
     onnxruntime = import_onnxruntime()

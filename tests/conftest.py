@@ -25,7 +25,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
 
 
+def forks_a_training(item: pytest.Item) -> bool:
+    """Whether the test has a training killed, in a forked process (``killed_run.killed``)."""
+    return isinstance(item, pytest.Function) and "killed" in item.function.__code__.co_names
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # First: once any test has made PyTorch's autograd start threads, a forked process can train no more.
+    items.sort(key=lambda item: not forks_a_training(item))
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="slow; run with --slow")

@@ -85,16 +85,13 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
     """Returns the exit code. Of a photo that has objects of an earlier run beside it nothing is written."""
     import numpy as np
 
-    from imago.files.outputs import OBJECT_KEYWORD
+    from imago.files.outputs import OBJECT_KEYWORD, skip_written
     from imago.files.pictures import Metadata, write_picture
     from imago.files.writing import atomic_write, exists
 
     plan = plan_photos(replace(settings, overwrite=True, skip_existing=False), ("cutout",))  # that file is not written
     if settings.skip_existing:
-        left = [planned for planned in plan if not find_objects_of(planned)]
-        if len(left) < len(plan):
-            settings.say(f"{len(plan) - len(left)} of {len(plan)} photos are written already and are skipped")
-        plan = left
+        plan = skip_written(plan, lambda planned: bool(find_objects_of(planned)), settings.say)
     if not plan:
         return 0
     predictor = load_predictor(settings, len(plan), detection=choice)

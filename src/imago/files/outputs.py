@@ -80,7 +80,14 @@ def plan_outputs(
         raise ImagoError(f"nothing was run, for {len(faults)} outputs are in the way:\n  {lines}")
     if not (skip_existing and kinds):
         return plan
-    left = [planned for planned in plan if not all(map(os.path.lexists, planned.outputs))]
+    return skip_written(plan, lambda planned: all(map(os.path.lexists, planned.outputs)), say)
+
+
+def skip_written(
+    plan: list[PlannedImage], is_written: Callable[[PlannedImage], bool], say: Callable[[str], None]
+) -> list[PlannedImage]:
+    """Those of ``plan`` that are still to be written; how many are left out is said in one line."""
+    left = [planned for planned in plan if not is_written(planned)]
     if len(left) < len(plan):
         say(f"{len(plan) - len(left)} of {len(plan)} photos are written already and are skipped")
     return left

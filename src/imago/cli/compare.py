@@ -40,6 +40,7 @@ OWN = ("model", "encoder", "out", "name", "preset")
 @click.pass_context
 def compare_command(
     context: click.Context,
+    /,
     data: tuple[str, ...],
     models: tuple[str, ...],
     recipe: Path | None,

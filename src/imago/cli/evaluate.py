@@ -62,6 +62,7 @@ _DETECTION_ONLY = {
 @click.pass_context
 def evaluate_command(
     context: click.Context,
+    /,
     model: str,
     data: Path,
     split: str,

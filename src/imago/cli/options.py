@@ -48,12 +48,12 @@ max_found_option = click.option(
 )
 
 
-class CommaList(click.ParamType):
+class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
     """One value or several with commas between -> tuple."""
 
     name = "list"
 
-    def __init__(self, item: click.ParamType) -> None:
+    def __init__(self, item: click.ParamType[Any]) -> None:
         self.item = item
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
@@ -72,7 +72,7 @@ class PathThatIs(click.Path):
         return super().convert(value, param, ctx)
 
 
-class SizeHW(click.ParamType):
+class SizeHW(click.ParamType):  # type: ignore[type-arg]
     """``320x256`` (height x width) or ``320`` -> (320, 256)."""
 
     name = "HxW"
@@ -195,7 +195,7 @@ def _without_none(hint: Any) -> Any:
     return hint
 
 
-def _click_type(field: dataclasses.Field[Any], kind: Any) -> click.ParamType:
+def _click_type(field: dataclasses.Field[Any], kind: Any) -> click.ParamType[Any]:
     if "choices" in field.metadata:
         return click.Choice(list(field.metadata["choices"]))
     if typing.get_origin(kind) is Literal:

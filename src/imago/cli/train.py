@@ -45,6 +45,7 @@ def add_data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_context
 def train_command(
     context: click.Context,
+    /,
     data: tuple[str, ...],
     recipe: Path | None,
     root: Path | None,

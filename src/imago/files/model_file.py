@@ -6,13 +6,13 @@ import io
 import json
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from imago.core.errors import ModelError
 from imago.core.model_card import METADATA_KEY, ModelCard
 
 
-def read_safetensors_header(path: Path) -> dict[str, dict]:
+def read_safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
     """The JSON header of a ``.safetensors`` file: tensor names to dtype, shape and offsets, and ``__metadata__``."""
     size = path.stat().st_size
     with path.open("rb") as stream:

@@ -61,7 +61,7 @@ class _Target(io.FileIO):
         super().__init__(part, "x")
         self.path = path
 
-    def write(self, data) -> int:  # type: ignore[no-untyped-def, override]
+    def write(self, data) -> int:  # type: ignore[no-untyped-def]
         try:
             return super().write(data)
         except OSError as error:

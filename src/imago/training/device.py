@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from imago.core.errors import ImagoError
 from imago.training.settings import RuntimeSettings

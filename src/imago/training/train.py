@@ -157,7 +157,7 @@ def build_model(task: Task, fabric: Fabric, display: Display, *, say: Say, fresh
         say(f"started from {config.net.weights}: {load_matching(net, Path(config.net.weights))}")
     device = fabric.device.type
     if channels_last_is_faster(device):
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(memory_format=torch.channels_last)
     if device == "cpu" and choose_precision(config.runtime.precision, device) == "bf16":
         speed_up_depthwise(net)
     module, optimizer = fabric.setup(net, build_optimizer(net, config.optimization))

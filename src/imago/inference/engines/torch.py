@@ -102,7 +102,7 @@ def open_net(path: Path, device: torch.device) -> tuple[Net, ModelCard]:
     """A checkpoint's net and card; the net on ``device``, laid out as is fast there. Raises ModelError."""
     net, card = checkpoint.load(path, device)
     if channels_last_is_faster(device.type):
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.to(memory_format=torch.channels_last)
     return net, card
 
 

@@ -144,7 +144,7 @@ class DetectionTask(Task):
             images = images.contiguous(memory_format=torch.channels_last)
         targets = [move_target(target, device) for target in batch.targets]
         proposals = () if batch.proposals is None else ([boxes.to(device) for boxes in batch.proposals],)
-        return module.loss(images, targets, *proposals)  # type: ignore[operator, no-any-return]
+        return module.loss(images, targets, *proposals)  # type: ignore[operator]
 
     def validate(
         self,

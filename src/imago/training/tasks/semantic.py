@@ -84,7 +84,7 @@ class SemanticTask(Task):
         images, labels, weights = move_data_to_device(list(batch), device)
         if channels_last_is_faster(device.type):
             images = images.contiguous(memory_format=torch.channels_last)
-        return module.loss(images, Target(labels, weights))  # type: ignore[operator, no-any-return]
+        return module.loss(images, Target(labels, weights))  # type: ignore[operator]
 
     def validate(
         self,

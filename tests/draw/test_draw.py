@@ -59,7 +59,7 @@ def test_palette_of_many_classes() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_wash_outline_and_what_stays(dtype: type) -> None:
     image, label_map = picture(400, 400), blocks(400, 400)
-    out = overlay(image, label_map.astype(dtype), LABELS, alpha=0.25, legend=False)
+    out = overlay(image, label_map.astype(dtype), LABELS, strength=0.25, legend=False)
     assert out.shape == image.shape
     untouched = (label_map == 0) | (label_map == 255)
     assert (out[untouched] == image[untouched]).all()
@@ -72,8 +72,8 @@ def test_wash_outline_and_what_stays(dtype: type) -> None:
 
 def test_strength_of_the_wash() -> None:
     image, label_map = picture(60, 60), np.ones((60, 60), np.uint8)
-    assert (overlay(image, label_map, LABELS, alpha=0, legend=False) == image).all()
-    assert (overlay(image, label_map, LABELS, alpha=1, legend=False) == (200, 40, 40)).all()
+    assert (overlay(image, label_map, LABELS, strength=0, legend=False) == image).all()
+    assert (overlay(image, label_map, LABELS, strength=1, legend=False) == (200, 40, 40)).all()
 
 
 def test_the_callers_arrays_are_not_painted() -> None:
@@ -124,19 +124,19 @@ def test_legend_fits_every_size_and_hides_nothing(height: int, width: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("image", "label_map", "alpha", "words"),
+    ("image", "label_map", "strength", "words"),
     [
         (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.uint8), 0.5, r"\(H, W, 3\) or \(H, W\); got uint8 \(4, 4"),
         (np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), 0.5, "got float32"),
         (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8), 0.5, r"image's size \(4, 4\); got uint8 \(4, 5\)"),
         (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int64), 0.5, "got int64"),
         (np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 7, np.uint8), 0.5, "value 7, but there are 3 classes"),
-        (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), 1.5, "alpha must lie between 0 and 1; got 1.5"),
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), 1.5, "strength must lie between 0 and 1; got 1.5"),
     ],
 )
-def test_overlay_says_what_it_wants(image: np.ndarray, label_map: np.ndarray, alpha: float, words: str) -> None:
+def test_overlay_says_what_it_wants(image: np.ndarray, label_map: np.ndarray, strength: float, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        overlay(image, label_map, LABELS, alpha)
+        overlay(image, label_map, LABELS, strength)
 
 
 # -- charts -------------------------------------------------------------------------------------------------------
@@ -220,5 +220,5 @@ def test_heat_table_of_many_classes_has_no_numbers() -> None:
 
 def test_binary_labels_are_drawn_in_their_color() -> None:
     labels = binary_labels()
-    out = overlay(np.zeros((50, 50, 3), np.uint8), np.ones((50, 50), np.uint8), labels, alpha=1, legend=False)
+    out = overlay(np.zeros((50, 50, 3), np.uint8), np.ones((50, 50), np.uint8), labels, strength=1, legend=False)
     assert (out == labels.colors[1]).all()

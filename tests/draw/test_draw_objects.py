@@ -113,17 +113,17 @@ def test_no_objects_and_empty_masks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "instances", "alpha", "words"),
+    ("image", "instances", "strength", "words"),
     [
         (GREY[:100], one(disc()), 0.5, r"the image is \(100, 320\) pixels, its objects are of \(240, 320\)"),
         (GREY.astype(float), one(disc()), 0.5, "uint8 image .* got float64"),
         (GREY, one(disc(), 9), 0.5, "an object of class 9, but 4 labels"),
-        (GREY, one(disc()), 50, "alpha must lie between 0 and 1; got 50"),
+        (GREY, one(disc()), 50, "strength must lie between 0 and 1; got 50"),
     ],
 )
-def test_what_does_not_belong_together(image: np.ndarray, instances: Instances, alpha: float, words: str) -> None:
+def test_what_does_not_belong_together(image: np.ndarray, instances: Instances, strength: float, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        draw_objects(image, instances, LABELS, alpha)
+        draw_objects(image, instances, LABELS, strength)
 
 
 def test_shrunk_objects() -> None:

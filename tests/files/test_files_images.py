@@ -49,7 +49,7 @@ def test_formats(kind: str, options: dict, off: int) -> None:
     assert photo.pixels.dtype == np.uint8
     assert np.abs(photo.pixels.astype(int) - SMOOTH).max() <= off
     assert photo.pixels.flags.c_contiguous
-    assert photo.alpha is None
+    assert photo.opacity is None
     assert photo.notes == ()
     assert image_size(data) == (30, 50)
     assert read_image(data, channels=1).pixels.shape == (30, 50, 1)
@@ -99,15 +99,15 @@ def test_transparency_lies_over_white_and_is_kept() -> None:
     image[0, :, 3] = (0, 51, 255)
     photo = read_image(encoded(Image.fromarray(image), "PNG"))
     assert photo.pixels[0, :, 0].tolist() == [255, 204, 0]
-    assert photo.alpha is not None
-    assert photo.alpha[0].tolist() == [0, 51, 255]
+    assert photo.opacity is not None
+    assert photo.opacity[0].tolist() == [0, 51, 255]
     assert read_image(encoded(Image.fromarray(image), "PNG"), channels=4).pixels.tolist() == image.tolist()
     palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     palette.putpalette([10, 20, 30, 40, 50, 60])
     photo = read_image(encoded(palette, "PNG", transparency=0))
     assert photo.pixels[0].tolist() == [[255, 255, 255], [40, 50, 60]]
-    assert photo.alpha is not None
-    assert photo.alpha[0].tolist() == [0, 255]
+    assert photo.opacity is not None
+    assert photo.opacity[0].tolist() == [0, 255]
 
 
 UPRIGHT = np.zeros((4, 8, 3), np.uint8)

@@ -6,10 +6,11 @@ Signatures and docstrings are read from the source (``ast``), so that every Pyth
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imago.models.catalog import ARCHITECTURES
@@ -123,6 +124,7 @@ def describe(module: str, name: str, full: str) -> str:
     path = SOURCE / Path(*module.split("."))
     text = (path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py").read_text("utf-8")
     (*_, node) = (n for n in ast.parse(text).body if isinstance(n, (Function, ast.ClassDef)) and n.name == name)
+    spell_out_defaults(node, vars(importlib.import_module(module)))
     parts = [f"\n### `{full}`\n\n"]
     if isinstance(node, ast.ClassDef):
         shown = [*list_fields(node, text.splitlines())] or [format_signature(n) for n in methods(node, "__init__")]
@@ -132,6 +134,16 @@ def describe(module: str, name: str, full: str) -> str:
     else:
         parts += [block(format_signature(node)), prose(node)]
     return "".join(parts).rstrip() + "\n"
+
+
+def spell_out_defaults(node: ast.AST, names: Mapping[str, object]) -> None:
+    """A default that is the name of a number or a text becomes its value."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.arguments):
+            for index, default in enumerate(each.defaults):
+                value = names.get(default.id) if isinstance(default, ast.Name) else None
+                if isinstance(value, int | float | str):
+                    each.defaults[index] = ast.Constant(value)
 
 
 def block(text: str) -> str:

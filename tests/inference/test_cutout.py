@@ -142,7 +142,7 @@ def test_transparency_of_the_photo_stays() -> None:
     image, true = disc()
     own = np.full((240, 240), 255, np.uint8)
     own[:, 120:] = 0
-    made = compose(Photo(image, alpha=own), ArrayAlpha(true)).array()
+    made = compose(Photo(image, opacity=own), ArrayAlpha(true)).array()
     assert not made[:, 120:].any()
     assert made[120, 100, 3] == 255
 

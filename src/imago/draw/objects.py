@@ -29,26 +29,26 @@ def draw_objects(
     image: np.ndarray,
     instances: Instances,
     labels: Labels,
-    alpha: float = 0.5,
+    strength: float = 0.5,
     names: bool = True,
     scores: bool = True,
     color_by: Literal["object", "class"] = "object",
 ) -> np.ndarray:
     """uint8 RGB (H, W, 3), a new array.
 
-    ``image``: uint8 (H, W, 3) or grey (H, W); ``instances`` in its pixels; ``alpha`` is the strength of the wash, 0 to
+    ``image``: uint8 (H, W, 3) or grey (H, W); ``instances`` in its pixels; ``strength``: of the wash, 0 to
     1. Objects without masks have their boxes alone. Lines and text grow with the image. A tag stands above its box, or
     inside, below, wherever the first free place is; where all of them are taken by better scores it is left out, and in
     a crowd of objects that are smaller than it. Raises ValueError where image, instances and labels do not belong
     together.
     """
-    out = _copy_parts(image, instances, labels, alpha)
+    out = _copy_parts(image, instances, labels, strength)
     colors = [_color(index, instances, labels, color_by) for index in range(len(instances))]
     side = math.sqrt(out.shape[0] * out.shape[1])
     line_px = max(1, round(side / 600))
     for index in np.argsort(-instances.areas, kind="stable"):
         if instances.cropped is not None:
-            _paint_mask(out, instances.cropped[index], colors[index], alpha, line_px)
+            _paint_mask(out, instances.cropped[index], colors[index], strength, line_px)
     for index in reversed(range(len(instances))):
         _outline_box(out, instances.boxes[index], colors[index], line_px)
     if names or scores:
@@ -78,7 +78,7 @@ def _shrink_mask(mask: CroppedMask, size_hw: tuple[int, int], ratio_y: float, ra
     return CroppedMask.from_mask(small >= 128, left, top)
 
 
-def _copy_parts(image: np.ndarray, instances: Instances, labels: Labels, alpha: float) -> np.ndarray:
+def _copy_parts(image: np.ndarray, instances: Instances, labels: Labels, strength: float) -> np.ndarray:
     """A copy of the photo, RGB."""
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
@@ -88,8 +88,8 @@ def _copy_parts(image: np.ndarray, instances: Instances, labels: Labels, alpha: 
         raise ValueError(
             f"the image is {image.shape[:2]} pixels, its objects are of {instances.size_hw}; both must agree"
         )
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie between 0 and 1; got {alpha}")
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must lie between 0 and 1; got {strength}")
     if len(instances) and not 0 <= instances.classes.min() <= instances.classes.max() < len(labels):
         raise ValueError(f"there is an object of class {instances.classes.max()}, but {len(labels)} labels")
     return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else np.array(image, order="C")
@@ -103,13 +103,13 @@ def _color(index: int, instances: Instances, labels: Labels, color_by: str) -> t
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _paint_mask(out: np.ndarray, mask: CroppedMask, color: tuple[int, int, int], alpha: float, line_px: int) -> None:
+def _paint_mask(out: np.ndarray, mask: CroppedMask, color: tuple[int, int, int], strength: float, line_px: int) -> None:
     """The wash, and the outline in the full colour."""
     if not mask.bits:
         return
     crop = mask.crop.view(np.uint8)
     values = np.arange(256)[:, None]
-    washed = np.round(values * (1 - alpha) + np.array(color) * alpha).astype(np.uint8)[None]  # (1, 256, 3)
+    washed = np.round(values * (1 - strength) + np.array(color) * strength).astype(np.uint8)[None]  # (1, 256, 3)
     part = out[mask.slices]
     rows = max(1, _STRIP // crop.shape[1])
     for top in range(0, len(crop), rows):

@@ -18,16 +18,16 @@ _FAINT = (150, 155, 165)
 
 
 def overlay(
-    image: np.ndarray, label_map: np.ndarray, labels: Labels, alpha: float = 0.5, legend: bool = True
+    image: np.ndarray, label_map: np.ndarray, labels: Labels, strength: float = 0.5, legend: bool = True
 ) -> np.ndarray:
     """uint8 RGB, a new array: the image, each class washed in its colour and outlined.
 
     ``image``: uint8 (H, W, 3) or grey (H, W); ``label_map``: uint8 or uint16 (H, W). Classes whose colour is black
-    (the background) and ignored pixels stay as they are. ``alpha`` is the strength of the wash, 0 to 1. With
+    (the background) and ignored pixels stay as they are. ``strength``: of the wash, 0 to 1. With
     ``legend`` the answer is higher than the image, and wider where the image is narrower than a class name: the
     panel with names and areas hides nothing of the photo.
     """
-    image = _check(image, label_map, alpha)
+    image = _check(image, label_map, strength)
     table = color_table(labels)
     counts = _areas(label_map, labels)
     painted: np.ndarray = np.asarray(table.any(axis=1))
@@ -48,14 +48,14 @@ def overlay(
         wash = _colorize(part, table)
         mask = painted[part].view(np.uint8)
         strip = out[top:bottom]
-        cv2.copyTo(cv2.addWeighted(strip, 1 - alpha, wash, alpha, 0), mask, strip)
+        cv2.copyTo(cv2.addWeighted(strip, 1 - strength, wash, strength, 0), mask, strip)
         cv2.copyTo(wash, cv2.bitwise_and(mask, differs[here].view(np.uint8)), strip)
     if not legend:
         return out
     return np.vstack(_match_channels(out, _legend(counts, labels, (height, width))))
 
 
-def _check(image: np.ndarray, label_map: np.ndarray, alpha: float) -> np.ndarray:
+def _check(image: np.ndarray, label_map: np.ndarray, strength: float) -> np.ndarray:
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.ndim == 2:
@@ -67,8 +67,8 @@ def _check(image: np.ndarray, label_map: np.ndarray, alpha: float) -> np.ndarray
             f"the label map must be uint8 or uint16 of the image's size {image.shape[:2]}; "
             f"got {label_map.dtype} {label_map.shape}"
         )
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie between 0 and 1; got {alpha}")
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must lie between 0 and 1; got {strength}")
     return image
 
 

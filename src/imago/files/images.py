@@ -47,7 +47,7 @@ class Photo:
 
     pixels: np.ndarray  # uint8 (H, W, C), RGB where C is 3; transparent parts are laid over white
     notes: tuple[str, ...] = ()  # what the reader had to decide: "first of several frames" and the like
-    alpha: np.ndarray | None = None  # uint8 (H, W), the file's own transparency, None where it has none
+    opacity: np.ndarray | None = None  # uint8 (H, W), the file's own transparency, None where it has none
     icc: bytes | None = None  # colour profile of ``pixels``, None where it is sRGB or not known
     name: str = "image"  # for messages
     exif: bytes | None = None  # the file's block, made upright, to be carried on
@@ -234,7 +234,7 @@ def _from_pillow(
         fault = _load(image, damaged)
         if fault and not known:
             notes.append(f"the image is damaged or cut off ({fault}); what could be read is used")
-        pixels, alpha, told = read_pillow(image, channels, label)
+        pixels, opacity, told = read_pillow(image, channels, label)
     except MemoryError as error:
         raise ImageError(f"{label}: not enough memory for {image.size[0]} x {image.size[1]} pixels") from error
     except BROKEN as error:
@@ -245,9 +245,9 @@ def _from_pillow(
     if from_file and image.format not in ("JPEG", "MPO") and _has_more(image):
         notes.append("more than one frame or page: the first is used")
     way = orientation(image)  # Pillow turns TIFFs itself while it loads them, and they carry no such block
-    if alpha is not None:
-        alpha = _turn(alpha, way)
-    photo = Photo(_turn(pixels, way), tuple(notes), alpha, _rgb_profile(image, channels), label)
+    if opacity is not None:
+        opacity = _turn(opacity, way)
+    photo = Photo(_turn(pixels, way), tuple(notes), opacity, _rgb_profile(image, channels), label)
     if tiff is None:
         return _with_metadata(photo, image)
     exif, dpi, note = tiff
@@ -280,5 +280,5 @@ def _from_array(array: np.ndarray, channels: int, max_pixels: int, label: str) -
 
     if array.ndim >= 2:
         _check_size((array.shape[1], array.shape[0]), max_pixels, label)
-    pixels, alpha = read_array(array, channels, label)
-    return Photo(pixels, (), alpha, None, label)
+    pixels, opacity = read_array(array, channels, label)
+    return Photo(pixels, (), opacity, None, label)

@@ -20,7 +20,7 @@ _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
 def read_pillow(image: Image.Image, channels: int, label: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """A loaded Pillow image -> uint8 (H, W, channels), alpha uint8 (H, W) or None, notes.
+    """A loaded Pillow image -> uint8 (H, W, channels), opacity uint8 (H, W) or None, notes.
 
     Transparent images come over white, except with four channels, where the colours stay as stored.
     """
@@ -29,7 +29,7 @@ def read_pillow(image: Image.Image, channels: int, label: str) -> tuple[np.ndarr
     width, height = image.size
     notes: list[str] = []
     transparent = image.mode in _ALPHA_MODES or "transparency" in image.info
-    alpha = np.empty((height, width), np.uint8) if transparent else None
+    opacity = np.empty((height, width), np.uint8) if transparent else None
     convert = _gray_managed(image, _converter(image, notes), notes)
     pixels = np.empty((height, width, channels), np.uint8)
     rows = max(1, STRIP_PIXELS // width)
@@ -40,17 +40,16 @@ def read_pillow(image: Image.Image, channels: int, label: str) -> tuple[np.ndarr
             out[:] = np.asarray(part.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])).reshape(out.shape)
             continue
         values = np.asarray(part)
-        opacity = values[:, :, 3]
-        if alpha is not None:
-            alpha[top : top + rows] = opacity
+        if opacity is not None:
+            opacity[top : top + rows] = values[:, :, 3]
         if channels == 4:
             out[:] = values
         else:
-            over = blend_over_white(values[:, :, :3], opacity)
+            over = blend_over_white(values[:, :, :3], values[:, :, 3])
             out[:] = over if channels == 3 else _gray(over)[:, :, None]
-    if alpha is not None and alpha.min() == 255:
-        alpha = None  # an alpha channel that hides nothing
-    return pixels, alpha, notes
+    if opacity is not None and opacity.min() == 255:
+        opacity = None  # an alpha channel that hides nothing
+    return pixels, opacity, notes
 
 
 def _converter(image: Image.Image, notes: list[str]) -> Callable[[Image.Image], Image.Image]:
@@ -143,7 +142,7 @@ def _profile_converter(image: Image.Image) -> Callable[[Image.Image], Image.Imag
 
 
 def read_array(array: np.ndarray, channels: int, label: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """(H, W) or (H, W, C) -> uint8 (H, W, channels), alpha or None. Not copied where it fits already."""
+    """(H, W) or (H, W, C) -> uint8 (H, W, channels), opacity or None. Not copied where it fits already."""
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3:
@@ -168,9 +167,9 @@ def read_array(array: np.ndarray, channels: int, label: str) -> tuple[np.ndarray
     if given == 3 and channels == 1:
         return _gray(values)[:, :, None], None
     if given == 4 and channels in (1, 3):
-        alpha = np.ascontiguousarray(values[:, :, 3])
-        over = blend_over_white(values[:, :, :3], alpha)
-        return (over if channels == 3 else _gray(over)[:, :, None]), alpha
+        opacity = np.ascontiguousarray(values[:, :, 3])
+        over = blend_over_white(values[:, :, :3], opacity)
+        return (over if channels == 3 else _gray(over)[:, :, None]), opacity
     raise ImageError(f"{label}: the model wants {channels} channels; the array has {given}: shape {array.shape}")
 
 
@@ -179,11 +178,11 @@ def to_byte(values: np.ndarray) -> np.ndarray:
     return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def blend_over_white(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """uint8 (h, w, 3) over white by uint8 (h, w), rounded exactly."""
-    if alpha.min(initial=255) == 255:
+def blend_over_white(colors: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """uint8 (h, w, 3) over white by uint8 (h, w), 255 opaque, rounded exactly."""
+    if opacity.min(initial=255) == 255:
         return colors
-    share = alpha[:, :, None].astype(np.uint32)
+    share = opacity[:, :, None].astype(np.uint32)
     return ((colors * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
 
 

@@ -27,7 +27,7 @@ from imago.files.pictures import FORMATS, Format, Metadata, write_picture
 from imago.files.png import Mode, strip_rows
 from imago.files.writing import atomic_write, exists
 from imago.inference.cutout.alpha import STRIP_ROWS, AlphaMap, ArrayAlpha, compute_full_alpha
-from imago.inference.cutout.compose import Cutout, compose
+from imago.inference.cutout.compose import MARGIN, Cutout, compose
 from imago.inference.cutout.matting import matte
 from imago.inference.instances.postprocess import check_objects, iter_instances, to_class_map, to_records
 
@@ -146,7 +146,7 @@ class Prediction:
         return freeze(AlphaMap(1 - self.scores[0], self.photo.pixels))
 
     def compose(
-        self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = 0.05
+        self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = MARGIN
     ) -> Cutout:
         """The cut-out, not made yet, with its notes; see ``inference.cutout.compose``. ``matting`` refines hair."""
         photo, alpha = self.photo, self.alpha_map
@@ -157,7 +157,7 @@ class Prediction:
         return compose(photo, alpha, background, crop, margin)
 
     def cutout(
-        self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = 0.05
+        self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = MARGIN
     ) -> Image.Image:
         """The subject as a Pillow image: RGBA, or RGB on a background (a colour, ``blur`` or an image's path)."""
         from PIL import Image
@@ -170,20 +170,20 @@ class Prediction:
             image.info["icc_profile"] = self.photo.icc
         return image
 
-    def overlay(self, alpha: float = 0.5, legend: bool = True) -> Image.Image:
+    def overlay(self, strength: float = 0.5, legend: bool = True) -> Image.Image:
         """The photo with the classes washed over it, and a legend below, as a Pillow image (RGB)."""
         from PIL import Image
 
-        return self._dress(Image.fromarray(self._draw_overlay(alpha, legend)))
+        return self._dress(Image.fromarray(self._draw_overlay(strength, legend)))
 
-    def _draw_overlay(self, alpha: float = 0.5, legend: bool = True) -> np.ndarray:
+    def _draw_overlay(self, strength: float = 0.5, legend: bool = True) -> np.ndarray:
         if self.instances is not None:
             from imago.draw.objects import draw_objects
 
-            return draw_objects(self.photo.pixels, self.instances, self.labels, alpha)
+            return draw_objects(self.photo.pixels, self.instances, self.labels, strength)
         from imago.draw.overlay import overlay
 
-        return overlay(self.photo.pixels, self.label_map, self.labels, alpha, legend)
+        return overlay(self.photo.pixels, self.label_map, self.labels, strength, legend)
 
     def areas(self) -> dict[str, dict[str, float]]:
         """For each class ``pixels`` and ``fraction``, its share of the whole photo (0..1)."""
@@ -222,7 +222,7 @@ class Prediction:
         background: str | Path = "transparent",
         crop: bool = False,
         matting: bool = False,
-        margin: float = 0.05,
+        margin: float = MARGIN,
         threads: int | None = None,
         format: Format = "PNG",
     ) -> tuple[str, ...]:
@@ -240,8 +240,8 @@ class Prediction:
             for top in range(0, self.size_hw[0], STRIP_ROWS):
                 bottom = min(self.size_hw[0], top + STRIP_ROWS)
                 alpha = self.alpha_map.rows(top, bottom)
-                if self.photo.alpha is not None:
-                    alpha = alpha * (self.photo.alpha[top:bottom] * np.float32(1 / 255))
+                if self.photo.opacity is not None:
+                    alpha = alpha * (self.photo.opacity[top:bottom] * np.float32(1 / 255))
                 yield (alpha * np.float32(most) + np.float32(0.5)).astype(kind)
 
         self._write_flat(stream, format, "L16" if bits == 16 else "L", strips())

@@ -25,6 +25,7 @@ from imago.inference.cutout.background import check_background, is_opaque, make_
 
 COLOR_SIDE = 512  # pixels of the longer side of the copy that colours are averaged on; the means are smooth anyway
 MANY = 0.2  # share of soft pixels in a strip above which all of its pixels are worked on
+MARGIN = 0.05  # what is kept around a trimmed subject, as a share of its longer side
 _BARELY = 1 / 510  # below it an alpha is 0 in 8 bits
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right; pixels, the last two outside
@@ -61,8 +62,8 @@ class Cutout:
         for start in range(top, bottom, rows):
             end = min(bottom, start + rows)
             alpha = self.alpha.rows(start, end)[:, left:right]
-            if self.photo.alpha is not None:
-                alpha = alpha * (self.photo.alpha[start:end, left:right] * np.float32(1 / 255))
+            if self.photo.opacity is not None:
+                alpha = alpha * (self.photo.opacity[start:end, left:right] * np.float32(1 / 255))
             colors = self._subject_colors(start, end, alpha)
             if self.background == "transparent":
                 yield _append_alpha(colors, alpha)
@@ -123,7 +124,7 @@ def compose(
     alpha: AlphaRows,
     background: str | Path = "transparent",
     crop: bool = False,
-    margin: float = 0.05,
+    margin: float = MARGIN,
 ) -> Cutout:
     """``background``: ``transparent``, a colour (``background.parse_color``), ``blur`` or the path of an
     image, which is cut to cover the photo.
@@ -154,8 +155,8 @@ def make_small_copy(photo: Photo, alpha: AlphaRows) -> tuple[np.ndarray, np.ndar
     else:
         small = resize_image(photo.pixels, size_hw)
     share = alpha.reduce(size_hw)
-    if photo.alpha is not None:
-        share = share * (cv2.resize(photo.alpha, size_hw[::-1], interpolation=cv2.INTER_AREA) * np.float32(1 / 255))
+    if photo.opacity is not None:
+        share = share * (cv2.resize(photo.opacity, size_hw[::-1], interpolation=cv2.INTER_AREA) * np.float32(1 / 255))
     return small.astype(np.float32), share
 
 

@@ -135,5 +135,5 @@ def iter_instances(photo: Photo, objects: Instances, margin: float) -> Iterator[
         )
         mask = np.zeros((bottom - top, right - left), np.uint8)
         mask[where[0].start - top : where[0].stop - top, where[1].start - left : where[1].stop - left][crop] = 255
-        part_of_photo = replace(photo, alpha=None, pixels=np.ascontiguousarray(photo.pixels[top:bottom, left:right]))
+        part_of_photo = replace(photo, opacity=None, pixels=np.ascontiguousarray(photo.pixels[top:bottom, left:right]))
         yield int(objects.classes[index]), part_of_photo, ArrayAlpha(cv2.GaussianBlur(mask, (0, 0), SOFT_PX))

@@ -1,6 +1,6 @@
-"""What libjpeg says on the C library's standard error, caught while a JPEG is decoded, and told per image.
+"""What libjpeg and libtiff say on the C library's standard error, caught while an image is decoded, and told per image.
 
-OpenCV lets libjpeg write its warnings to file descriptor 2, without the file's name. While at least one image is being
+OpenCV lets libjpeg write its warnings to file descriptor 2, without the file's name; so does Pillow libtiff. While at least one image is being
 decoded, that descriptor leads to a file in memory. Several threads may decode at once; then a warning cannot be told
 to belong to one of them, so each that may be meant decodes once more, alone. Whole images pay nothing but two system
 calls. What others write to descriptor 2 in the meantime is passed on as soon as the image is decoded.
@@ -17,10 +17,12 @@ from typing import TypeVar
 
 Answer = TypeVar("Answer")
 
-# The beginnings of libjpeg's warnings (jerror.h): they end with the line.
+# The beginnings of libjpeg's warnings (jerror.h), and libtiff's (Pillow calls every file tempfile.tif, else a function
+# is named): they end with the line.
 _WARNING = re.compile(
     rb"(?:Corrupt JPEG data: |Premature end of JPEG file|Inconsistent progression sequence |Invalid SOS parameters "
-    rb"|Warning: unknown JFIF revision |Unknown Adobe color transform |Application transferred too many scanlines)"
+    rb"|Warning: unknown JFIF revision |Unknown Adobe color transform |Application transferred too many scanlines"
+    rb"|tempfile\.tif: |(?:_?TIFF|LZW|ZIP|ZSTD|LZMA|PackBits|Fax|JPEG)\w*: )"
     rb"[^\n]*\n?"
 )
 
@@ -109,7 +111,7 @@ def _memory_file() -> int:
 
 
 def decode_listening(decode: Callable[[], Answer]) -> tuple[Answer, list[str]]:
-    """What ``decode`` answers, and libjpeg's warnings about it, none of which reach the standard error.
+    """What ``decode`` answers, and the libraries' warnings about it, none of which reach the standard error.
 
     ``decode`` may be called twice. On Windows, and where there is no standard error, nothing is heard.
     """

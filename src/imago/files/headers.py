@@ -73,15 +73,14 @@ def _format_of(start: bytes) -> tuple[str, str] | None:
     return None
 
 
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
 _SIGNATURES = {
     b"\xff\xd8\xff": ("JPEG", "JpegImagePlugin"),
     b"\x89PNG\r\n\x1a\n": ("PNG", "PngImagePlugin"),
     b"GIF8": ("GIF", "GifImagePlugin"),
     b"BM": ("BMP", "BmpImagePlugin"),
-    b"II*\0": ("TIFF", "TiffImagePlugin"),
-    b"MM\0*": ("TIFF", "TiffImagePlugin"),
-    b"II+\0": ("TIFF", "TiffImagePlugin"),
-    b"MM\0+": ("TIFF", "TiffImagePlugin"),
+    **dict.fromkeys(TIFF_STARTS, ("TIFF", "TiffImagePlugin")),
     b"\0\0\0\x0cjP  \r\n\x87\n": ("JPEG2000", "Jpeg2KImagePlugin"),
     b"\xff\x4f\xff\x51": ("JPEG2000", "Jpeg2KImagePlugin"),
 }

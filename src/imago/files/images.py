@@ -1,4 +1,5 @@
-"""Photos to arrays: every format that Pillow reads, upright, 8 bits a channel, or one clear line that says why not.
+"""Photos to arrays: every format that Pillow reads, and TIFFs of any bands, upright, 8 bits a channel, or one clear line
+that says why not.
 
 A file that a decoder could only mend is used with a note, one that ends before its time is refused; ``damaged`` says
 otherwise.
@@ -15,18 +16,22 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeGuard
 
 import numpy as np
 
+from imago.core.bands import Ranges, to_rgb
 from imago.core.errors import ImageError
 from imago.files.decoder_warnings import decode_listening
-from imago.files.headers import BROKEN, format_reason, open_header, open_stream, orientation
+from imago.files.headers import BROKEN, TIFF_STARTS, format_reason, open_header, open_stream, orientation
 from imago.files.metadata import Dpi, read_metadata
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from imago.files.tiff import TiffBands
 
 Damaged = Literal["skip", "use"]
 USE_DAMAGED = "--damaged use (damaged='use' in Python) takes what can be read"
@@ -52,69 +57,142 @@ class Photo:
     name: str = "image"  # for messages
     exif: bytes | None = None  # the file's block, made upright, to be carried on
     dpi: Dpi | None = None  # dots per inch, across and down, of the upright photo
+    show_bands: tuple[int, ...] = ()  # which bands are shown as red, green, blue, from 1; empty: the first
 
     @property
     def size_hw(self) -> tuple[int, int]:
         return self.pixels.shape[0], self.pixels.shape[1]
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """uint8 (H, W, 3): what is shown and cut out; ``pixels`` themselves where they are RGB."""
+        return to_rgb(self.pixels, self.show_bands)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is asked of an image; see ``read_image``."""
+
+    channels: int
+    ranges: Ranges
+    max_pixels: int
+    label: str
+    damaged: Damaged | None
+
+    def check_size(self, size_wh: tuple[int, int]) -> None:
+        width, height = size_wh
+        if width < 1 or height < 1:
+            raise ImageError(f"{self.label}: the image is {width} x {height}; it has no pixels")
+        if width * height > self.max_pixels:
+            raise ImageError(
+                f"{self.label}: {width} x {height} is {width * height / 1e6:g} megapixels, above the limit of "
+                f"{self.max_pixels / 1e6:g}; if you trust the file, raise it with --max-megapixels (max_pixels in "
+                "Python)"
+            )
 
 
 def read_image(
     source: Path | str | bytes | BinaryIO | Image.Image | np.ndarray,
     *,
     channels: int = 3,
+    ranges: Ranges = (),
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
     damaged: Damaged | None = None,
 ) -> Photo:
     """A path, the bytes of a file, a binary stream, a Pillow image or an array -> Photo.
 
-    ``channels``: 1 is grey, 3 is RGB, 4 is RGB and alpha; other numbers only from arrays that have as many.
+    ``channels``: 1 is grey, 3 is RGB, which are made of each other; 2 and 4 are these with alpha, as stored; any other
+    number, up to 32, comes from a TIFF or an array that has as many bands.
     Arrays are (H, W) or (H, W, C): uint8, uint16 (0..65535), bool, or float 0..1; uint8 arrays are not copied.
-    16-bit grey files are scaled by 65535 (by 4095 or 255 if no value is larger, which is noted).
+    Deeper values (16 bits, float) are scaled by ``ranges``: for each channel the values that become 0 and 255. Without
+    them files of 16 bits are scaled by 65535 (by 4095 or 255 if no value is larger, which is noted), floats by 1, or
+    from their least to their largest value (noted). NaN, infinities and GDAL's mark for no data become 0 (noted).
     ``damaged``: ``skip`` refuses every file with a fault, ``use`` takes what can be read of it; None: a file that lacks
     its end is refused, what a decoder mended is used. All that is used is noted.
     Raises ImageError, one line with the name, for everything that is no whole image of at most ``max_pixels``.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source, channels, max_pixels, name or "array")
+        return _from_array(source, _Wanted(channels, ranges, max_pixels, name or "array", damaged))
     if _is_pillow(source):
         label = name or getattr(source, "filename", "") or "image"
-        return _from_pillow(source, channels, max_pixels, str(label), damaged)
+        return _from_pillow(source, _Wanted(channels, ranges, max_pixels, str(label), damaged))
     stream, label = open_stream(source, name)
+    wanted = _Wanted(channels, ranges, max_pixels, label, damaged)
     with stream:
-        if stream.read(3) == b"\xff\xd8\xff":
+        start = stream.read(4)
+        if start[:3] == b"\xff\xd8\xff":
             stream.seek(0)
-            return _read_jpeg(stream.read(), channels, max_pixels, label, damaged)
-        return _from_pillow(open_header(stream, label), channels, max_pixels, label, damaged)
+            return _read_jpeg(stream.read(), wanted)
+        if start in TIFF_STARTS:
+            opened = _open_tiff(stream, wanted)
+            return _from_pillow(opened, wanted) if _is_pillow(opened) else _from_bands(opened, wanted)
+        return _from_pillow(open_header(stream, label), wanted)
+
+
+def read_values(path: Path, channels: int) -> tuple[np.ndarray, float | None]:
+    """(H, W, channels) as it is stored, 8 bits or deeper, and the value that marks no data. Ranges are found from them.
+    Raises ImageError as ``read_image``."""
+    from imago.files.pixels import DEEP_MODES, choose_bands
+
+    stream, label = open_stream(path, None)
+    with stream:
+        if stream.read(4) in TIFF_STARTS:
+            opened = _open_tiff(stream, _Wanted(channels, ((0, 1),), MAX_PIXELS, label, None))
+            if not _is_pillow(opened):
+                return choose_bands(opened, channels, label)[0], opened.no_data
+        image = open_header(stream, label)
+        if image.mode in DEEP_MODES and channels in (1, 3):
+            return np.repeat(np.asarray(image)[:, :, None], channels, axis=2), None
+    return read_image(path, channels=channels).pixels, None
 
 
 def image_size(source: Path | str | bytes | BinaryIO) -> tuple[int, int]:
     """(height, width) of the upright image, from the header alone. Raises ImageError like ``read_image``."""
     stream, label = open_stream(source, None)
     with stream:
-        return _upright_size(open_header(stream, label))  # of a TIFF upright already
+        if stream.read(4) in TIFF_STARTS:
+            return _tiff_size(stream, label)
+        return _upright_size(open_header(stream, label))
+
+
+def _tiff_size(stream: BinaryIO, label: str) -> tuple[int, int]:
+    from imago.files.tiff import suits_pillow, tiff_size
+
+    try:
+        header = open_header(stream, label)
+    except ImageError:  # more bands than Pillow knows
+        return tiff_size(stream, label)
+    if not suits_pillow(header, 3, False):
+        return tiff_size(stream, label)
+    return _upright_size(header)  # upright already
+
+
+def _open_tiff(stream: BinaryIO, wanted: _Wanted) -> Image.Image | TiffBands:
+    """Pillow's image where that is what is meant, else the bands."""
+    from imago.files.tiff import read_tiff, suits_pillow
+
+    header = None
+    try:
+        header = open_header(stream, wanted.label)
+        if suits_pillow(header, wanted.channels, bool(wanted.ranges)):
+            return header
+    except ImageError:  # more bands than Pillow knows, or damaged: then the next line says so
+        pass
+    return read_tiff(stream, wanted.label, wanted.channels, wanted.check_size)
 
 
 def _is_pillow(source: object) -> TypeGuard[Image.Image]:
     return any(base.__module__ == "PIL.Image" and base.__name__ == "Image" for base in type(source).__mro__)
 
 
-def _check_size(size_wh: tuple[int, int], max_pixels: int, label: str) -> None:
-    width, height = size_wh
-    if width < 1 or height < 1:
-        raise ImageError(f"{label}: the image is {width} x {height}; it has no pixels")
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{label}: {width} x {height} is {width * height / 1e6:g} megapixels, above the limit of "
-            f"{max_pixels / 1e6:g}; if you trust the file, raise it with --max-megapixels (max_pixels in Python)"
-        )
-
-
-def _read_jpeg(data: bytes, channels: int, max_pixels: int, label: str, damaged: Damaged | None) -> Photo:
+def _read_jpeg(data: bytes, wanted: _Wanted) -> Photo:
     import cv2
 
+    channels, label, damaged = wanted.channels, wanted.label, wanted.damaged
+
     header = open_header(io.BytesIO(data), label)
-    _check_size(header.size, max_pixels, label)
+    wanted.check_size(header.size)
     notes = []
     if not _jpeg_is_whole(data):
         fault = f"the JPEG is cut off (no end marker after {len(data)} bytes)"
@@ -125,7 +203,7 @@ def _read_jpeg(data: bytes, channels: int, max_pixels: int, label: str, damaged:
         header = open_header(io.BytesIO(data), label)
     plain = header.mode == "RGB" or (header.mode == "L" and not _gray_profile(header))
     if not plain or channels not in (1, 3) or header.size[0] * header.size[1] >= 1 << 30:
-        return _from_pillow(header, channels, max_pixels, label, damaged, tuple(notes))
+        return _from_pillow(header, wanted, tuple(notes))
     how = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE
     direct = getattr(cv2, "IMREAD_COLOR_RGB", None)  # OpenCV 4.11 and later
     if channels == 3 and direct is not None:
@@ -215,18 +293,12 @@ def _gray_profile(image: Image.Image) -> bool:
     return isinstance(profile, bytes) and profile[16:20] == b"GRAY"
 
 
-def _from_pillow(
-    image: Image.Image,
-    channels: int,
-    max_pixels: int,
-    label: str,
-    damaged: Damaged | None,
-    known: tuple[str, ...] = (),
-) -> Photo:
+def _from_pillow(image: Image.Image, wanted: _Wanted, known: tuple[str, ...] = ()) -> Photo:
     """``known``: notes of faults that were found already."""
     from imago.files.pixels import read_pillow
 
-    _check_size(image.size, max_pixels, label)
+    label, damaged = wanted.label, wanted.damaged
+    wanted.check_size(image.size)
     from_file = bool(image.format)
     tiff = read_metadata(image) if image.format == "TIFF" else None  # its file is closed when the pixels are loaded
     notes = list(known)
@@ -234,7 +306,7 @@ def _from_pillow(
         fault = _load(image, damaged)
         if fault and not known:
             notes.append(f"the image is damaged or cut off ({fault}); what could be read is used")
-        pixels, opacity, told = read_pillow(image, channels, label)
+        pixels, opacity, told = read_pillow(image, wanted.channels, label, wanted.ranges)
     except MemoryError as error:
         raise ImageError(f"{label}: not enough memory for {image.size[0]} x {image.size[1]} pixels") from error
     except BROKEN as error:
@@ -247,7 +319,7 @@ def _from_pillow(
     way = orientation(image)  # Pillow turns TIFFs itself while it loads them, and they carry no such block
     if opacity is not None:
         opacity = _turn(opacity, way)
-    photo = Photo(_turn(pixels, way), tuple(notes), opacity, _rgb_profile(image, channels), label)
+    photo = Photo(_turn(pixels, way), tuple(notes), opacity, _rgb_profile(image, wanted.channels), label)
     if tiff is None:
         return _with_metadata(photo, image)
     exif, dpi, note = tiff
@@ -257,7 +329,10 @@ def _from_pillow(
 def _load(image: Image.Image, damaged: Damaged | None) -> str:
     """Decodes all of it; with ``use`` as much as there is. Answers what was in the way."""
     try:
-        image.load()
+        if image.format == "TIFF":
+            decode_listening(image.load)  # libtiff writes its faults to the standard error
+        else:
+            image.load()
     except BROKEN as error:
         begun = getattr(image, "_im", None) is not None
         if damaged != "use" or not begun:
@@ -275,10 +350,20 @@ def _has_more(image: Image.Image) -> bool:
         return True
 
 
-def _from_array(array: np.ndarray, channels: int, max_pixels: int, label: str) -> Photo:
+def _from_bands(stored: TiffBands, wanted: _Wanted) -> Photo:
+    from imago.files.pixels import read_stored
+
+    pixels, opacity, notes = read_stored(stored, wanted.channels, wanted.label, wanted.ranges)
+    way = stored.orientation
+    icc = stored.icc if stored.colors == 3 and stored.icc and stored.icc[16:20] == b"RGB " else None
+    opacity = None if opacity is None else _turn(opacity, way)
+    return Photo(_turn(pixels, way), tuple(notes), opacity, icc, wanted.label)
+
+
+def _from_array(array: np.ndarray, wanted: _Wanted) -> Photo:
     from imago.files.pixels import read_array
 
     if array.ndim >= 2:
-        _check_size((array.shape[1], array.shape[0]), max_pixels, label)
-    pixels, opacity = read_array(array, channels, label)
-    return Photo(pixels, (), opacity, None, label)
+        wanted.check_size((array.shape[1], array.shape[0]))
+    pixels, opacity, notes = read_array(array, wanted.channels, wanted.label, wanted.ranges)
+    return Photo(pixels, tuple(notes), opacity, None, wanted.label)

@@ -8,42 +8,49 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imago.core.bands import Ranges
 from imago.core.errors import ImageError
+from imago.files.values import scale_to_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from imago.files.tiff import TiffBands
+
 STRIP_PIXELS = 2_000_000  # pixels that are copied from Pillow to NumPy at a time
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _GRAY_MODES = ("L", "1", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
-_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
-def read_pillow(image: Image.Image, channels: int, label: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+def read_pillow(
+    image: Image.Image, channels: int, label: str, ranges: Ranges = ()
+) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     """A loaded Pillow image -> uint8 (H, W, channels), opacity uint8 (H, W) or None, notes.
 
-    Transparent images come over white, except with four channels, where the colours stay as stored.
+    Transparent images come over white; with 2 or 4 channels grey or colours stay as stored, and alpha is the last.
     """
-    if channels not in (1, 3, 4):
-        raise ImageError(f"{label}: image files give 1, 3 or 4 channels; the model wants {channels}; pass an array")
+    _check_bands(image, channels, label)
     width, height = image.size
     notes: list[str] = []
     transparent = image.mode in _ALPHA_MODES or "transparency" in image.info
     opacity = np.empty((height, width), np.uint8) if transparent else None
-    convert = _gray_managed(image, _converter(image, notes), notes)
+    if image.mode in DEEP_MODES and not transparent:
+        image = _make_shallow(image, ranges, notes)
+    convert = _gray_managed(image, _converter(image), notes)
     pixels = np.empty((height, width, channels), np.uint8)
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         part = convert(image.crop((0, top, width, min(height, top + rows))))
         out = pixels[top : top + rows]
         if part.mode != "RGBA":
-            out[:] = np.asarray(part.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])).reshape(out.shape)
+            out[:] = np.asarray(part.convert({1: "L", 3: "RGB"}[channels])).reshape(out.shape)
             continue
         values = np.asarray(part)
         if opacity is not None:
             opacity[top : top + rows] = values[:, :, 3]
-        if channels == 4:
-            out[:] = values
+        if channels in (2, 4):
+            out[:] = values[:, :, ::3] if channels == 2 else values
         else:
             over = blend_over_white(values[:, :, :3], values[:, :, 3])
             out[:] = over if channels == 3 else _gray(over)[:, :, None]
@@ -52,15 +59,31 @@ def read_pillow(image: Image.Image, channels: int, label: str) -> tuple[np.ndarr
     return pixels, opacity, notes
 
 
-def _converter(image: Image.Image, notes: list[str]) -> Callable[[Image.Image], Image.Image]:
+def _check_bands(image: Image.Image, channels: int, label: str) -> None:
+    """Refuses an image that has not the bands that are wanted; grey and colour alone go into each other."""
+    transparent = image.mode in _ALPHA_MODES or "transparency" in image.info
+    gray = image.mode in _GRAY_MODES
+    has = (1 if gray else 3) + transparent
+    if channels in (1, 3) or channels == has or (channels == 4 and transparent):
+        return
+    raise wrong_bands(label, has, channels)
+
+
+def wrong_bands(label: str, has: int, wanted: int) -> ImageError:
+    bands = "1 band" if has == 1 else f"{has} bands"
+    return ImageError(
+        f"{label}: has {bands}; the model takes {wanted}. Give it an image of {wanted} (a TIFF, or in Python an array "
+        f"(H, W, {wanted})), or train one with --channels {has}"
+    )
+
+
+def _converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     """The function that turns a strip of ``image`` into mode L, RGB or RGBA."""
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         if image.mode in ("La", "RGBa"):  # colours multiplied by alpha: Pillow undoes it by this way only
             straight = "LA" if image.mode == "La" else "RGBA"
             return lambda part: part.convert(straight).convert("RGBA")
         return lambda part: _with_transparency(part, image).convert("RGBA")
-    if image.mode in _DEEP_MODES:
-        return _deep_converter(image, notes)
     if image.mode in ("CMYK", "LAB"):
         return _profile_converter(image)
     if image.mode in ("RGB", "L"):
@@ -103,27 +126,15 @@ def _with_transparency(part: Image.Image, image: Image.Image) -> Image.Image:
     return part
 
 
-def _deep_converter(image: Image.Image, notes: list[str]) -> Callable[[Image.Image], Image.Image]:
-    """More than 8 bits of grey: integers by the range that is in use, floats 0..1, others by least and largest."""
+def _make_shallow(image: Image.Image, ranges: Ranges, notes: list[str]) -> Image.Image:
+    """Grey of more than 8 bits as grey of 8."""
     from PIL import Image as pillow
 
-    low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
-    if image.mode == "F" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif image.mode != "F" and low >= 0 and high <= 65535:
-        low, high = 0.0, next(top for top in (255.0, 4095.0, 65535.0) if high <= top)
-        if high < 65535:
-            notes.append(f"deep grey image uses values up to {high:.0f} only: scaled from those")
-    else:
-        notes.append(f"values from {low:g} to {high:g} were spread over 0..255")
-    if not high > low:
-        high = low + 1.0
-
-    def convert(part: Image.Image) -> Image.Image:
-        values = np.asarray(part).astype(np.float32)
-        return pillow.fromarray(to_byte((values - low) / (high - low)))
-
-    return convert
+    scaled, told = scale_to_bytes(np.asarray(image)[:, :, None], ranges[:1])
+    notes += told
+    shallow = pillow.fromarray(scaled[:, :, 0])
+    shallow.info = image.info
+    return shallow
 
 
 def _profile_converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
@@ -141,16 +152,21 @@ def _profile_converter(image: Image.Image) -> Callable[[Image.Image], Image.Imag
     return lambda part: transform.apply(part)
 
 
-def read_array(array: np.ndarray, channels: int, label: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """(H, W) or (H, W, C) -> uint8 (H, W, channels), opacity or None. Not copied where it fits already."""
+def read_array(
+    array: np.ndarray, channels: int, label: str, ranges: Ranges = ()
+) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """(H, W) or (H, W, C) -> uint8 (H, W, channels), opacity or None, notes. Not copied where it fits already."""
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3:
         raise ImageError(f"{label}: expected an array (H, W) or (H, W, C); got shape {array.shape}")
+    notes: list[str] = []
     if array.dtype == np.uint8:
         values = array
     elif array.dtype == np.bool_:
         values = array.astype(np.uint8) * np.uint8(255)
+    elif ranges and array.dtype.kind in "iuf" and array.shape[2] == channels:
+        values, notes = scale_to_bytes(array, ranges)
     elif array.dtype == np.uint16:
         values = ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.floating):
@@ -161,16 +177,53 @@ def read_array(array: np.ndarray, channels: int, label: str) -> tuple[np.ndarray
         raise ImageError(f"{label}: arrays must be uint8, uint16, bool or float 0..1; got {array.dtype}")
     given = values.shape[2]
     if given == channels:
-        return values, None
+        return values, None, notes
     if given == 1 and channels == 3:
-        return np.repeat(values, 3, axis=2), None
+        return np.repeat(values, 3, axis=2), None, notes
     if given == 3 and channels == 1:
-        return _gray(values)[:, :, None], None
+        return _gray(values)[:, :, None], None, notes
     if given == 4 and channels in (1, 3):
         opacity = np.ascontiguousarray(values[:, :, 3])
         over = blend_over_white(values[:, :, :3], opacity)
-        return (over if channels == 3 else _gray(over)[:, :, None]), opacity
+        return (over if channels == 3 else _gray(over)[:, :, None]), opacity, notes
     raise ImageError(f"{label}: the model wants {channels} channels; the array has {given}: shape {array.shape}")
+
+
+def read_stored(
+    stored: TiffBands, channels: int, label: str, ranges: Ranges = ()
+) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """Bands as a TIFF stores them -> uint8 (H, W, channels), opacity or None, notes."""
+    values, alpha, notes = choose_bands(stored, channels, label)
+    pixels, told = scale_to_bytes(values, ranges, stored.no_data)
+    if alpha is None:
+        return pixels, None, notes + told
+    opacity = scale_to_bytes(alpha[:, :, None])[0][:, :, 0]
+    over = blend_over_white(np.repeat(pixels, 3, axis=2) if channels == 1 else pixels, opacity)[:, :, :channels]
+    return np.ascontiguousarray(over), opacity if opacity.min(initial=255) < 255 else None, notes + told
+
+
+def choose_bands(stored: TiffBands, channels: int, label: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """The bands (H, W, channels) that a model of so many ``channels`` wants, the file's transparency (H, W) where it is
+    not one of them, and notes. Raises ImageError where the file has others."""
+    values, has = stored.values, stored.values.shape[2]
+    notes = [f"the decoder says: {warning}" for warning in stored.told]
+    notes += ["more than one frame or page: the first is used"] if stored.more_pages else []
+    if has == channels:
+        return values, None, notes
+    if channels not in (1, 3) or (stored.colors == 1 and has > 1 and not stored.alpha):
+        raise wrong_bands(label, has, channels)
+    rest = has - stored.colors
+    alpha = values[:, :, stored.colors] if stored.alpha else None
+    if rest and alpha is None:
+        more = "band 4 is" if rest == 1 else f"bands 4 to {has} are"
+        notes.append(f"{more} not said to be transparency, and left out; --channels {has} trains a model on all of them")
+    values = values[:, :, : stored.colors]
+    if stored.colors < channels:
+        values = np.repeat(values, channels, axis=2)
+    elif stored.colors > channels:
+        gray = values[:, :, :3] @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
+        values = (gray if values.dtype.kind == "f" else np.round(gray)).astype(values.dtype)[:, :, None]
+    return values, alpha, notes
 
 
 def to_byte(values: np.ndarray) -> np.ndarray:

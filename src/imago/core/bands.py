@@ -32,4 +32,5 @@ def to_rgb(pixels: np.ndarray, bands: Sequence[int] = ()) -> np.ndarray:
         bands = (1, 2, 3) if channels >= 3 else (1,)
     if channels == 3 and tuple(bands) == (1, 2, 3):
         return pixels
-    return np.ascontiguousarray(pixels[:, :, [band - 1 for band in (bands if len(bands) == 3 else bands[:1] * 3)]])
+    chosen = [band - 1 for band in bands] if len(bands) == 3 else [bands[0] - 1] * 3
+    return np.stack([pixels[:, :, band] for band in chosen], axis=2)

@@ -1,9 +1,10 @@
 """What libjpeg and libtiff say on the C library's standard error, caught while an image is decoded, and told per image.
 
-OpenCV lets libjpeg write its warnings to file descriptor 2, without the file's name; so does Pillow libtiff. While at least one image is being
-decoded, that descriptor leads to a file in memory. Several threads may decode at once; then a warning cannot be told
-to belong to one of them, so each that may be meant decodes once more, alone. Whole images pay nothing but two system
-calls. What others write to descriptor 2 in the meantime is passed on as soon as the image is decoded.
+OpenCV lets libjpeg write its warnings to file descriptor 2, without the file's name; so does Pillow with libtiff. While
+at least one image is being decoded, that descriptor leads to a file in memory. Several threads may decode at once; then
+a warning cannot be told to belong to one of them, so each that may be meant decodes once more, alone. Whole images pay
+nothing but two system calls. What others write to descriptor 2 in the meantime is passed on as soon as the image is
+decoded.
 """
 
 from __future__ import annotations

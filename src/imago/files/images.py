@@ -1,5 +1,5 @@
-"""Photos to arrays: every format that Pillow reads, and TIFFs of any bands, upright, 8 bits a channel, or one clear line
-that says why not.
+"""Photos to arrays: every format that Pillow reads, and TIFFs of any bands, upright, 8 bits a channel, or one clear
+line that says why not.
 
 A file that a decoder could only mend is used with a note, one that ends before its time is refused; ``damaged`` says
 otherwise.
@@ -125,8 +125,10 @@ def read_image(
             stream.seek(0)
             return _read_jpeg(stream.read(), wanted)
         if start in TIFF_STARTS:
+            from imago.files.tiff import TiffBands
+
             opened = _open_tiff(stream, wanted)
-            return _from_pillow(opened, wanted) if _is_pillow(opened) else _from_bands(opened, wanted)
+            return _from_bands(opened, wanted) if isinstance(opened, TiffBands) else _from_pillow(opened, wanted)
         return _from_pillow(open_header(stream, label), wanted)
 
 
@@ -134,12 +136,13 @@ def read_values(path: Path, channels: int) -> tuple[np.ndarray, float | None]:
     """(H, W, channels) as it is stored, 8 bits or deeper, and the value that marks no data. Ranges are found from them.
     Raises ImageError as ``read_image``."""
     from imago.files.pixels import DEEP_MODES, choose_bands
+    from imago.files.tiff import TiffBands
 
     stream, label = open_stream(path, None)
     with stream:
         if stream.read(4) in TIFF_STARTS:
             opened = _open_tiff(stream, _Wanted(channels, ((0, 1),), MAX_PIXELS, label, None))
-            if not _is_pillow(opened):
+            if isinstance(opened, TiffBands):
                 return choose_bands(opened, channels, label)[0], opened.no_data
         image = open_header(stream, label)
         if image.mode in DEEP_MODES and channels in (1, 3):

@@ -216,7 +216,9 @@ def choose_bands(stored: TiffBands, channels: int, label: str) -> tuple[np.ndarr
     alpha = values[:, :, stored.colors] if stored.alpha else None
     if rest and alpha is None:
         more = "band 4 is" if rest == 1 else f"bands 4 to {has} are"
-        notes.append(f"{more} not said to be transparency, and left out; --channels {has} trains a model on all of them")
+        notes.append(
+            f"{more} not said to be transparency, and left out; --channels {has} trains a model on all of them"
+        )
     values = values[:, :, : stored.colors]
     if stored.colors < channels:
         values = np.repeat(values, channels, axis=2)

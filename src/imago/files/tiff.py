@@ -57,7 +57,7 @@ def suits_pillow(header: Image.Image, channels: int, ranged: bool) -> bool:
     bits, extra = max(_numbers(tags.get(_BITS, (1,)))), _numbers(tags.get(_EXTRA, ()))
     if photometric not in (*_GRAY, _RGB):  # palettes, CMYK, Lab, YCbCr: colours that have to be converted
         return True
-    if channels not in (1, 3) or ranged and bits > 8:
+    if channels not in (1, 3) or (ranged and bits > 8):
         return False
     colors = 3 if photometric == _RGB else 1
     if samples != colors and (samples != colors + 1 or extra not in ((1,), (2,)) or bits > 8):

@@ -21,7 +21,7 @@ from imago.core.errors import ImagoError, ModelError
 from imago.core.input_spec import InputSpec
 from imago.core.labels import Labels, binary_labels
 from imago.core.model_card import METADATA_KEY, ModelCard
-from imago.export.export import _read, _validation_photos, export_run, make_images, pick_spread
+from imago.export.export import export_run, make_images, pick_spread, read_samples, read_validation_photos
 from imago.export.semantic import ExportReport, export_onnx
 from imago.files.images import read_image
 from imago.files.model_file import read_onnx_card, read_safetensors_card
@@ -263,15 +263,15 @@ def test_a_run_is_compared_on_its_validation_photos(tmp_path: Path, run_folder: 
 
 def test_photos_to_compare_on(tmp_path: Path, run_folder: Path, tiny_dataset: Path) -> None:
     card = read_safetensors_card(run_folder / "best.safetensors")
-    found = _validation_photos(run_folder, card)
+    found = read_validation_photos(run_folder, card)
     expected = [read_image(tiny_dataset / "images" / f"scene{i:02d}.jpg").pixels for i in (9, 10, 11)]
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert len(_read(tiny_dataset / "images", 3)) == 4
-    assert len(_read(tiny_dataset / "images" / "scene00.jpg", 3)) == 1
+    assert len(read_samples(tiny_dataset / "images", 3)) == 4
+    assert len(read_samples(tiny_dataset / "images" / "scene00.jpg", 3)) == 1
     tiny_dataset.rename(tmp_path / "moved")
-    assert _validation_photos(run_folder, card) == []
+    assert read_validation_photos(run_folder, card) == []
     (run_folder / "config.json").write_text("{")
-    assert _validation_photos(run_folder, card) == []
+    assert read_validation_photos(run_folder, card) == []
 
 
 def test_command(tmp_path: Path, run_folder: Path, tiny_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

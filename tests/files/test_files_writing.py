@@ -86,12 +86,12 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path, links: bool, monk
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
 @pytest.mark.parametrize("size", [10, 5_000_000])  # fails when the buffer is emptied at the end, and in the middle
 def test_full_disk_is_one_clear_line(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(writing._Target):
+    class Full(writing.TargetFile):
         def __init__(self, path: Path, part: Path) -> None:
             io.FileIO.__init__(self, "/dev/full", "w")
             self.path = path
 
-    monkeypatch.setattr(writing, "_Target", Full)
+    monkeypatch.setattr(writing, "TargetFile", Full)
     with pytest.raises(ImagoError, match=r"c\.bin: the disk is full"), atomic_write(tmp_path / "c.bin") as stream:
         stream.write(b"x" * size)
     assert list(tmp_path.iterdir()) == []

@@ -194,4 +194,4 @@ def test_a_container_s_share_of_the_cores(tmp_path: Path, files: dict[str, str],
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     (tmp_path / "own").write_text("0::/job\n")
-    assert threads._container_share(tmp_path, tmp_path / "own") == share
+    assert threads.container_share(tmp_path, tmp_path / "own") == share

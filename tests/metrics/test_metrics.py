@@ -243,7 +243,7 @@ def test_ignored_pixels_have_no_outline() -> None:
     assert boundary_f(predicted, void, 2)[1] == 1
     assert boundary_f(predicted, truth, 2)[1] < 1
     # Where a mask meets the unknown there is no outline: of the left half three sides remain, less the two corners.
-    outline = boundary._outline((void == 1).view(np.uint8), (void == 255).view(np.uint8))
+    outline = boundary.find_outline((void == 1).view(np.uint8), (void == 255).view(np.uint8))
     assert outline.sum() == 20 + 10 + 10 - 2
     assert not outline[21:39, 29].any()
 
@@ -257,8 +257,8 @@ def test_both_ways_to_grow_an_outline_agree(seed: int, radius: int) -> None:
     ys, xs = np.nonzero(outline)
     grid = np.mgrid[:40, :60]
     squared = ((grid[0][..., None] - ys) ** 2 + (grid[1][..., None] - xs) ** 2).min(axis=-1)
-    assert (boundary._near(outline, radius) == (squared <= radius**2)).all()
-    assert (cv2.dilate(outline, boundary._disc(radius)) == (squared <= radius**2)).all()
+    assert (boundary.grow_outline(outline, radius) == (squared <= radius**2)).all()
+    assert (cv2.dilate(outline, boundary.make_disc(radius)) == (squared <= radius**2)).all()
 
 
 @few

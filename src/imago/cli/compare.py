@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,40 +68,44 @@ def compare_command(
     from imago.comparison.choose import choose_task
     from imago.comparison.compare import compare, write
     from imago.comparison.page import render
-    from imago.core.errors import ImagoError
 
     candidates = parse_candidates(models)
     kind = choose_task(candidates, config.net.objects)
     if max_found != MAX_FOUND:
         kind = kind.counting(max_found)
     samples, labels = kind.open_data(config, root, split, limit)  # before any training: what is amiss is told now
-    failed: list[str] = []
-    ready: list[Candidate] = []
-    if any(candidate.file is None for candidate in candidates):
-        from imago.comparison.training import check_options, resolve_config
-
-        check_options(config, candidates)
-        if importlib.util.find_spec("torch") is None:
-            raise ImagoError('training needs torch, which is not installed; run: pip install "imago-seg[train]"')
-        resolve_config(config, root, out)
-    for candidate in candidates:
-        if candidate.file is not None:
-            ready.append(candidate)
-            continue
-        from imago.comparison.training import build_settings, train_candidate
-
-        try:
-            own = build_settings(candidate, config, candidates)
-            ready.append(replace(candidate, file=train_candidate(candidate, own, root, out, echo)))
-        except ImagoError as error:
-            failed.append(str(error))
-            echo(f"imago: {error}", err=True)
+    ready, failed = prepare_candidates(candidates, config, root, out)
     result = compare(kind, ready, samples, labels, echo, failed=failed)
     title = f"{len(result.entries)} models on {len(samples)} images"
     notes = (budget(config),) if any(entry.candidate.architecture for entry in result.entries) else ()
     for path in write(result, render(result, title, notes), out):
         echo(path)
     return 1 if result.failed else 0
+
+
+def prepare_candidates(
+    candidates: Sequence[Candidate], config: TrainConfig, root: Path, out: Path
+) -> tuple[list[Candidate], list[str]]:
+    """Trains those that have no file yet. Gives all that have one now, and a line for each that failed."""
+    from imago.comparison.training import build_settings, check_options, resolve_config, train_candidate
+    from imago.core.errors import ImagoError
+
+    if any(candidate.file is None for candidate in candidates):
+        check_options(config, candidates)
+        if importlib.util.find_spec("torch") is None:
+            raise ImagoError('training needs torch, which is not installed; run: pip install "imago-seg[train]"')
+        resolve_config(config, root, out)
+    ready, failed = [], []
+    for candidate in candidates:
+        try:
+            if candidate.file is None:
+                own = build_settings(candidate, config, candidates)
+                candidate = replace(candidate, file=train_candidate(candidate, own, root, out, echo))
+            ready.append(candidate)
+        except ImagoError as error:
+            failed.append(str(error))
+            echo(f"imago: {error}", err=True)
+    return ready, failed
 
 
 def budget(config: TrainConfig) -> str:

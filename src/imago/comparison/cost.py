@@ -37,8 +37,8 @@ class Cost:
 def measure_cost(
     model: Path, run: Callable[[], object], given: Sequence[Sequence[np.ndarray]], photo_path: Path
 ) -> Cost:
-    """``run``: what is timed; ``given``: what the net is given for a typical photo, run after run; ``photo_path``: that
-    photo's file."""
+    """``run``: what is timed; ``given``: what the net is given for a typical photo, run after run, frames (N, C, h, w)
+    first; ``photo_path``: that photo's file."""
     times = run_times(run)
     weights = multiply_adds = math.nan
     frame_hw = (0, 0)
@@ -95,8 +95,8 @@ def peak_memory(model: Path, photo: Path) -> float:
 
 
 def operations(model: Path, *given: np.ndarray) -> tuple[float, float]:
-    """Weights, and multiply-adds of a run with ``given``, one for each input; nan for what is no .onnx file, and
-    without the package onnx."""
+    """Weights, and multiply-adds of a run with ``given``, one for each input, frames (N, C, h, w) first; nan for what
+    is no .onnx file, and without the package onnx."""
     if model.suffix != ".onnx":
         return math.nan, math.nan
     try:

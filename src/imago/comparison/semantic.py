@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SemanticComparison:
-    """A net of two labels has one output or two: where one has one, the foreground judges all."""
+    """See ``ComparisonTask``. A net of two labels has one output or two; where one has one, all are judged by the
+    foreground."""
 
     by_foreground: bool = False
 
@@ -99,6 +100,7 @@ class SemanticComparison:
         return {title: curve(history, key) for title, key in titles.items()}
 
     def load_truth(self, sample: Sample) -> np.ndarray:
+        """uint8 or uint16 (H, W)."""
         return sample.label_map()
 
     def predict(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> np.ndarray:

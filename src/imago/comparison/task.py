@@ -73,7 +73,7 @@ class ComparisonTask(Protocol):
         ...
 
     def run(self, predictor: Predictor, photos: Sequence[np.ndarray]) -> Callable[[], object]:
-        """What is timed; it may take another of the photos each time."""
+        """What is timed, on photos uint8 (H, W, C); it may take another of them each time."""
         ...
 
     def beside(self, evaluations: Sequence[Any]) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class ComparisonTask(Protocol):
         ...
 
     def predict(self, predictor: Predictor, image: np.ndarray, labels: Labels) -> Any:
-        """What the model says, in values of ``labels``."""
+        """What the model says of uint8 (H, W, C), in values of ``labels``."""
         ...
 
     def draw(self, image: np.ndarray, answer: Any, labels: Labels) -> np.ndarray:

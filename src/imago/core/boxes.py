@@ -35,24 +35,24 @@ def intersections(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def clip(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """The parts of the boxes that lie in an image of ``size_hw``."""
+    """The parts of the boxes (K, 4) that lie in an image of ``size_hw``."""
     height, width = size_hw
     return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
 
 
 def from_xywh(boxes: object) -> np.ndarray:
-    """COCO's x y width height -> x1 y1 x2 y2."""
+    """COCO's x y width height, (K, 4) -> x1 y1 x2 y2."""
     found = as_boxes(boxes)
     return np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1)
 
 
 def to_xywh(boxes: np.ndarray) -> np.ndarray:
-    """x1 y1 x2 y2 -> COCO's x y width height."""
+    """x1 y1 x2 y2, (K, 4) -> COCO's x y width height."""
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
 def from_centers(boxes: object, size_hw: tuple[int, int]) -> np.ndarray:
-    """YOLO's centre x, centre y, width, height as shares of the image -> x1 y1 x2 y2 in pixels."""
+    """YOLO's centre x, centre y, width, height as shares of the image, (K, 4) -> x1 y1 x2 y2 in pixels."""
     found = as_boxes(boxes)
     scale = np.array([size_hw[1], size_hw[0]], np.float32)
     center, half = found[:, :2] * scale, found[:, 2:] * scale / 2
@@ -60,13 +60,14 @@ def from_centers(boxes: object, size_hw: tuple[int, int]) -> np.ndarray:
 
 
 def to_centers(boxes: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """x1 y1 x2 y2 in pixels -> YOLO's centre x, centre y, width, height as shares of the image."""
+    """x1 y1 x2 y2 in pixels, (K, 4) -> YOLO's centre x, centre y, width, height as shares of the image."""
     scale = np.array([size_hw[1], size_hw[0]], np.float32)
     return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2 / scale, (boxes[:, 2:] - boxes[:, :2]) / scale], axis=1)
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float) -> np.ndarray:
-    """Indices of the boxes that stay, the best score first: each takes away what it overlaps by more than ``iou``.
+    """int64 (k,): indices of the boxes (K, 4) that stay, the best score (K,) first: each takes away what it overlaps by
+    more than ``iou_thresh``.
 
     As ``torchvision.ops.nms``; of equal scores the first comes first.
     """
@@ -81,7 +82,7 @@ def nms(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float) -> np.ndarray:
 
 
 def nms_by_class(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_thresh: float) -> np.ndarray:
-    """``nms`` among the boxes of each class; all that stay, the best score first."""
+    """``nms`` among the boxes (K, 4) of each class (K,); int64 (k,), all that stay, the best score first."""
     if not len(boxes):
         return np.zeros(0, np.int64)
     kept = [np.flatnonzero(classes == value) for value in np.unique(classes)]
@@ -119,7 +120,7 @@ def suppress(
     soft: bool = False,
     agnostic: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the boxes that stay, the best score first, and their scores.
+    """int64 (k,), indices of the boxes (K, 4) that stay, the best score first, and their scores, float32 (k,).
 
     Among the boxes of each class, or of all with ``agnostic``: ``nms``, which leaves scores as they are, or with
     ``soft`` ``soft_nms``, which knows no threshold.

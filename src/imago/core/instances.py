@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,9 @@ class CroppedMask:
         return lengths
 
 
+_COLUMNS = ("boxes", "classes", "scores", "crowd", "difficult", "stated_areas")  # arrays with a row for each object
+
+
 @dataclass(frozen=True)
 class Instances:
     """K objects of one image, the best score first where a model found them; of a data set in its order.
@@ -96,7 +100,7 @@ class Instances:
         count = len(self.boxes)
         if self.boxes.shape != (count, 4):
             raise ValueError(f"boxes must be (K, 4); got {self.boxes.shape}")
-        for name in ("classes", "scores", "crowd", "difficult", "stated_areas"):
+        for name in _COLUMNS[1:]:
             values = getattr(self, name)
             if values is not None and values.shape != (count,):
                 raise ValueError(f"{count} boxes need as many {name}; got shape {values.shape}")
@@ -123,15 +127,19 @@ class Instances:
     ) -> Instances:
         """The same from lists; ``scores`` are 1 where there are none."""
         found = boxes_.as_boxes(boxes)
+
+        def column(values: object, dtype: type) -> np.ndarray:
+            return np.asarray(values, dtype).reshape(len(found))
+
         return cls(
-            (int(size_hw[0]), int(size_hw[1])),
-            found,
-            np.asarray(classes, np.int64).reshape(len(found)),
-            np.ones(len(found), np.float32) if scores is None else np.asarray(scores, np.float32).reshape(len(found)),
-            None if cropped is None else tuple(cropped),
-            None if crowd is None else np.asarray(crowd, bool).reshape(len(found)),
-            None if difficult is None else np.asarray(difficult, bool).reshape(len(found)),
-            None if stated_areas is None else np.asarray(stated_areas, np.float64).reshape(len(found)),
+            size_hw=(int(size_hw[0]), int(size_hw[1])),
+            boxes=found,
+            classes=column(classes, np.int64),
+            scores=column(np.ones(len(found)) if scores is None else scores, np.float32),
+            cropped=None if cropped is None else tuple(cropped),
+            crowd=None if crowd is None else column(crowd, bool),
+            difficult=None if difficult is None else column(difficult, bool),
+            stated_areas=None if stated_areas is None else column(stated_areas, np.float64),
         )
 
     def __len__(self) -> int:
@@ -140,16 +148,9 @@ class Instances:
     def __getitem__(self, chosen: np.ndarray) -> Instances:
         """Those at the indices, or where a bool (K,) is True."""
         index = np.flatnonzero(chosen) if np.asarray(chosen).dtype == bool else np.asarray(chosen, np.int64)
-        return Instances(
-            self.size_hw,
-            self.boxes[index],
-            self.classes[index],
-            self.scores[index],
-            None if self.cropped is None else tuple(self.cropped[i] for i in index),
-            None if self.crowd is None else self.crowd[index],
-            None if self.difficult is None else self.difficult[index],
-            None if self.stated_areas is None else self.stated_areas[index],
-        )
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        kept: dict[str, Any] = {name: None if values is None else values[index] for name, values in columns.items()}
+        return replace(self, cropped=None if self.cropped is None else tuple(self.cropped[i] for i in index), **kept)
 
     @property
     def masks(self) -> np.ndarray:

@@ -76,7 +76,7 @@ def collect_box_sizes(samples: Sequence[Sample], size_hw: tuple[int, int]) -> np
 
 
 def measure_box_sizes(samples: Sequence[Sample], spec: InputSpec) -> np.ndarray:
-    """The same in the frame that a net sees each photo in."""
+    """float64 (K, 2): the same in the frame that a net sees each photo in."""
     found = [np.zeros((0, 2))]
     for sample in samples:
         instances = sample.instances()

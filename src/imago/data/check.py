@@ -151,7 +151,7 @@ def check_photo(sample: Sample) -> tuple[int, int]:
 
 
 def unknown_values(reader: LabelReader, stored: np.ndarray) -> str:
-    """In words, which values (or colours) of a mask mean nothing; empty where all are known."""
+    """In words, which values (or colours) of a mask, integer (H, W), mean nothing; empty where all are known."""
     known = [value for value, meaning in enumerate(reader.table) if meaning != UNKNOWN]
     values = np.nonzero(np.bincount(stored.ravel(), minlength=256))[0]
     unknown = sorted({int(value) for value in values} - set(known))

@@ -30,6 +30,7 @@ def section(title: str, body: str, shown: bool = True) -> str:
 
 
 def data_address(pixels: np.ndarray) -> str:
+    """An image, uint8 (H, W, 3) or (H, W), as a JPEG inside an address."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -30,7 +30,9 @@ class Sample(Protocol):
     @property
     def name(self) -> str: ...
 
-    def image(self) -> np.ndarray: ...  # uint8 (H, W, C)
+    def image(self) -> np.ndarray:
+        """uint8 (H, W, C)."""
+        ...
 
 
 @runtime_checkable
@@ -52,7 +54,7 @@ class Model(Protocol):
     def __call__(self, image: np.ndarray, /) -> Any: ...
 
     def objects(self, image: np.ndarray, /) -> Instances:
-        """All that it finds, down to the lowest scores; asked of models that find objects."""
+        """All that it finds in uint8 (H, W, C), down to the lowest scores; asked of models that find objects."""
         ...
 
 
@@ -64,7 +66,7 @@ class Tally(Protocol[Found]):
         ...
 
     def predict(self, predictor: Any, image: np.ndarray) -> Any:
-        """The model's answer, in the classes of the data."""
+        """The model's answer for uint8 (H, W, C), in the classes of the data."""
         ...
 
     def add(self, name: str, answer: Any, truth: Any) -> None:

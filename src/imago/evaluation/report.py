@@ -61,7 +61,7 @@ class TaskReport(Protocol):
         ...
 
     def draw(self, image: np.ndarray, truth: Any, found: Any, labels: Labels) -> dict[str, np.ndarray]:
-        """Caption to small RGB picture: the photo, the truth, what was found."""
+        """Caption to small RGB picture, uint8 (h, w, 3): the photo, the truth, what was found."""
         ...
 
 

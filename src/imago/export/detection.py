@@ -49,6 +49,7 @@ class SingleImage(nn.Module):
         self.net = net
 
     def forward(self, image: Tensor, proposals: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(1, C, h, w) -> boxes (K, 4), scores (K,), classes (K,) and, if it has them, masks (K, m, m)."""
         found = self.net.find(image, None if proposals is None else [proposals])[0]
         three = (found.boxes, found.scores, found.classes)
         return three if found.masks is None else (*three, found.masks)
@@ -64,9 +65,10 @@ def export_detection(
     tolerance: float | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
-    """Write ``net`` to ``out``. The net itself is left as it was. Arguments and errors as ``export_onnx``.
+    """Write ``net`` to ``out``. The net itself is left as it was. Arguments and errors: see ``export_onnx``.
 
-    The thresholds of ``net`` (``score``, ``iou``, ``most``) go into the graph, and into the card's options.
+    The thresholds of ``net`` (``score_thresh``, ``nms_thresh``, ``detections_per_img``) go into the graph, and into the
+    card's options.
     """
     out = Path(out)
     check_export(net, card, out, samples, overwrite)

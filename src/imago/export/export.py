@@ -57,9 +57,9 @@ def export_run(
     if thresholds and card.task not in DETECTION_TASKS:
         raise ModelError(f"{path}: it finds no objects, and has no {', '.join(thresholds)} to set; leave them out")
     if samples is not None:
-        images, described = _read(Path(samples), card.input.channels), f"images of {samples}"
+        images, described = read_samples(Path(samples), card.input.channels), f"images of {samples}"
     else:
-        images, described = _validation_photos(path.parent, card), "validation photos of the run"
+        images, described = read_validation_photos(path.parent, card), "validation photos of the run"
         if not images:
             images, described = make_images(card.input.channels), "made-up images (the run's photos are not there)"
     net, _ = checkpoint.load(path)
@@ -94,15 +94,17 @@ def find_checkpoint(source: Path) -> Path:
     raise ModelError(f"{source}: expected a run folder or a .safetensors file")
 
 
-def _read(folder: Path, channels: int) -> list[np.ndarray]:
+def read_samples(folder: Path, channels: int) -> list[np.ndarray]:
+    """A few images below ``folder``, or one file, uint8 (H, W, C) each. Raises ModelError where there are none."""
     found = [image.path for image in find_images([folder])]
     if not found:
         raise ModelError(f"{folder}: holds no images to compare on")
     return [read_image(path, channels=channels).pixels for path in pick_spread(found, SAMPLES)]
 
 
-def _validation_photos(run: Path, card: ModelCard) -> list[np.ndarray]:
-    """A few photos of the val splits that the run's ``config.json`` names; empty where they are no longer there."""
+def read_validation_photos(run: Path, card: ModelCard) -> list[np.ndarray]:
+    """A few photos of the val splits that the run's ``config.json`` names, uint8 (H, W, C) each; empty where they are
+    no longer there."""
     try:
         values = json.loads((run / "config.json").read_text("utf-8"))
         folders = [

@@ -69,7 +69,8 @@ def mark_pool_indices(content: bytes) -> tuple[bytes, list[str]]:
 
 @contextmanager
 def share_pool_indices(module: nn.Module, places: Sequence[np.ndarray], found: Differences) -> Iterator[None]:
-    """While it lasts, pools of ``module`` that hand on places hand on those of ``places`` that have their shape."""
+    """While it lasts, pools of ``module`` that hand on places hand on those of ``places``, int64 (N, C, h * w) each,
+    that have their shape."""
     by_shape = {array.shape: torch.from_numpy(array) for array in places}
 
     def hand_on(_: nn.Module, maps: tuple[Tensor, ...], answer: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

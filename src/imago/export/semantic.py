@@ -73,7 +73,8 @@ class Probabilities(nn.Module):
         self.net = net
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.net.decode(self.net(image))  # (N, K, h, w)
+        """(N, C, h, w) -> (N, K, h, w), 0..1."""
+        return self.net.decode(self.net(image))
 
 
 def export_onnx(
@@ -137,7 +138,8 @@ def describe_sizes(spec: InputSpec) -> str:
 def check_export(
     net: SegmentationNet | DetectionModel, card: ModelCard, out: Path, samples: Sequence[np.ndarray], overwrite: bool
 ) -> None:
-    """Before the work rather than after it: raises ImagoError where an export cannot end well."""
+    """Before the work rather than after it: raises ImagoError where an export, with samples (H, W, C), cannot end
+    well."""
     if out.exists() and not overwrite:
         raise exists(out)
     if not samples:

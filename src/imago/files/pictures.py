@@ -64,7 +64,7 @@ def write_picture(
     palette: Any = (),
     threads: int | None = None,
 ) -> None:
-    """``strips`` as for ``write_png``; ``name`` for messages. Raises ImagoError for what ``format`` cannot hold."""
+    """``strips``: see ``write_png``; ``name`` is for messages. Raises ImagoError for what ``format`` cannot hold."""
     height, width = size_hw
     most = _MAX_SIDE.get(format)
     if most is not None and max(size_hw) > most:

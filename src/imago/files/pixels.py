@@ -229,7 +229,7 @@ def choose_bands(stored: TiffBands, channels: int, label: str) -> tuple[np.ndarr
 
 
 def to_byte(values: np.ndarray) -> np.ndarray:
-    """Float 0..1 -> uint8 0..255, rounded."""
+    """Float 0..1 -> uint8 0..255, rounded, of any shape."""
     return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

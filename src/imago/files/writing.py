@@ -32,7 +32,7 @@ def atomic_write(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     part = path.parent / f".{secrets.token_hex(8)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        raw = _Target(path, part)
+        raw = TargetFile(path, part)
     except OSError as error:
         raise _explain_failure(path, error) from error
     stream = io.BufferedWriter(raw, 1 << 20)
@@ -54,7 +54,7 @@ def exists(path: Path) -> ImagoError:
     return ImagoError(f"{path}: is there already; give --overwrite (overwrite=True in Python) or another place")
 
 
-class _Target(io.FileIO):
+class TargetFile(io.FileIO):
     """The new file; names the target, not itself, when the disk refuses."""
 
     def __init__(self, path: Path, part: Path) -> None:

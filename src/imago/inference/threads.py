@@ -25,7 +25,7 @@ def allowed_cores() -> int:
     if wanted is not None:
         return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = _container_share()
+    share = container_share()
     return max(1, cores if share is None else min(cores, int(share + 0.5)))
 
 
@@ -62,7 +62,7 @@ def _busy_elsewhere(samples: int = 4, pause_s: float = 0.002) -> int | None:
     return max(0, (least or 1) - 1)
 
 
-def _container_share(root: Path = Path("/sys/fs/cgroup"), group_file: Path = Path("/proc/self/cgroup")) -> float | None:
+def container_share(root: Path = Path("/sys/fs/cgroup"), group_file: Path = Path("/proc/self/cgroup")) -> float | None:
     """Cores' worth of time that the control group grants, None without a limit. Version 2, else version 1."""
     try:
         lines = group_file.read_text().splitlines()

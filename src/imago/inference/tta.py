@@ -63,12 +63,14 @@ def resize_spec(spec: InputSpec, scale: float, name: str) -> InputSpec:
 
 
 def rescale(image: np.ndarray, scale: float) -> np.ndarray:
+    """uint8 (H, W, C), ``scale`` times as high and wide."""
     if scale == 1:
         return image
     return resize_image(image, (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
 
 
 def resize_plane(plane: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """float32 (H, W) -> (h, w), bilinear."""
     if plane.shape == size_hw:
         return plane
     return cv2.resize(np.ascontiguousarray(plane), (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR)
@@ -102,7 +104,7 @@ def slide(run: Run, spec: InputSpec, image: np.ndarray, name: str = "") -> np.nd
 
 
 def pad_to(image: np.ndarray, least_hw: tuple[int, int], spec: InputSpec) -> np.ndarray:
-    """At least a window large: the mean colour at right and bottom."""
+    """uint8 (H, W, C), at least a window large: the mean colour at right and bottom."""
     height, width = (max(side, least) for side, least in zip(image.shape[:2], least_hw, strict=True))
     if (height, width) == image.shape[:2]:
         return image

@@ -32,7 +32,7 @@ def _extension(errors: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
 
 
 def lovasz(logits: Tensor, pixels: Pixels, class_weights: Tensor | None = None) -> Tensor:
-    """Lovasz hinge for one channel, Lovasz softmax for more."""
+    """A scalar of logits (N, K, H, W): Lovasz hinge for one channel, Lovasz softmax for more."""
     classes = logits.shape[1]
     labels = pixels.labels.flatten()  # (P,), P = N H W
     valid = pixels.weights.flatten() > 0

@@ -45,6 +45,6 @@ def dice(logits: Tensor, pixels: Pixels, class_weights: Tensor | None = None) ->
 
 
 def jaccard(logits: Tensor, pixels: Pixels, class_weights: Tensor | None = None) -> Tensor:
-    """1 - |P and T| / |P or T|, the soft IoU (Rahman and Wang 2016)."""
+    """A scalar of logits (N, K, H, W): 1 - |P and T| / |P or T|, the soft IoU (Rahman and Wang 2016)."""
     both, predicted, truth = _areas(logits, pixels)
     return _mean_present(1 - (both + SMOOTH) / (predicted + truth - both + SMOOTH), truth)

@@ -30,7 +30,7 @@ def _entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, pixels: Pixels, class_weights: Tensor | None) -> Tensor:
-    """Softmax (more than one channel) or sigmoid (one channel) cross-entropy."""
+    """A scalar of logits (N, K, H, W): softmax (more than one channel) or sigmoid (one channel) cross-entropy."""
     return weighted_mean(_entropy(logits, pixels.labels), _weights(pixels, class_weights))
 
 

@@ -21,7 +21,7 @@ from imago.core.labels import IGNORE
 
 TOLERANCE = 0.008  # of the diagonal, as in DAVIS
 
-# Both ways in ``_near`` give the same pixels. Dilating grows with the square of the radius, the exact distance
+# Both ways in ``grow_outline`` give the same pixels. Dilating grows with the square of the radius, the exact distance
 # transform does not: measured on 0.5 megapixels 1.1 ms against 4.5 ms at 9 pixels, 3.5 against 4.4 at 16.
 _DISC_LIMIT = 16
 
@@ -56,7 +56,9 @@ def boundary_f(
         # All outlines lie in the box; one pixel around it decides what is an outline.
         window = _window(box, truth.shape)
         void = ignored[window].view(np.uint8)
-        scores[index] = _f_score(_outline(predicted_mask[window], void), _outline(true_mask[window], void), radius)
+        scores[index] = _f_score(
+            find_outline(predicted_mask[window], void), find_outline(true_mask[window], void), radius
+        )
     return scores
 
 
@@ -68,8 +70,9 @@ def _window(box_xywh: Sequence[int], shape: tuple[int, ...]) -> tuple[slice, sli
     )
 
 
-def _outline(mask: np.ndarray, void: np.ndarray) -> np.ndarray:
-    """uint8 0/1 (h, w): pixels of ``mask`` beside a pixel of something else; the image's edge is not an outline."""
+def find_outline(mask: np.ndarray, void: np.ndarray) -> np.ndarray:
+    """uint8 0/1 (h, w): pixels of ``mask`` (h, w) beside a pixel of something else; neither the image's edge nor that
+    of ``void`` is an outline."""
     filled = cv2.bitwise_or(mask, void)
     inner = cv2.erode(filled, _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=1)
     return cv2.bitwise_and(mask, 1 - inner)
@@ -81,20 +84,20 @@ def _f_score(predicted: np.ndarray, truth: np.ndarray, radius: int) -> float:
         return 1.0
     if predicted_count == 0 or true_count == 0:
         return 0.0
-    precision = cv2.countNonZero(cv2.bitwise_and(predicted, _near(truth, radius))) / predicted_count
-    recall = cv2.countNonZero(cv2.bitwise_and(truth, _near(predicted, radius))) / true_count
+    precision = cv2.countNonZero(cv2.bitwise_and(predicted, grow_outline(truth, radius))) / predicted_count
+    recall = cv2.countNonZero(cv2.bitwise_and(truth, grow_outline(predicted, radius))) / true_count
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _near(outline: np.ndarray, radius: int) -> np.ndarray:
-    """uint8 0/1: pixels within ``radius`` (Euclidean) of the outline."""
+def grow_outline(outline: np.ndarray, radius: int) -> np.ndarray:
+    """uint8 0/1 (h, w): pixels within ``radius`` (Euclidean) of the outline, uint8 0/1 (h, w)."""
     if radius <= _DISC_LIMIT:
-        return cv2.dilate(outline, _disc(radius), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        return cv2.dilate(outline, make_disc(radius), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     distance = cv2.distanceTransform(1 - outline, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return (distance <= radius + 1e-4).view(np.uint8)
 
 
-def _disc(radius: int) -> np.ndarray:
+def make_disc(radius: int) -> np.ndarray:
     """uint8 (2r+1, 2r+1): OpenCV's own "ellipse" is a little smaller than the circle."""
     steps = np.arange(-radius, radius + 1)
     return (steps[:, None] ** 2 + steps**2 <= radius**2).astype(np.uint8)

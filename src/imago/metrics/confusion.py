@@ -122,53 +122,56 @@ class ConfusionMatrix:
         return _ratio(self.matrix, self.matrix.sum(axis=1, keepdims=True))
 
 
-# Scores. ``counts`` is (..., 3, K); an answer per class is (..., K), a mean is (...). 0..1, nan where nothing is known.
+# Scores of ``counts`` (see ``ConfusionMatrix.counts``): float64, 0..1, nan where nothing is known.
 
 
 def pixel_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of all pixels that have the right class."""
+    """(..., 3, K) -> (...): share of all pixels that have the right class."""
     return _ratio(counts[..., HITS, :].sum(axis=-1), counts[..., TRUTH, :].sum(axis=-1))
 
 
 def class_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of the pixels of each class that were found (recall); nan for a class that is not in the truth."""
+    """(..., 3, K) -> (..., K): share of the pixels of each class that were found (recall); nan for a class that is not
+    in the truth."""
     return _ratio(counts[..., HITS, :], counts[..., TRUTH, :])
 
 
 def mean_pixel_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Mean of ``class_accuracy`` over the classes in the truth."""
+    """(..., 3, K) -> (...): mean of ``class_accuracy`` over the classes in the truth."""
     return nan_mean(class_accuracy(counts))
 
 
 def iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class; nan for a class in neither truth nor prediction."""
+    """(..., 3, K) -> (..., K): intersection over union of each class; nan for a class in neither truth nor
+    prediction."""
     hits = counts[..., HITS, :]
     return _ratio(hits, counts[..., TRUTH, :] + counts[..., PREDICTED, :] - hits)
 
 
 def mean_iou(counts: np.ndarray) -> np.ndarray:
-    """Mean of ``iou`` over the classes in truth or prediction."""
+    """(..., 3, K) -> (...): mean of ``iou`` over the classes in truth or prediction."""
     return nan_mean(iou(counts))
 
 
 def frequency_weighted_iou(counts: np.ndarray) -> np.ndarray:
-    """``iou``, each class weighing as many pixels as it has in the truth."""
+    """(..., 3, K) -> (...): ``iou``, each class weighing as many pixels as it has in the truth."""
     truth = counts[..., TRUTH, :]
     return _ratio((truth * np.nan_to_num(iou(counts))).sum(axis=-1), truth.sum(axis=-1))
 
 
 def dice(counts: np.ndarray) -> np.ndarray:
-    """2 |A and B| / (|A| + |B|) of each class (the F1 score); nan for a class in neither."""
+    """(..., 3, K) -> (..., K): 2 |A and B| / (|A| + |B|) of each class (the F1 score); nan for a class in neither."""
     return _ratio(2 * counts[..., HITS, :], counts[..., TRUTH, :] + counts[..., PREDICTED, :])
 
 
 def mean_dice(counts: np.ndarray) -> np.ndarray:
-    """Mean of ``dice`` over the classes in truth or prediction."""
+    """(..., 3, K) -> (...): mean of ``dice`` over the classes in truth or prediction."""
     return nan_mean(dice(counts))
 
 
 def nan_mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis without the nan, and nan without a warning where there is nothing else."""
+    """(..., K) -> (...): mean over the last axis without the nan, and nan without a warning where there is nothing
+    else."""
     known = ~np.isnan(values)
     return _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
 

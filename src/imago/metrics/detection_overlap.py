@@ -61,14 +61,14 @@ def compare_masks(found: Instances, truth: Instances) -> Compared:
 def _compare(found: Instances, truth: Instances, overlap: np.ndarray, areas: np.ndarray) -> Compared:
     order = np.argsort(-found.scores, kind="stable")  # of equal scores the first stays first, as in pycocotools
     return Compared(
-        overlap[order],
-        found.scores[order].astype(np.float64),
-        found.classes[order],
-        areas[order],
-        truth.classes,
-        truth.areas if truth.stated_areas is None else truth.stated_areas,
-        _marks(truth.crowd, len(truth)),
-        _marks(truth.difficult, len(truth)),
+        overlap=overlap[order],
+        scores=found.scores[order].astype(np.float64),
+        classes=found.classes[order],
+        areas=areas[order],
+        true_classes=truth.classes,
+        true_areas=truth.areas if truth.stated_areas is None else truth.stated_areas,
+        crowd=_marks(truth.crowd, len(truth)),
+        difficult=_marks(truth.difficult, len(truth)),
     )
 
 

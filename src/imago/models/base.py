@@ -21,28 +21,20 @@ from imago.losses.target import Criterion, Target
 __all__ = ["Criterion", "SegmentationNet", "Target"]
 
 
-class SegmentationNet(nn.Module):
-    """Base of the semantic nets. A subclass sets ``multiple``, ``side_weights`` and writes ``forward``."""
+class ImageModel(nn.Module):
+    """Base of all nets: which images they take."""
 
     multiple: int = 1  # sides of the input must be multiples of this (1: any size)
     least: int = 1  # and at least this, pixels
-    classes: int  # output channels; 1 is binary
-    in_channels: int
 
     def __init__(self, classes: int, in_channels: int) -> None:
         super().__init__()
-        if classes < 1 or in_channels < 1:
-            raise ValueError(f"classes and in_channels must be 1 or more; got {classes} and {in_channels}")
         self.classes = classes
         self.in_channels = in_channels
-        self.side_weights: tuple[float, ...] = (1.0,)  # one an output of forward
-        self.criterion: Criterion | None = None  # set by the training
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        raise NotImplementedError
 
     def check(self, images: Tensor) -> None:
-        """Raises ValueError where the net cannot take ``images``. Export passes by: its sizes are symbols."""
+        """Raises ValueError where the net cannot take ``images``, which should be float (N, C, H, W). Export passes by:
+        its sizes are symbols."""
         if torch.compiler.is_compiling():
             return
         if images.ndim != 4 or images.shape[1] != self.in_channels:
@@ -56,6 +48,22 @@ class SegmentationNet(nn.Module):
                 f"images are {height} x {width}; this net needs multiples of {self.multiple}. Pad to {up[0]} x {up[1]}"
             )
 
+
+class SegmentationNet(ImageModel):
+    """Base of the semantic nets. A subclass sets ``multiple``, ``side_weights`` and writes ``forward``. The head of
+    this file says what its calls take and give, (N, C, H, W) to (N, K, H, W)."""
+
+    def __init__(self, classes: int, in_channels: int) -> None:
+        if classes < 1 or in_channels < 1:
+            raise ValueError(f"classes and in_channels must be 1 or more; got {classes} and {in_channels}")
+        super().__init__(classes, in_channels)
+        self.side_weights: tuple[float, ...] = (1.0,)  # one an output of forward
+        self.criterion: Criterion | None = None  # set by the training
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """float (N, C, H, W) -> logits (N, K, H, W) each, the answer first."""
+        raise NotImplementedError
+
     def loss(self, images: Tensor, target: Target) -> dict[str, Tensor]:
         """Named terms: ``main``, and ``side1`` ... where the net has more outputs."""
         if self.criterion is None:
@@ -68,5 +76,6 @@ class SegmentationNet(nn.Module):
         }
 
     def decode(self, outputs: tuple[Tensor, ...]) -> Tensor:
+        """What ``forward`` gave -> float32 (N, K, H, W), 0..1."""
         logits = outputs[0].float()
         return torch.sigmoid(logits) if self.classes == 1 else torch.softmax(logits, dim=1)

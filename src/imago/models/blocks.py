@@ -19,7 +19,7 @@ def conv_norm(
 
 
 def resize_to(x: Tensor, skip: Tensor) -> Tensor:
-    """``x`` at the height and width of ``partner``, bilinear, pixels as areas (corners not aligned)."""
+    """``x`` at the height and width of ``skip`` (N, C, h, w), bilinear, pixels as areas (corners not aligned)."""
     return F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
 
 

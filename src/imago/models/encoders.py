@@ -51,6 +51,7 @@ class Encoder(nn.Module):
         return isinstance(list(self.network.children())[-1], nn.MaxPool2d)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> maps (N, ``channels[i]``, H / ``strides[i]``, W / ``strides[i]``), fine to coarse."""
         return self.network(images)
 
 
@@ -175,6 +176,7 @@ class Recenter(nn.Module):
     """From ImageNet's mean and spread to -1..1, which the published GoogLeNet was trained with."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> the same, on the other scale."""
         scale = 2 * x.new_tensor(IMAGENET_STD)[:, None, None]
         return x * scale + (2 * x.new_tensor(IMAGENET_MEAN)[:, None, None] - 1)
 

@@ -19,7 +19,7 @@ def blend(front: np.ndarray, back: np.ndarray, label: np.ndarray, softness_px: f
 def replace_background(
     image: np.ndarray, label: np.ndarray, others: list[Pair], rng: np.random.Generator, shadow: float = 0.0
 ) -> Pair:
-    """The subject (every class but 0) before something else. Pixels that count for nothing stay so.
+    """The subject (every class but 0) of uint8 (h, w, C) before something else. Pixels that count for nothing stay so.
 
     ``shadow``: share of the pictures in which it throws a shadow there.
     """

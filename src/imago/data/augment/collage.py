@@ -14,7 +14,8 @@ SMALL = (0.15, 0.4)  # of one that is an object on the wall
 
 
 def make_collage(image: np.ndarray, label: np.ndarray, others: list[Pair], rng: np.random.Generator) -> Pair:
-    """The whole picture as a rectangle, somewhat turned, before another photo's background.
+    """The whole picture, uint8 (h, w, C) with labels (h, w), as a rectangle, somewhat turned, before another photo's
+    background.
 
     A large rectangle (seven of ten) is what the picture shows: its subject stays the subject. A small one always has a
     border and belongs to the room, as a print on the wall does: all of it is class 0.

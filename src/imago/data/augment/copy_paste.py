@@ -39,7 +39,8 @@ def copy_paste(
 def paste_several(
     image: np.ndarray, label: np.ndarray, others: list[Pair], how: Augmentation, rng: np.random.Generator
 ) -> Pair:
-    """One to ``how.pasted_max`` subjects of other photos, each in front of those before it, small and large.
+    """One to ``how.pasted_max`` subjects of other photos, each in front of those before it, small and large: uint8 (h,
+    w, C) and labels (h, w).
 
     A side that its own photo cuts off lies at the frame's border or past it: no straight cut stands in the open.
     """

@@ -13,7 +13,8 @@ from imago.data.augment.settings import CLOSEST, Augmentation, Pair
 
 
 def flip_and_rot90(image: np.ndarray, label: np.ndarray, how: Augmentation, rng: np.random.Generator) -> Pair:
-    """Top to bottom and by quarters, where nothing stands upright. Views: no pixel is copied."""
+    """Top to bottom and by quarters, where nothing stands upright: uint8 (h, w, C) and labels (h, w). Views: no pixel
+    is copied."""
     # Nothing is drawn where nothing is asked for: older recipes see the pictures that they saw.
     if how.flip_vertical and rng.random() < how.flip_vertical:
         image, label = image[::-1], label[::-1]
@@ -31,8 +32,8 @@ def random_crop(
     rng: np.random.Generator,
     own_scale: bool = False,
 ) -> Pair:
-    """A part of the photo, in the frame. ``own_scale``: at zoom 1 a pixel of the photo is one of the frame; else the
-    window at zoom 1 covers the photo."""
+    """A part of the photo, uint8 (H, W, C) and labels (H, W), in the frame. ``own_scale``: at zoom 1 a pixel of the
+    photo is one of the frame; else the window at zoom 1 covers the photo."""
     height, width = label.shape
     if how.close_up and rng.random() < how.close_up:
         zoom = math.exp(rng.uniform(math.log(CLOSEST), math.log(max(how.zoom_min, CLOSEST))))
@@ -140,6 +141,7 @@ def crop_and_resize(
 
 
 def rotate(image: np.ndarray, label: np.ndarray, angle_deg: float) -> Pair:
+    """uint8 (h, w, C) and labels (h, w) about the middle, what comes in mirrored."""
     height, width = label.shape
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle_deg, 1.0)
     turned = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)

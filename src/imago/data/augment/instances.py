@@ -12,6 +12,7 @@ see paste_instances.py.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -169,8 +170,8 @@ def _to_pixel_centers(matrix: np.ndarray) -> np.ndarray:
 
 
 def warp_instances(instances: Instances, matrix: np.ndarray, frame_hw: tuple[int, int]) -> Instances:
-    """The objects in the frame. What leaves it goes, what is hardly seen becomes crowd; boxes are those of the masks,
-    where there are masks."""
+    """The objects in the frame, by ``matrix`` (3, 3) from photo to frame. What leaves it goes, what is hardly seen
+    becomes crowd; boxes are those of the masks, where there are masks."""
     whole = _warp_corners(instances.boxes, matrix)
     full = np.abs(np.linalg.det(matrix[:2, :2])) * instances.areas  # areas in the frame, if it had no end
     crowd = np.zeros(len(instances), bool) if instances.crowd is None else instances.crowd.copy()
@@ -184,14 +185,13 @@ def warp_instances(instances: Instances, matrix: np.ndarray, frame_hw: tuple[int
         seen, full = area(boxes).astype(np.float64), area(whole).astype(np.float64)
     crowd |= seen < LEAST_VISIBLE * full
     stays = np.flatnonzero(np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) >= LEAST_SIDE_PX)
-    return Instances.make(
-        frame_hw,
-        boxes[stays],
-        instances.classes[stays],
-        instances.scores[stays],
-        None if masks is None else [masks[index] for index in stays],
-        crowd[stays],
-        None if instances.difficult is None else instances.difficult[stays],
+    return replace(
+        instances[stays],
+        size_hw=frame_hw,
+        boxes=boxes[stays],
+        cropped=None if masks is None else tuple(masks[index] for index in stays),
+        crowd=crowd[stays],
+        stated_areas=None,
     )
 
 

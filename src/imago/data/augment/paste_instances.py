@@ -56,10 +56,10 @@ def joined(first: Instances, second: Instances) -> Instances:
     difficult = [np.zeros(len(t), bool) if t.difficult is None else t.difficult for t in (first, second)]
     return Instances.make(
         first.size_hw,
-        np.concatenate([first.boxes, second.boxes]),
-        np.concatenate([first.classes, second.classes]),
-        np.concatenate([first.scores, second.scores]),
-        [*(first.cropped or ()), *(second.cropped or ())],
-        np.concatenate(crowd),
-        np.concatenate(difficult),
+        boxes=np.concatenate([first.boxes, second.boxes]),
+        classes=np.concatenate([first.classes, second.classes]),
+        scores=np.concatenate([first.scores, second.scores]),
+        cropped=[*(first.cropped or ()), *(second.cropped or ())],
+        crowd=np.concatenate(crowd),
+        difficult=np.concatenate(difficult),
     )

@@ -29,7 +29,8 @@ def photometric_distort(image: np.ndarray, how: Augmentation, rng: np.random.Gen
 
 
 def jitter_colors(image: np.ndarray, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Saturation, contrast, brightness and tint are one matrix on the colours (one pass), gamma a table."""
+    """uint8 (h, w, C) alike. Saturation, contrast, brightness and tint are one matrix on the colours (one pass), gamma
+    a table."""
     channels = image.shape[2]
     if how.color:
         s = how.color
@@ -51,11 +52,12 @@ def jitter_colors(image: np.ndarray, how: Augmentation, rng: np.random.Generator
 
 
 def blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (h, w, C) alike, by a Gaussian of 0.4 to 2 pixels."""
     return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2.0)).reshape(image.shape)
 
 
 def blur_along_line(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A hand that moved while the shutter was open: 3 to 15 pixels, short ones more often."""
+    """uint8 (h, w, C) alike: a hand that moved while the shutter was open, by 3 to 15 pixels, short ways more often."""
     length, angle = 3 + 12 * rng.random() ** 2, rng.uniform(0, math.pi)
     side = 2 * math.ceil(length / 2) + 1
     kernel = np.zeros((side, side), np.float32)
@@ -68,8 +70,8 @@ def blur_along_line(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def dim(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Evening or a dark room: shadows close (gamma 1.5 to 3), a lamp's colour lies on all, and the sensor is noisy in
-    each channel. Half of the noise is coarse, as a phone leaves it."""
+    """uint8 (h, w, C) alike. Evening or a dark room: shadows close (gamma 1.5 to 3), a lamp's colour lies on all, and
+    the sensor is noisy in each channel. Half of the noise is coarse, as a phone leaves it."""
     height, width, channels = image.shape
     gamma, gain = rng.uniform(1.5, 3.0), rng.uniform(0.7, 1.3)
     cast = np.linspace(1, rng.uniform(0.65, 1.0), channels)
@@ -90,11 +92,13 @@ def dim(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def add_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (h, w, C) alike, with one Gaussian value a pixel."""
     noise = np.round(rng.standard_normal(image.shape[:2], np.float32) * rng.uniform(2, 14)).astype(np.int16)
     return cv2.add(image, np.repeat(noise[:, :, None], image.shape[2], axis=2), dtype=cv2.CV_8U).reshape(image.shape)
 
 
 def compress_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """uint8 (h, w, C), C 1 or 3, alike, as JPEG of ``quality`` 0..100 gives it back."""
     done, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"JPEG encoding of a {image.shape} image failed")

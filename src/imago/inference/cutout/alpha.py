@@ -51,7 +51,7 @@ class AlphaRows(Protocol):
         ...
 
     def reduce(self, size_hw: tuple[int, int]) -> np.ndarray:
-        """float32 ``size_hw``, not larger than the photo, 0..1: the whole alpha at a small size."""
+        """float32 (h, w) of ``size_hw``, not larger than the photo, 0..1: the whole alpha at a small size."""
         ...
 
 

@@ -143,7 +143,8 @@ def compose(
     found = subject_box(small[1], photo.size_hw, margin)
     notes = () if found else ("nothing was found; the cut-out is empty" + (", and not cropped" if crop else ""),)
     backdrop, told = make_backdrop(background, photo, small)
-    return Cutout(photo, alpha, small, background, backdrop, found if crop else None, notes + told)
+    box = found if crop else None
+    return Cutout(photo, alpha, small, background, backdrop, box=box, notes=notes + told)
 
 
 def make_small_copy(photo: Photo, alpha: AlphaRows) -> tuple[np.ndarray, np.ndarray]:

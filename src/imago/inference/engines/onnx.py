@@ -125,7 +125,8 @@ class Probabilities:
         self._one_by_one = shape[0] == 1
 
     def split(self, batch: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-        """What is run, one after the other: each image by itself where the file takes one at a time."""
+        """What is run, one after the other, of (N, C, h, w): each image by itself where the file takes one at a
+        time."""
         return [(batch[i : i + 1],) for i in range(len(batch))] if self._one_by_one else [(batch,)]
 
     def decode(self, answers: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
@@ -150,7 +151,7 @@ class Detections:
             )
 
     def split(self, frame: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-        """One image is one run."""
+        """(1, C, h, w) is one run."""
         return [(frame,)]
 
     def decode(self, answers: Sequence[Sequence[np.ndarray]]) -> FrameDetections:

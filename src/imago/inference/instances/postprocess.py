@@ -37,7 +37,8 @@ def pick(
     choice: DetectionOptions,
     model_thresh: float = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the wanted ones, the surest first, and their scores. Raises ImagoError for a class that there is not.
+    """int64 (k,), indices of the wanted ones of boxes (K, 4), the surest first, and their scores, float32 (k,). Raises
+    ImagoError for a class that there is not.
 
     ``model_thresh``: the overlap up to which a model lets two of a class stand. 1: it left out none, and what becomes
     of overlaps is for the choice to say; 0: nothing overlaps, or nobody knows.

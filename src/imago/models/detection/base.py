@@ -11,7 +11,7 @@ A net that is a ``DetectionModel`` gives
 list of boxes more, float32 (K, 4) for each image (see fast_rcnn.py and rcnn.py).
 
 Classes are those of ``Labels``: 0 is the background, objects are 1 .. ``classes - 1``. Thresholds are attributes of the
-net (``score``, ``iou``, ``most``), so that export can write them into the graph. A net's images come normalised by its
+net (``score_thresh`` and so on), so that export can write them into the graph. A net's images come normalised by its
 ``InputSpec`` (ImageNet's mean and spread where it says nothing else); a published net that wants another scale (YOLO:
 0..1) undoes that in its first module.
 """
@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from imago.models.base import ImageModel
 
 
 @dataclass(frozen=True)
@@ -45,49 +46,37 @@ class Detections:
     masks: Tensor | None = None  # float32 (K, m, m), 0..1: what lies in each box, stretched to a square
 
 
-class DetectionModel(nn.Module):
+class DetectionModel(ImageModel):
     """Base of the nets that find objects. A subclass sets ``multiple`` and writes the three calls."""
 
-    multiple: int = 1  # sides of the input must be multiples of this
-    least: int = 1  # and at least this, pixels
     has_masks: bool = False
     wants_proposals: bool = False  # of selective search
     learns_partly: bool = False  # whether ``loss`` minds a target's ``unannotated`` classes
     crop: int = 0  # side in pixels of the crops that it looks at, one for each proposal; 0: it looks at whole images
 
     def __init__(self, classes: int, in_channels: int) -> None:
-        super().__init__()
         if classes < 2 or in_channels < 1:
             raise ValueError(
                 f"classes counts the background and is 2 or more, in_channels 1 or more; got {classes}, {in_channels}"
             )
-        self.classes = classes
-        self.in_channels = in_channels
+        super().__init__(classes, in_channels)
         self.score_thresh = 0.05  # least score of what is found
         self.nms_thresh = 0.5  # overlap past which the weaker of two boxes goes
         self.detections_per_img = 100  # objects an image
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """float (N, C, H, W) -> the raw outputs."""
         raise NotImplementedError
 
     def loss(self, images: Tensor, targets: list[DetectionTarget]) -> dict[str, Tensor]:
+        """Named terms, each a scalar, for images float (N, C, H, W) and as many targets."""
         raise NotImplementedError
 
     def decode(self, outputs: tuple[Tensor, ...], frame_hw: tuple[int, int]) -> list[Detections]:
+        """What ``forward`` gave for images (N, C, H, W) of ``frame_hw`` -> N answers."""
         raise NotImplementedError
 
     def find(self, images: Tensor, proposals: list[Tensor] | None = None) -> list[Detections]:
-        """What is in ``images``; ``proposals``, in network pixels, for nets that want them."""
+        """What is in ``images``, float (N, C, H, W); ``proposals``, float32 (K, 4) each, in network pixels, for nets
+        that want them."""
         return self.decode(self(images), (images.shape[2], images.shape[3]))
-
-    def check(self, images: Tensor) -> None:
-        """Raises ValueError where the net cannot take ``images``. Export passes by: its sizes are symbols."""
-        if torch.compiler.is_compiling():
-            return
-        if images.ndim != 4 or images.shape[1] != self.in_channels:
-            raise ValueError(f"images must be (N, {self.in_channels}, H, W); got {tuple(images.shape)}")
-        height, width = images.shape[-2:]
-        if height % self.multiple or width % self.multiple or min(height, width) < self.least:
-            raise ValueError(
-                f"images are {height} x {width}; this net needs multiples of {self.multiple}, at least {self.least}"
-            )

@@ -26,7 +26,7 @@ def encode_deltas(proposals: Tensor, boxes: Tensor) -> Tensor:
 
 
 def decode_deltas(proposals: Tensor, deltas: Tensor) -> Tensor:
-    """The way back: float (..., 4) each -> float (..., 4) x1 y1 x2 y2. The leading sizes may be broadcast."""
+    """The way back: float (..., 4) each -> float (..., 4) x1 y1 x2 y2. Sizes before the last may be broadcast."""
     center, size = _center_size(proposals)
     new_center = center + deltas[..., :2] * size
     half = size * torch.exp(deltas[..., 2:].clamp(max=LARGEST)) / 2

@@ -35,6 +35,7 @@ class ToUnit(nn.Module):
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W), normalised -> 0..1."""
         return images * self.std + self.mean
 
 
@@ -105,12 +106,12 @@ def bottleneck(in_channels: int, out_channels: int, convs: int, first: int = 3) 
 
 
 def halve(x: Tensor) -> Tensor:
-    """2 x 2 maxima of stride 2."""
+    """(N, C, H, W) -> (N, C, H / 2, W / 2): 2 x 2 maxima of stride 2."""
     return F.max_pool2d(x, 2)
 
 
 def maxima_in_place(x: Tensor) -> Tensor:
-    """2 x 2 maxima of stride 1: each with its right, lower and lower right neighbour; the size stays."""
+    """(N, C, H, W) -> (N, C, H, W): 2 x 2 maxima of stride 1, each with its right, lower and lower right neighbour."""
     return F.max_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2, 1)
 
 
@@ -180,6 +181,7 @@ class Residual(nn.Module):
         self.widen = Conv(channels // 2, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
         return x + self.widen(self.narrow(x))
 
 

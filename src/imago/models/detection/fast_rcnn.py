@@ -63,6 +63,7 @@ class EncoderFeatures(nn.Module):
         self.channels = encoder.channels[self.tap]
 
     def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, ``channels``, H / ``stride``, W / ``stride``)."""
         return self.encoder(images)[self.tap]
 
 
@@ -135,8 +136,8 @@ class FastRCNN(DetectionModel):
 
     @torch.no_grad()
     def draw(self, target: DetectionTarget, proposals: Tensor) -> RoiSample:
-        """At most ``rois`` proposals of one image with what they should answer: at most ``positive_share`` of them
-        positives, the rest negatives; fewer where there are too few."""
+        """At most ``batch_size_per_image`` proposals (P, 4) of one image with what they should answer: at most
+        ``positive_share`` of them positives, the rest negatives; fewer where there are too few."""
         crowd = target.crowd if target.crowd is not None else torch.zeros_like(target.classes, dtype=torch.bool)
         instances, names = target.boxes[~crowd], target.classes[~crowd]
         boxes = torch.cat([instances, proposals.to(instances)])
@@ -156,6 +157,7 @@ class FastRCNN(DetectionModel):
         return boxes[chosen], classes, deltas
 
     def find(self, images: Tensor, proposals: list[Tensor] | None = None) -> list[Detections]:
+        """As of every net; ``proposals``, float (K, 4) for each image, are needed."""
         if proposals is None:
             raise ValueError("Fast R-CNN finds no proposals itself; give float (K, 4) boxes for each image")
         return self.decode(self(images, proposals), proposals, (images.shape[2], images.shape[3]))
@@ -164,7 +166,8 @@ class FastRCNN(DetectionModel):
     def decode(  # type: ignore[override]
         self, outputs: tuple[Tensor, ...], proposals: list[Tensor], frame_hw: tuple[int, int]
     ) -> list[Detections]:
-        """Each proposal may be found as several classes, with a box of its own for each, as in the paper."""
+        """Logits (R, classes) and deltas (R, classes - 1, 4) -> finds. Each proposal may be found as several classes,
+        with a box of its own for each, as in the paper."""
         counts = [boxes.shape[0] for boxes in proposals]  # not len(), which export takes for a constant
         scores = torch.softmax(outputs[0].float(), dim=1)[:, 1:].split(counts)
         deltas = (outputs[1].float() * self.delta_std + self.delta_mean).split(counts)

@@ -102,7 +102,7 @@ class FasterRCNN(DetectionModel):
         return terms | self.mask_loss(feature_maps, sampled, targets)
 
     def check_targets(self, images: Tensor, targets: list[DetectionTarget]) -> None:
-        """Raises ValueError where ``targets`` cannot be learnt from."""
+        """Raises ValueError where ``targets`` of ``images`` (N, C, H, W) cannot be learnt from."""
         if len(targets) != len(images):
             raise ValueError(f"{len(images)} images need as many targets; got {len(targets)}")
         for number, target in enumerate(targets):
@@ -112,7 +112,7 @@ class FasterRCNN(DetectionModel):
                 raise ValueError(f"image {number} of the batch has a box without area, {box}; leave such boxes out")
 
     def sample(self, rois: Tensor, targets: list[DetectionTarget]) -> SampledRois:
-        """Proposals and the objects' own boxes, matched with the objects; a sample of them."""
+        """Proposals (P, 5) and the objects' own boxes, matched with the objects; a sample of them."""
         parts = []
         for number, target in enumerate(targets):
             boxes, crowd = split_crowd(target)
@@ -137,8 +137,8 @@ class FasterRCNN(DetectionModel):
         )  # fmt: skip
 
     def class_loss(self, logits: Tensor, sampled: SampledRois, targets: list[DetectionTarget]) -> Tensor:
-        """Cross-entropy. What fits no object of a picture is background, or of a class that was not annotated there:
-        the chances of both are added up, so that nothing is taught of one against the other."""
+        """Cross-entropy of logits (R, classes). What fits no object of a picture is background, or of a class that was
+        not annotated there: the chances of both are added up, so that nothing is taught of one against the other."""
         count = max(1, len(logits))
         if not any(target.unannotated for target in targets):
             return F.cross_entropy(logits, sampled.classes, reduction="sum") / count
@@ -152,7 +152,7 @@ class FasterRCNN(DetectionModel):
         return -torch.where(sampled.classes > 0, own, none).sum() / count
 
     def box_loss(self, box_deltas: Tensor, sampled: SampledRois) -> Tensor:
-        """Over objects, each with the moves of its own class."""
+        """Of moves (R, 4 * classes), over objects, each with the moves of its own class."""
         found = torch.where(sampled.classes > 0)[0]
         own = box_deltas.unflatten(1, (-1, 4))[found, sampled.classes[found]]
         wanted = self.coder.encode_single(sampled.boxes[found], sampled.rois[found, 1:])
@@ -161,7 +161,7 @@ class FasterRCNN(DetectionModel):
     def mask_loss(
         self, feature_maps: list[Tensor], sampled: SampledRois, targets: list[DetectionTarget]
     ) -> dict[str, Tensor]:
-        """Mask R-CNN's term; none here."""
+        """Mask R-CNN's term, of maps (N, channels, h, w); none here."""
         return {}
 
     def decode(self, outputs: tuple[Tensor, ...], frame_hw: tuple[int, int]) -> list[Detections]:
@@ -187,7 +187,7 @@ class FasterRCNN(DetectionModel):
         return box[best], score[best], kind[best] + 1
 
     def predict_masks(self, feature_maps: list[Tensor], boxes: Tensor, classes: Tensor, number: int) -> Tensor | None:
-        """Mask R-CNN's answer for the boxes of image ``number``; none here."""
+        """Mask R-CNN's answer, float32 (K, m, m), for the boxes (K, 4) of image ``number``; none here."""
         return None
 
 

@@ -72,12 +72,13 @@ class FeaturePyramid(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> five maps (N, ``channels``, h, w)."""
         feature_maps = self.encoder(images)
         joined = self.fpn({str(level): feature_maps[tap] for level, tap in enumerate(self.taps)})
         return list(joined.values())  # strides 4, 8, 16, 32, 64
 
     def pool(self, feature_maps: list[Tensor], rois: Tensor, side: int) -> Tensor:
-        """RoIAlign, each region from the map that suits its size."""
+        """RoIAlign of regions (R, 5), each from the map that suits its size."""
         levels = self.levels(rois)
         parts, places = [], []
         for level, stride in enumerate(self.strides):
@@ -123,10 +124,12 @@ class VGGFeatures(nn.Module):
         self.channels = vgg.stage_channels(width)[-1]
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> one map (N, ``channels``, H / 16, W / 16)."""
         x = self.stages[0](images)
         for stage in list(self.stages)[1:]:
             x = stage(F.max_pool2d(x, 2))
         return [x]
 
     def pool(self, feature_maps: list[Tensor], rois: Tensor, side: int) -> Tensor:
+        """RoI max pooling of regions (R, 5) -> (R, ``channels``, side, side)."""
         return roi_pool(feature_maps[0], rois, side, 1 / self.strides[0])

@@ -56,6 +56,7 @@ class VggBody(nn.Module):
         vgg.load_imagenet_head(vgg.load_imagenet(self.stages), self.fc6, self.fc7)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, crop, crop) -> features (N, ``features``) and pool5 (N, ``pool5_width``)."""
         x = crops
         for stage in self.stages:
             x = F.max_pool2d(stage(x), 2)
@@ -88,6 +89,7 @@ class EncoderBody(nn.Module):
         self.features, self.pool5_width = encoder.channels[-1], encoder.channels[-1] * 9
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, crop, crop) -> features (N, ``features``) and pool5 (N, ``pool5_width``)."""
         last = self.encoder(crops)[-1]
         return last.mean(dim=(2, 3)), F.adaptive_avg_pool2d(last, 3).flatten(1)
 
@@ -119,10 +121,12 @@ class RCNN(DetectionModel):
             raise ValueError(f"crops must be (N, 3, {self.crop}, {self.crop}); got {tuple(images.shape)}")
 
     def extract_features(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Crops (N, 3, crop, crop) -> features (N, F) and pool5 (N, P)."""
         self.check(crops)
         return self.body(crops)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        """Crops (N, 3, crop, crop) -> margins (N, classes - 1) and deltas (N, classes - 1, 4)."""
         features, pool5 = self.extract_features(crops)
         return self.svm(features), self.boxes(pool5).unflatten(1, (self.classes - 1, 4))
 
@@ -131,14 +135,15 @@ class RCNN(DetectionModel):
         return {"softmax": F.cross_entropy(self.softmax(self.extract_features(crops)[0]).float(), classes)}
 
     def find(self, images: Tensor, proposals: list[Tensor] | None = None) -> list[Detections]:
-        """``images``: crops of one photo; ``proposals``: a list with the boxes that they were cut at."""
+        """``images``: crops of one photo; ``proposals``: a list with the boxes, float (N, 4), that they were cut at."""
         if proposals is None or len(proposals) != 1:
             raise ValueError("R-CNN looks at crops of one photo at a time; give a list with their float (N, 4) boxes")
         return [self.decode(self(images), proposals[0])]
 
     @torch.no_grad()
     def decode(self, outputs: tuple[Tensor, ...], proposals: Tensor) -> Detections:  # type: ignore[override]
-        """In the order of the crops; each may be found as several classes. Boxes may reach out of the photo."""
+        """For proposals (N, 4), in the order of the crops; each may be found as several classes. Boxes may reach out of
+        the photo."""
         scores = torch.sigmoid(outputs[0].float())
         moved = decode_deltas(proposals[:, None], outputs[1].float())  # (N, classes - 1, 4)
         row, column = torch.where(scores >= self.score_thresh)

@@ -120,7 +120,8 @@ class RegionProposalNetwork(nn.Module):
     def loss(
         self, scores: list[Tensor], box_deltas: list[Tensor], anchors: list[Tensor], targets: list[DetectionTarget]
     ) -> dict[str, Tensor]:
-        """``rpn_objectness`` and ``rpn_box`` over a sample of anchors, half of them objects where there are so many."""
+        """``rpn_objectness`` and ``rpn_box`` over a sample of anchors, half of them objects where there are so many; of
+        what ``forward`` gave, and anchors (A, 4) for each map."""
         anchor = torch.cat(anchors)
         labels, wanted = [], []
         for target in targets:
@@ -141,7 +142,7 @@ class RegionProposalNetwork(nn.Module):
 
 
 def split_crowd(target: DetectionTarget) -> tuple[Tensor, Tensor]:
-    """The boxes of objects and those of crowd regions."""
+    """The boxes (K, 4) of objects and those of crowd regions."""
     if target.crowd is None:
         return target.boxes, target.boxes[:0]
     return target.boxes[~target.crowd], target.boxes[target.crowd]
@@ -160,7 +161,8 @@ def match_boxes(matcher: Matcher, objects: Tensor, candidates: Tensor) -> tuple[
 
 
 def ignore_crowd(labels: Tensor, candidates: Tensor, crowd: Tensor) -> Tensor:
-    """``labels`` with -1 in place of 0 where half or more of the candidate lies in a crowd region."""
+    """``labels`` (M,) with -1 in place of 0 where half or more of the candidate (M, 4) lies in a crowd region (C,
+    4)."""
     if not len(crowd):
         return labels
     low = torch.maximum(candidates[:, None, :2], crowd[None, :, :2])

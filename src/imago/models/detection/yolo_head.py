@@ -108,8 +108,8 @@ def assign_targets(
     cells_hw: tuple[int, int],
     classes_count: int,
 ) -> AssignedTargets:
-    """For each object the cell that holds its centre, and of ``anchors`` (all of the net) the one of the most like
-    shape.
+    """For each object the cell that holds its centre, and of ``anchors`` (A, 2), all of the net, the one of the most
+    like shape.
 
     Only objects whose anchor is one of ``mine`` (indices into ``anchors``, those of this map) come back. Where two have
     the same cell and anchor the later one's box counts, and the classes of both.

@@ -68,6 +68,7 @@ class CoarseOnly(nn.Module):
         self.conv = Conv(coarse, channels)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Coarse (N, C, h, w) -> (N, ``channels``, h, w)."""
         return self.conv(coarse)
 
 

@@ -34,6 +34,7 @@ class ASPP(nn.Module):
         self.project = nn.Sequential(*conv_norm((2 + len(rates)) * width, width, 1), nn.Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, ``width``, h, w)."""
         whole = self.whole(x.mean(dim=(2, 3), keepdim=True))
         maps = [self.point(x), *(conv(x) for conv in self.wide), resize_to(whole, x)]
         return self.project(torch.cat(maps, dim=1))

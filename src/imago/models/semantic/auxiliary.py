@@ -21,7 +21,7 @@ class AuxiliaryNet(SegmentationNet):
         self.side_weights = (1.0, weight) if weight else (1.0,)
 
     def scores(self, x: Tensor) -> Tensor:
-        """The last map -> logits of its size."""
+        """The last map (N, C, h, w) -> logits (N, K, h, w)."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

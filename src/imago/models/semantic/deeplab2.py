@@ -38,10 +38,12 @@ class MultiScale(SegmentationNet):
         self.side_weights = (1.0,) * (1 if len(scales) == 1 else 1 + len(scales))
 
     def scores(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, K, h, w)."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Fused logits, then those of each scale (only fused where there is one scale)."""
+        """(N, C, H, W) -> fused logits, then those of each scale (only fused where there is one scale), (N, K, H,
+        W)."""
         self.check(images)
         each = []
         for scale in self.scales:

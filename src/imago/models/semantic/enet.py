@@ -69,6 +69,7 @@ class Bottleneck(nn.Module):
         self.filling = out_channels - in_channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W), of what does not shrink."""
         return self.act(x + self.main(x))
 
     def shrink(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,6 +102,7 @@ class Decode(nn.Module):
         )
 
     def forward(self, x: Tensor, places: Tensor | None = None) -> Tensor:
+        """(N, in, h, w) -> (N, out, h, w), or twice as high and wide with ``places`` (N, out, h, w)."""
         other = self.other(x)
         return F.relu(self.main(x) + (other if places is None else unpool(other, places)))
 

@@ -63,6 +63,7 @@ class Skips(nn.Module):
         self.enlarge = nn.ModuleList(Enlarge(classes) for _ in channels[1:])
 
     def forward(self, feature_maps: list[Tensor]) -> Tensor:
+        """Maps (N, C, h, w), coarse to fine -> (N, K, h, w) of the finest."""
         first, *finer = self.score
         x = first(feature_maps[0])
         for score, enlarge, finer_map in zip(finer, self.enlarge, feature_maps[1:], strict=True):

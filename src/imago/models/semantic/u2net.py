@@ -30,6 +30,7 @@ class Conv(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, out, H, W)."""
         return F.relu(self.norm(self.conv(x)), inplace=True)
 
 
@@ -82,6 +83,7 @@ class RSU4F(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, out, H, W)."""
         x = entered = self.enter(x)
         feature_maps = []
         for conv in self.down:

@@ -135,6 +135,7 @@ class Context(nn.Module):
         self.join = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, ``channels``, h, w) -> (N, ``width``, h, w)."""
         x = self.narrow(x)
         whole = self.whole(x.mean(dim=(2, 3), keepdim=True))
         return self.join(x + whole + sum(conv(x) for conv in self.far))

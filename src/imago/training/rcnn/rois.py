@@ -33,16 +33,18 @@ class Rois:
         return self.overlaps.argmax(axis=1) if self.instances else np.zeros(len(self.boxes), np.int64)
 
     def negatives(self, value: int, below: float) -> np.ndarray:
-        """Rows of the boxes that overlap every object of class ``value`` by less than ``below``."""
+        """int64 (k,): rows of the boxes that overlap every object of class ``value`` by less than ``below``."""
         most = self.overlaps[:, self.names == value].max(axis=1, initial=0.0)
         return np.flatnonzero((most < below) & ~self.crowded)
 
     def near(self, above: float) -> np.ndarray:
-        """Rows of the proposals that overlap an object by more than ``above``: what the regressors learn from."""
+        """int64 (k,): rows of the proposals that overlap an object by more than ``above``, what the regressors learn
+        from."""
         return np.flatnonzero((self.best > above) & (np.arange(len(self.boxes)) >= self.instances))
 
 
 def match_rois(sample: Sample, proposals: np.ndarray) -> Rois:
+    """A sample's objects, and its proposals float32 (n, 4)."""
     found = sample.instances()
     crowd = found.crowd if found.crowd is not None else np.zeros(len(found), bool)
     if found.difficult is not None:  # as for the other nets: what scores pass over is not taught

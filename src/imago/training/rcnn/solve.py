@@ -62,7 +62,7 @@ class Mined:
     new: int = 0  # negatives since the last training
 
     def add(self, number: int) -> np.ndarray:
-        """Rows of image ``number`` that are among the negatives already."""
+        """int64 (k,): rows of image ``number`` that are among the negatives already."""
         return np.concatenate([rows[rows[:, 0] == number, 1] for rows in self.places] or [np.zeros(0, np.int64)])
 
 
@@ -150,7 +150,8 @@ def start_mining(read: ReadFeatures, rois: Sequence[Rois]) -> dict[int, Mined]:
 def take_hard(
     cache: Mined, number: int, rows: np.ndarray, features: np.ndarray, scale: float, options: RcnnStages, seed: int
 ) -> None:
-    """Takes those negatives ``rows`` of an image that score too high, and trains again when enough have come."""
+    """Takes those negatives ``rows`` (k,) of an image, with ``features`` (n, D), that score too high, and trains again
+    when enough have come."""
     rows = np.setdiff1d(rows, cache.add(number))
     hard = rows[cache.svm.scores(features[rows].astype(np.float32) * scale) > options.hard_from]
     if len(hard):

@@ -108,7 +108,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, module: nn.Module, batch: Any, device: torch.device) -> Mapping[str, Tensor]:
-        """Named terms, to be added up. ``module``: the net as Fabric wraps it, on ``device``."""
+        """Named terms, each a scalar, to be added up. ``module``: the net as Fabric wraps it, on ``device``."""
 
     @abstractmethod
     def validate(

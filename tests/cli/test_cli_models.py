@@ -44,6 +44,25 @@ def test_models_json_is_for_scripts(home: Path, capsys: pytest.CaptureFixture[st
     assert listed["u2net"]["path"] is None
 
 
+def test_what_only_looks_like_a_model(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder, a link that leads nowhere, a file that may not be read: the list and the other models stand."""
+    (home / "models" / "d.onnx").mkdir()
+    (home / "models" / "u2netp.onnx").mkdir()
+    (home / "models" / "gone.onnx").symlink_to(home / "nowhere")
+    assert run(["models"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert "mine" in names
+    assert not {"d", "gone"} & set(names)
+    assert names.count("u2netp") == 1
+    for model in ("d", str(home / "models" / "d.onnx"), "gone"):
+        assert run(["models", "show", model]) == 1
+        err = capsys.readouterr().err
+        assert err.startswith("imago: ")
+        assert "unforeseen" not in err
+    assert run(["models", "download", "u2netp", "--from", "http://127.0.0.1:9/x"]) == 1
+    assert "u2netp.onnx: is a folder" in capsys.readouterr().err
+
+
 def test_models_show_prints_a_card_to_start_from(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "show", "u2netp"]) == 0
     assert "rule resize, 320 x 320" in capsys.readouterr().out

@@ -22,7 +22,7 @@ from imago.comparison.compare import compare
 from imago.comparison.cost import LEAST_RUNS, measure_cost, operations, run_times
 from imago.comparison.page import render
 from imago.comparison.semantic import SemanticComparison
-from imago.core.errors import ImagoError
+from imago.core.errors import ImagoError, ModelError
 from imago.data.grouping import parse_grouping
 from imago.data.open_dataset import open_dataset
 from imago.draw.scatter import scatter_chart
@@ -234,6 +234,33 @@ def test_a_comparison_of_an_older_imago_goes_on(tmp_path: Path) -> None:
     resolve_config(TrainConfig.of(epochs=7), tmp_path, tmp_path / "out")
     with pytest.raises(ImagoError, match=r"begun with other settings \(objects\)"):
         resolve_config(TrainConfig.of(epochs=7, objects=True), tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"settings": 3}', b'{"settings": {}}', b"\xff"])
+def test_damaged_settings_are_one_line(tmp_path: Path, content: bytes) -> None:
+    from imago.comparison.training import resolve_config
+    from imago.training.config import TrainConfig
+
+    (tmp_path / "compare.json").write_bytes(content)
+    with pytest.raises(ImagoError, match=r"compare\.json: damaged"):
+        resolve_config(TrainConfig(), tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"epoch,score\n1,good\n", "could not convert"),
+        (b"epoch,score\n1,0.5,7\n", "list"),
+        (b"\xff\xfe\x00", "utf-16"),
+        (b'epoch\n"' + b"x" * 200_000, "field"),
+    ],
+)
+def test_damaged_curves_are_one_line(tmp_path: Path, content: bytes, fault: str) -> None:
+    from imago.comparison.compare import read_history
+
+    (tmp_path / "metrics.csv").write_bytes(content)
+    with pytest.raises(ModelError, match=rf"metrics\.csv: damaged .*{fault}"):
+        read_history(tmp_path / "metrics.csv")
 
 
 @pytest.mark.slow

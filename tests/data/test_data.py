@@ -166,6 +166,17 @@ def test_faulty_class_lists(tiny_dataset: Path, text: str, words: str) -> None:
         open_dataset(tiny_dataset)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])  # of Notepad; of ``>`` in PowerShell
+def test_lists_as_windows_writes_them(tiny_dataset: Path, encoding: str) -> None:
+    names = [path.stem for path in sorted((tiny_dataset / "images").iterdir())]
+    (tiny_dataset / "classes.txt").write_text("\r\n".join(TINY_NAMES), encoding)
+    (tiny_dataset / "train.txt").write_text("\r\n".join(names[1:]), encoding)
+    (tiny_dataset / "val.txt").write_text(names[0], encoding)
+    dataset = open_dataset(tiny_dataset)
+    assert dataset.labels.names == tuple(TINY_NAMES)
+    assert [sample.name for sample in dataset.splits["val"]] == names[:1]
+
+
 def test_soft_masks_are_no_classes(tmp_path: Path) -> None:
     write_pair(tmp_path, "a", np.arange(256, dtype=np.uint8).reshape(16, 16))
     with pytest.raises(DataError, match=r"masks with 256 values \(are they soft"):

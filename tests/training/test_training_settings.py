@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_run import tiny
 
+from imago.cli.train import read_run
 from imago.core.errors import DataError, ImagoError
 from imago.core.settings import iter_settings
 from imago.data.augment.settings import Augmentation
@@ -55,6 +59,77 @@ def test_impossible_settings(tmp_path: Path, changes: dict[str, Any], words: str
         tiny(tmp_path, **changes)
 
 
+# Recipes and config.json hold whatever was typed.
+junk = st.sampled_from(
+    [None, True, 0, 1, -1, 2.5, 1e400, float("nan"), "", "x", "1", [], [0], ["x"], [{}], {}, {"a": 1}, [[1, 2]]]
+) | st.integers() | st.floats() | st.text(max_size=3)  # fmt: skip
+FLAT = sorted(own.name for own, _ in iter_settings(TrainConfig))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(FLAT), junk)
+def test_no_recipe_gets_past_the_message(name: str, value: Any) -> None:
+    usual = json.loads(TrainConfig().to_json())
+    try:
+        config = TrainConfig.from_values({**usual, name: value}, "r.toml")
+    except DataError as error:
+        assert str(error).startswith("r.toml: ")  # noqa: PT017  it may be raised
+        return
+    assert type(config.flat()[name]) is type(TrainConfig().flat()[name])
+    assert TrainConfig.from_values(json.loads(config.to_json()), "again") == config
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([f.name for f in fields(DataSource)] + [f.name for f in fields(Augmentation)]), junk)
+def test_no_source_gets_past_the_message(name: str, value: Any) -> None:
+    mine = {f.name for f in fields(DataSource)}
+    entry = {"path": "a", **({name: value} if name in mine else {"augment": {name: value}})}
+    try:
+        config = TrainConfig.from_values({"data": [entry]}, "r.toml")
+    except DataError as error:
+        assert str(error).startswith("r.toml: ")  # noqa: PT017  it may be raised
+        return
+    assert TrainConfig.from_values(json.loads(config.to_json()), "again") == config
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"size": "big"}, 'size must be a whole number; got "big"'),
+        ({"size": 320.5}, "size must be a whole number; got 320.5"),
+        ({"export": 1}, "export must be true or false; got 1"),
+        ({"tta_scales": "1"}, "tta_scales must be a list of a number"),
+        ({"lr": float("nan")}, "lr must be a number; got NaN"),
+        ({"data": ["x"]}, r"data\[0\] must be a table"),
+        ({"data": [{"pth": "x"}]}, r"unknown settings data\[0\]\.pth; known are .*path"),
+        ({"data": [{"path": "x", "augment": {"blur": "much"}}]}, r"data\[0\]\.augment\.blur must be a number"),
+        ({"augment": {"blurr": 1}}, r"unknown settings augment\.blurr"),
+        ({"sise": 1}, "unknown settings sise; known are augment"),
+    ],
+)
+def test_recipes_say_which_setting_is_wrong(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=f"r.toml: {words}"):
+        TrainConfig.from_values(values, "r.toml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "1", "null", "{}", '{"root": 1}', '{"root": "/", "version": "2"}', '{"root": "/", "option": [1]}',
+     '{"root": "/", "data": {"a": 1}}', '{"root": "/", "data": ["x"]}', '{"root": "/", "augment": "x"}',
+     '{"root": "/", "data": [{"path": "a", "augment": 3}]}', "[" * 50_000, "\ud800"],
+)  # fmt: skip
+def test_damaged_runs_are_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ImagoError, match=r"config\.json: "):
+        read_run(tmp_path)
+
+
+def test_a_run_that_notepad_saved_again(tmp_path: Path) -> None:
+    stored = {**json.loads(tiny(tmp_path).to_json()), "root": "/", "version": 2}
+    (tmp_path / "config.json").write_text(json.dumps(stored), "utf-16")
+    assert read_run(tmp_path) == (tiny(tmp_path), Path("/"))
+
+
 def test_settings_survive_the_file(tmp_path: Path) -> None:
     config = tiny(
         tmp_path, augment=Augmentation(flip=0.1), data=(DataSource("a", licenses=(1, 2), augment={"blur": 0.5}),)
@@ -71,7 +146,10 @@ def test_settings_survive_the_file(tmp_path: Path) -> None:
         ('[[data]]\npath = "x"\naugment = { flip = 7 }', "flip lies from 0 to 1; got 7"),
         ('[[data]]\npath = "x"\nweight = 0', "weight must be above 0"),
         ('[[data]]\npath = "x"\nval = ["a", "b", "a"]', "x: val names a photo twice; got a, b, a"),
-        ('[[data]]\npath = "x"\nregions = "all"', "x: regions is whole or parts; got 'all'"),
+        (
+            '[[data]]\npath = "x"\nregions = "all"',
+            r"data\[0\]\.regions must be one of '', 'whole'",
+        ),
         ('[[data]]\npath = "x"\nregions = "parts"', "x: regions reads label maps by their group"),
         ("size =", "not a TOML file"),
     ],

@@ -130,7 +130,7 @@ def _read_card(path: Path) -> ModelCard | None:
     """The card of a file, None for a damaged one or one from elsewhere: a list shows what there is."""
     try:
         return read_published_card(path) or read_onnx_card(path)
-    except ModelError:
+    except (ModelError, OSError):
         return None
 
 

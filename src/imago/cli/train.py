@@ -103,22 +103,28 @@ def build_config(
 
 def read_run(folder: Path) -> tuple[TrainConfig, Path]:
     """The settings and the data root of a run that was begun."""
-    import json
-
-    from imago.core.errors import ImagoError
+    from imago.core.errors import DataError, ImagoError
     from imago.core.upgrade import upgrade_settings
+    from imago.files.text import read_json
 
     path = folder / "config.json"
     try:
-        stored = upgrade_settings(json.loads(path.read_text("utf-8")))
+        stored = read_json(path)
+        if not isinstance(stored, dict) or not isinstance(stored.get("root"), str):
+            raise ValueError("expected a table of settings with the data's root")
+        if type(stored.get("version", 1)) is not int:
+            raise ValueError(f"version must be a whole number; got {stored['version']!r}")
         root = Path(stored.pop("root"))
+        stored.pop("imago", None)
+        stored = upgrade_settings(stored)
+        stored.pop("version", None)
+        return replace(TrainConfig.from_values(stored, str(path)), out=str(folder)), root
     except FileNotFoundError as error:
         raise ImagoError(f"{folder}: there is no run to resume (no config.json); start it without --resume") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:
         raise ImagoError(f"{path}: damaged ({error}); start anew in another --out") from error
-    stored.pop("imago", None)
-    stored.pop("version", None)
-    return replace(TrainConfig.from_values(stored, str(path)), out=str(folder)), root
 
 
 def explain_missing(error: ModuleNotFoundError) -> Exception:

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.core.text import to_json, to_utf8
 from imago.evaluation.results import Evaluation
+from imago.files.text import read_text
 from imago.files.writing import atomic_write
 from imago.inference.load import load, read_card
 from imago.metrics.bootstrap import Difference, Interval
@@ -101,7 +102,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "labels": self.labels.to_json(),
+            "labels": asdict(self.labels),
             "ranked_by": self.main,
             "images": [sample.name for sample in self.samples],
             "front": list(self.front),
@@ -194,14 +195,18 @@ def _measure(
     photos = [sample.image() for sample in timed]
     run, given = task.run(predictor, photos), task.inputs(predictor, photos[0])
     cost = measure_cost(candidate.file, run, given, timed[0].image_path)
-    return Entry(candidate, evaluation, cost, predictor.card, _read_history(candidate.file.parent / "metrics.csv"))
+    return Entry(candidate, evaluation, cost, predictor.card, read_history(candidate.file.parent / "metrics.csv"))
 
 
-def _read_history(path: Path) -> tuple[dict[str, Any], ...]:
+def read_history(path: Path) -> tuple[dict[str, Any], ...]:
+    """The rows of a ``metrics.csv``; none where there is none. Raises ModelError for a damaged one."""
     if not path.is_file():
         return ()
-    with path.open(encoding="utf-8", newline="") as stream:
-        return tuple({name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream))
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path))))
+        return tuple({name: float(value) for name, value in row.items() if value} for row in rows)
+    except (OSError, ValueError, TypeError, csv.Error) as error:  # TypeError: a row is longer than the head
+        raise ModelError(f"{path}: damaged ({error}); remove it to compare without its curves") from error
 
 
 def _to_plain(difference: Difference) -> dict[str, float | None]:

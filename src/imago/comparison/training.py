@@ -18,6 +18,7 @@ from imago.core.errors import ImagoError
 from imago.core.settings import find_inapplicable
 from imago.core.text import to_utf8
 from imago.data.augment.settings import Augmentation
+from imago.files.text import read_json, read_text
 from imago.files.writing import atomic_write
 from imago.models.catalog import ARCHITECTURES
 
@@ -35,7 +36,7 @@ def resolve_config(config: TrainConfig, root: Path, out: Path) -> None:
     now: dict[str, Any] = {"root": str(root.resolve()), "settings": {**values, "out": "", "name": ""}}
     path = out / SETTINGS
     if path.is_file():
-        before = json.loads(path.read_text("utf-8"))
+        before = _read_settings(path)
         usual = json.loads(type(config)().to_json())  # for settings that the Imago which began it did not have
         other = sorted(
             name for name, value in now["settings"].items() if before["settings"].get(name, usual[name]) != value
@@ -48,6 +49,16 @@ def resolve_config(config: TrainConfig, root: Path, out: Path) -> None:
         return
     with atomic_write(path) as stream:
         stream.write(json.dumps(now, indent=1).encode("utf-8"))
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        before = read_json(path)
+    except (OSError, ValueError) as error:
+        raise ImagoError(f"{path}: damaged ({error}); choose another --out") from error
+    if not isinstance(before, dict) or not isinstance(before.get("settings"), dict) or "root" not in before:
+        raise ImagoError(f"{path}: damaged (expected the root and the settings of a comparison); choose another --out")
+    return before
 
 
 def check_options(config: TrainConfig, candidates: Sequence[Candidate]) -> None:
@@ -140,7 +151,7 @@ def train_candidate(
     if process.exitcode == 0 and model.is_file():
         return model
     failure = folder / FAILURE
-    reason = failure.read_text("utf-8") if failure.is_file() else f"the process ended with {process.exitcode}"
+    reason = read_text(failure, "replace") if failure.is_file() else f"the process ended with {process.exitcode}"
     raise ImagoError(f"{candidate.name}: {reason}")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -16,6 +16,11 @@ from imago.core.boxes import clip
 
 SizeRule = Literal["resize", "letterbox", "area", "pad"]
 
+Scale = Literal["255", "max"]
+
+MAX_CHANNELS = 32
+MAX_SIDE = 1 << 15  # pixels; what is larger is no frame that anybody's memory holds
+LEAST_STD = 1e-6  # what is smaller runs over when it is divided by
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -66,19 +71,26 @@ class InputSpec:
     channels: int = 3
     mean: tuple[float, ...] = IMAGENET_MEAN  # on the 0..1 scale, one a channel
     std: tuple[float, ...] = IMAGENET_STD
-    scale: Literal["255", "max"] = "255"  # divide by 255, or by the image's own largest value (official U2-Net)
+    scale: Scale = "255"  # divide by 255, or by the image's own largest value (official U2-Net)
 
     def __post_init__(self) -> None:
-        if self.rule not in get_args(SizeRule):
-            raise ValueError(f"size rule {self.rule!r} is not known; choose from {', '.join(get_args(SizeRule))}")
+        for name, known in (("rule", get_args(SizeRule)), ("scale", get_args(Scale))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not known; choose from {', '.join(known)}")
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise ValueError(f"channels lie from 1 to {MAX_CHANNELS}; got {self.channels}")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(
                 f"{self.channels} channels need as many means and spreads; got {len(self.mean)} and {len(self.std)}"
             )
-        if self.multiple < 1 or min(self.size_hw) < 1:
-            raise ValueError(f"sizes must be positive; got size {self.size_hw}, multiple {self.multiple}")
-        if any(s <= 0 for s in self.std):
-            raise ValueError(f"spread (std) must be above 0; got {self.std}")
+        if not all(1 <= side <= MAX_SIDE for side in (*self.size_hw, self.multiple)):
+            raise ValueError(
+                f"sizes must lie from 1 to {MAX_SIDE} pixels; got size {self.size_hw}, multiple {self.multiple}"
+            )
+        if not all(0 <= value <= 1 for value in self.mean):
+            raise ValueError(f"means lie from 0 to 1, as pixels do; got {self.mean}")
+        if not all(LEAST_STD <= value <= 1 / LEAST_STD for value in self.std):
+            raise ValueError(f"spread (std) must be above 0, from {LEAST_STD:g} to {1 / LEAST_STD:g}; got {self.std}")
 
     @property
     def fixed_size(self) -> bool:
@@ -163,29 +175,6 @@ class InputSpec:
             raise ValueError(f"scores must be (C, {plan.frame_hw[0]}, {plan.frame_hw[1]}); got {scores.shape}")
         y, x = plan.offset_yx
         return scores[:, y : y + plan.content_hw[0], x : x + plan.content_hw[1]]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "rule": self.rule,
-            "size_hw": list(self.size_hw),
-            "multiple": self.multiple,
-            "channels": self.channels,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "scale": self.scale,
-        }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> InputSpec:
-        return cls(
-            rule=values["rule"],
-            size_hw=(int(values["size_hw"][0]), int(values["size_hw"][1])),
-            multiple=int(values["multiple"]),
-            channels=int(values["channels"]),
-            mean=tuple(float(m) for m in values["mean"]),
-            std=tuple(float(s) for s in values["std"]),
-            scale=values.get("scale", "255"),
-        )
 
 
 def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 Color = tuple[int, int, int]
 
 IGNORE = 255  # the largest value of a uint8 label map
+LARGEST = 65_535  # and of a uint16 one
 
 
 def default_colors(count: int) -> tuple[Color, ...]:
@@ -46,11 +46,18 @@ class Labels:
         if len(set(self.names)) != len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
             raise ValueError(f"label names must differ; these stand twice: {', '.join(twice)}")
+        if not all(self.names):
+            raise ValueError(f"every label needs a name; number {self.names.index('')} has none")
         if not self.colors:
             object.__setattr__(self, "colors", default_colors(len(self.names)))
         if len(self.colors) != len(self.names):
             raise ValueError(f"{len(self.names)} names but {len(self.colors)} colours; give one colour a name")
-        if 0 <= self.ignore < len(self.names):
+        wrong = next((color for color in self.colors if not all(0 <= part <= 255 for part in color)), None)
+        if wrong is not None:
+            raise ValueError(f"colours are three numbers from 0 to 255; got {wrong}")
+        if not 0 <= self.ignore <= LARGEST:
+            raise ValueError(f"the ignore value is one of a label map, 0 to {LARGEST}; got {self.ignore}")
+        if self.ignore < len(self.names):
             raise ValueError(
                 f"the ignore value {self.ignore} is also the value of class {self.names[self.ignore]!r}; "
                 f"choose one of {len(self.names)} or more"
@@ -58,17 +65,6 @@ class Labels:
 
     def __len__(self) -> int:
         return len(self.names)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"names": list(self.names), "colors": [list(c) for c in self.colors], "ignore": self.ignore}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Labels:
-        return cls(
-            names=tuple(values["names"]),
-            colors=tuple((int(r), int(g), int(b)) for r, g, b in values.get("colors", ())),
-            ignore=int(values.get("ignore", IGNORE)),
-        )
 
 
 _VOC = (

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from imago.core.errors import ModelError
 from imago.core.input_spec import InputSpec
 from imago.core.labels import Labels
+from imago.core.plain_values import build, parse_json
 from imago.core.proposal_options import ProposalOptions
 from imago.core.separation import Separation
+from imago.core.tta import TTA
 from imago.core.upgrade import upgrade_card
 
-FORMAT = 2  # raised when an older Imago could no longer read the card
+FORMAT = 2  # raised when a card gets a field: an older Imago refuses what it does not know
 METADATA_KEY = "imago"  # the key in the metadata of .onnx and .safetensors files that holds the card as JSON
 
 # One soft foreground; one class a pixel; objects as boxes; objects as boxes with masks. A model of the last two keeps
@@ -50,36 +53,66 @@ class ModelCard:
     license: str = "unknown"
     recipe: str = ""  # the command that made it
     note: str = ""
-    precision: str = "float32"  # of the stored weights
+    precision: Literal["float32", "float16"] = "float32"  # of the stored weights
 
     def __post_init__(self) -> None:
+        for fault in (self._find_fault(), *map(self._find_fault_of_score, self.scores), self._find_fault_of_objects()):
+            if fault:
+                raise ModelError(f"model {self.name!r}: {fault}")
+
+    def _find_fault(self) -> str:
         if self.task not in get_args(Task):
-            raise ModelError(
-                f"model {self.name!r}: task {self.task!r} is not known; choose {', '.join(get_args(Task))}"
-            )
+            return f"task {self.task!r} is not known; choose {', '.join(get_args(Task))}"
+        if self.output not in get_args(Output):
+            return f"output {self.output!r} is not known; choose {', '.join(get_args(Output))}"
         if self.task == "binary" and len(self.labels) != 2:
-            raise ModelError(f"model {self.name!r}: a binary model has two labels; got {len(self.labels)}")
+            return f"a binary model has two labels; got {len(self.labels)}"
+        if not 0 <= self.min_component_fraction < 1 or (self.min_component_fraction and self.task != "binary"):
+            return f"min_component_fraction is a share below 1, of a binary model; got {self.min_component_fraction}"
+        try:
+            TTA(self.tta_flip, self.tta_scales)
+        except ValueError as error:
+            return f"tta_{error}"
+        return ""
+
+    def _find_fault_of_score(self, name: str) -> str:
+        return "" if math.isfinite(self.scores[name]) else f"the score {name!r} is no number; leave it out"
+
+    def _find_fault_of_objects(self) -> str:
         if self.objects and (self.task != "semantic" or len(self.labels) < 3 or self.labels.names[1] != "border"):
-            raise ModelError(
-                f"model {self.name!r}: objects are made of background, border and insides; got task {self.task}, "
+            return (
+                f"objects are made of background, border and insides; got task {self.task}, "
                 f"labels {', '.join(self.labels.names)}"
             )
-        if not 0 <= self.min_component_fraction < 1 or (self.min_component_fraction and self.task != "binary"):
-            raise ModelError(
-                f"model {self.name!r}: min_component_fraction is a share below 1, of a binary model; "
-                f"got {self.min_component_fraction}"
-            )
-        if self.proposals is not None and self.task not in DETECTION_TASKS:
-            raise ModelError(f"model {self.name!r}: proposals are for finding objects; its task is {self.task!r}")
-        if self.crop_padding is not None and self.proposals is None:
-            raise ModelError(f"model {self.name!r}: crops (padding {self.crop_padding}) need proposals to be cut at")
         if self.separation is not None and not self.objects:
-            raise ModelError(f"model {self.name!r}: separation is how objects are made, and the model makes none")
-        if self.crop_padding is not None and not {"nms_thresh", "detections_per_img"} <= self.options.keys():
-            raise ModelError(
-                f"model {self.name!r}: of crops the best are chosen by options nms_thresh and detections_per_img; "
+            return "separation is how objects are made, and the model makes none"
+        if self.proposals is not None and self.task not in DETECTION_TASKS:
+            return f"proposals are for finding objects; its task is {self.task!r}"
+        return self._find_fault_of_thresholds() or self._find_fault_of_crops()
+
+    def _find_fault_of_thresholds(self) -> str:
+        for name in ("score_thresh", "nms_thresh") if self.task in DETECTION_TASKS else ():
+            value = self.options.get(name, 0)
+            if type(value) not in (int, float) or not 0 <= value <= 1:
+                return f"option {name} is a number from 0 to 1; got {value!r}"
+        most = self.options.get("detections_per_img", 1)
+        if self.task in DETECTION_TASKS and (type(most) is not int or most < 1):
+            return f"option detections_per_img is a whole number, 1 or more; got {most!r}"
+        return ""
+
+    def _find_fault_of_crops(self) -> str:
+        if self.crop_padding is None:
+            return ""
+        if self.proposals is None:
+            return f"crops (padding {self.crop_padding}) need proposals to be cut at"
+        if not {"nms_thresh", "detections_per_img"} <= self.options.keys():
+            return (
+                "of crops the best are chosen by options nms_thresh and detections_per_img; "
                 f"got {', '.join(self.options) or 'none'}"
             )
+        if self.crop_padding < 0:
+            return f"crop_padding is 0 or more pixels; got {self.crop_padding}"
+        return ""
 
     @property
     def finds_objects(self) -> bool:
@@ -98,69 +131,36 @@ class ModelCard:
         return replace(self, **changes)
 
     def to_json(self) -> str:
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "name": self.name,
-                "architecture": self.architecture,
-                "options": self.options,
-                "task": self.task,
-                "labels": self.labels.to_json(),
-                "input": self.input.to_json(),
-                "output": self.output,
-                "minmax_normalize": self.minmax_normalize,
-                "tta_flip": self.tta_flip,
-                "tta_scales": list(self.tta_scales),
-                "min_component_fraction": self.min_component_fraction,
-                "objects": self.objects,
-                "separation": None if self.separation is None else asdict(self.separation),
-                "proposals": None if self.proposals is None else asdict(self.proposals),
-                "crop_padding": self.crop_padding,
-                "scores": self.scores,
-                "data": list(self.data),
-                "license": self.license,
-                "recipe": self.recipe,
-                "note": self.note,
-                "precision": self.precision,
-            },
-            sort_keys=True,
-        )
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, source: str = "model card") -> ModelCard:
-        """Raises ModelError that names ``source`` if the text is no card or of a newer format."""
+        """Raises ModelError that names ``source``, and the field, if the text is no valid card or of a newer format."""
+        newer = ""
         try:
-            values = json.loads(text)
-            if values["format"] > FORMAT:
-                raise ModelError(
-                    f"{source}: written by a newer Imago (card format {values['format']}, this one reads up to "
-                    f"{FORMAT}). Update with: pip install -U imago-seg"
-                )
-            values = upgrade_card(values)
-            return cls(
-                name=values["name"],
-                architecture=values["architecture"],
-                options=dict(values["options"]),
-                task=values["task"],
-                labels=Labels.from_json(values["labels"]),
-                input=InputSpec.from_json(values["input"]),
-                output=values.get("output", "probability"),
-                minmax_normalize=bool(values.get("minmax_normalize", False)),
-                tta_flip=bool(values.get("tta_flip", False)),
-                tta_scales=tuple(float(scale) for scale in values.get("tta_scales", (1.0,))),
-                min_component_fraction=float(values.get("min_component_fraction", 0.0)),
-                objects=bool(values.get("objects", False)),
-                separation=None if values.get("separation") is None else Separation(**values["separation"]),
-                proposals=None if values.get("proposals") is None else ProposalOptions(**values["proposals"]),
-                crop_padding=values.get("crop_padding"),
-                scores={str(k): float(v) for k, v in values.get("scores", {}).items()},
-                data=tuple(values.get("data", ())),
-                license=values.get("license", "unknown"),
-                recipe=values.get("recipe", ""),
-                note=values.get("note", ""),
-                precision=values.get("precision", "float32"),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            values = parse_json(text)
+            version = values.get("format") if isinstance(values, dict) else None
+            if type(version) is not int or version < 1:
+                raise ValueError(f"expected a table with a format from 1 to {FORMAT}")
+            if version > FORMAT:
+                newer = f"written by a newer Imago (card format {version}, this one reads up to {FORMAT})"
+            else:
+                card = upgrade_card(values)
+                del card["format"]
+                _check_complete(card, "", _NEEDED)
+                _check_complete(card["input"], "input.", _NEEDED_INPUT)
+                return build(cls, card)
+        except (ValueError, ModelError) as error:
             raise ModelError(
-                f"{source}: the model card inside is damaged ({error!r}); export the model again"
+                f"{source}: the model card inside is damaged ({error}); mend it, or export the model again"
             ) from error
+        raise ModelError(f"{source}: {newer}. Update with: pip install -U imago-seg")
+
+
+_NEEDED = ("name", "architecture", "options", "task", "labels", "input")
+_NEEDED_INPUT = ("rule", "size_hw", "multiple", "channels", "mean", "std")  # no file goes by what is usual today
+
+
+def _check_complete(values: Any, where: str, needed: tuple[str, ...]) -> None:
+    if isinstance(values, dict) and (missing := [where + name for name in needed if name not in values]):
+        raise ValueError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 CARD = {
@@ -43,43 +43,55 @@ AUGMENTATION = {
 
 
 def upgrade_card(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A card's JSON of any format -> of the newest. Raises KeyError, TypeError or ValueError for what is no card."""
+    """A card's JSON of any format -> of the newest. Values that are no tables are left for others to refuse."""
     if values["format"] >= 2:
         return dict(values)
     card = _rename(values, CARD)
-    card["options"] = _rename(values["options"], OPTIONS)
-    card["labels"] = _rename(values["labels"], {"colours": "colors"})
-    card["input"] = {**values["input"], "rule": _upgrade_rule(values["input"]["rule"])}
+    card["options"] = _rename(values.get("options"), OPTIONS)
+    card["labels"] = _rename(values.get("labels"), {"colours": "colors"})
+    card["input"] = _rename(values.get("input"), {})
+    if isinstance(card["input"], dict):
+        card["input"] = _change(card["input"], rule=_upgrade_rule, scale=lambda scale: "255" if scale == 255 else scale)
     return card
 
 
 def upgrade_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's config.json of any version -> of the newest. Raises KeyError, TypeError or ValueError for others."""
-    values = dict(values)
-    if values.get("version", 1) >= 2:
+    """A run's config.json of any version -> of the newest. Values of another type are left for others to refuse."""
+    if values.get("version", 1) != 1:
         return dict(values)
-    settings = _rename(values, SETTINGS)
-    if "rule" in settings:
-        settings["rule"] = _upgrade_rule(settings["rule"])
-    settings["option"] = [_upgrade_option(text) for text in values.get("option", ())]
-    settings["augment"] = _rename(values.get("augment", {}), AUGMENTATION)
-    settings["data"] = [
-        {**_rename(source, {"licences": "licenses"}), "augment": _rename(source.get("augment", {}), AUGMENTATION)}
-        for source in values.get("data", ())
-    ]
-    return settings
+    settings = {"option": [], "augment": {}, "data": [], **_rename(values, SETTINGS)}
+    return _change(
+        settings,
+        rule=_upgrade_rule,
+        option=lambda texts: [_upgrade_option(text) for text in texts] if isinstance(texts, list) else texts,
+        augment=lambda augment: _rename(augment, AUGMENTATION),
+        data=lambda sources: [_upgrade_source(source) for source in sources] if isinstance(sources, list) else sources,
+    )
 
 
-def _rename(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {names.get(name, name): value for name, value in dict(values).items()}
+def _upgrade_source(source: Any) -> Any:
+    renamed = _rename(source, {"licences": "licenses"})
+    if not isinstance(renamed, dict):
+        return source
+    return _change({"augment": {}, **renamed}, augment=lambda augment: _rename(augment, AUGMENTATION))
 
 
-def _upgrade_rule(rule: str) -> str:
+def _change(values: dict[str, Any], **how: Callable[[Any], Any]) -> dict[str, Any]:
+    return {name: how[name](value) if name in how else value for name, value in values.items()}
+
+
+def _rename(values: Any, names: Mapping[str, str]) -> Any:
+    return {names.get(name, name): value for name, value in values.items()} if isinstance(values, dict) else values
+
+
+def _upgrade_rule(rule: Any) -> Any:
     return "resize" if rule == "squash" else rule
 
 
-def _upgrade_option(text: str) -> str:
+def _upgrade_option(text: Any) -> Any:
     """ "most=50", "maskrcnn.most=50"; the parts of a net (proposals.count=9) keep their names."""
+    if not isinstance(text, str):
+        return text
     name, sign, value = text.partition("=")
     front, dot, last = name.rpartition(".")
     return f"{front}{dot}{OPTIONS.get(last, last)}{sign}{value}"

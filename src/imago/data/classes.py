@@ -11,6 +11,7 @@ import numpy as np
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import IGNORE, Color, Labels
 from imago.data.mask_pixels import UNKNOWN, Codes, colors_in, is_colored, palette_in, read_mask
+from imago.files.text import read_text
 
 BLACK_AND_WHITE = {0, 255}
 
@@ -34,7 +35,7 @@ def find_classes(root: Path, masks: Sequence[Path]) -> Classes:
 
 def _read_listed(path: Path, masks: Sequence[Path]) -> Classes:
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file in UTF-8; write one class a line") from error
     parts = [line.split() for line in lines]

@@ -19,7 +19,6 @@ grouping does not name counts as not annotated there: it may be in the photos al
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from imago.core.instances import Instances
 from imago.core.labels import IGNORE, Labels
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import instance_labels
+from imago.files.text import read_toml
 
 REST = "rest"
 IGNORED = "ignore"
@@ -84,13 +84,7 @@ def parse_grouping(text: str, least: int = 2) -> Grouping:
 
 
 def _read_grouping(path: Path, least: int) -> Grouping:
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: the grouping cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a TOML file ({error})") from error
-    groups = values.get("groups")
+    groups = read_toml(path, "grouping").get("groups")
     if not isinstance(groups, dict) or not all(isinstance(m, list) for m in groups.values()):
         raise DataError(f'{path}: expected a table [groups] with lines such as person = ["hair", "skin"]')
     return _check([(name, tuple(str(m) for m in members)) for name, members in groups.items()], str(path), least)

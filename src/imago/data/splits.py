@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imago.core.text import to_utf8
+from imago.files.text import read_text
 
 NAMES = ("train", "val", "test")
 POOLS = ("trainval", "default")  # lists of what is used, not parted yet: VOC's, CVAT's
@@ -139,7 +140,7 @@ def _read_pool(path: Path, names: Sequence[str], known: set[str]) -> Splits:
 def _read_names(path: Path, known: set[str], faults: list[str]) -> list[str]:
     """The names in a list; faults are added. ``./images/train/a.jpg`` stands for the photo ``train/a``."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError):
         faults.append(f"{path}: not a text file in UTF-8")
         return []

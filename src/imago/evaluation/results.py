@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -131,7 +131,7 @@ class Evaluation(ABC):
         return {
             "model": self.model,
             **self.facts(),
-            "labels": self.labels.to_json(),
+            "labels": asdict(self.labels),
             "images_count": len(self.images),
             "confidence": self.confidence,
             "summary": {name: value.to_json() for name, value in self.summary.items()},

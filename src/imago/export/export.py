@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from imago.export.semantic import ExportReport, export_onnx
 from imago.files.images import read_image
 from imago.files.inputs import find_images
 from imago.files.model_file import read_safetensors_card
+from imago.files.text import read_json
 from imago.models import checkpoint
 from imago.models.detection.base import DetectionModel
 
@@ -106,7 +106,7 @@ def read_validation_photos(run: Path, card: ModelCard) -> list[np.ndarray]:
     """A few photos of the val splits that the run's ``config.json`` names, uint8 (H, W, C) each; empty where they are
     no longer there."""
     try:
-        values = json.loads((run / "config.json").read_text("utf-8"))
+        values = read_json(run / "config.json")
         folders = [
             Path(values.get("root") or ".") / entry["path"] for entry in values["data"] if entry.get("validate", True)
         ]

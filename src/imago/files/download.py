@@ -59,6 +59,8 @@ def download(remote: Remote, target: Path, on_progress: Callable[[int, int], Non
     is. ``on_progress(bytes so far, bytes in all)``. Raises DownloadError.
     """
     part = target.with_name(target.name + ".part")
+    if target.is_dir():
+        raise DownloadError(f"{target}: is a folder, where the file was to lie; move it away")
     try:
         if is_there(remote, target):
             return target

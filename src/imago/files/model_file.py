@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from imago.core.errors import ModelError
 from imago.core.model_card import METADATA_KEY, ModelCard
+from imago.core.plain_values import parse_json
+from imago.files.text import read_text
 
 
 def read_safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
@@ -21,15 +22,18 @@ def read_safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
         if not 0 < length <= size - 8:
             raise ModelError(f"{path}: not a whole .safetensors file ({size} bytes); copy or export it again")
         try:
-            return json.loads(stream.read(length))
+            header = parse_json(stream.read(length).decode())
+            if not isinstance(header, dict) or not all(isinstance(entry, dict) for entry in header.values()):
+                raise ValueError("expected a table of tensors")
+            return header
         except ValueError as error:
-            raise ModelError(f"{path}: its header is damaged; copy or export it again") from error
+            raise ModelError(f"{path}: its header is damaged ({error}); copy or export it again") from error
 
 
 def read_safetensors_card(path: Path) -> ModelCard:
     """The card of a checkpoint that Imago wrote. Raises ModelError where there is none."""
     text = read_safetensors_header(path).get("__metadata__", {}).get(METADATA_KEY)
-    if text is None:
+    if not isinstance(text, str):
         raise ModelError(
             f"{path}: holds weights but no Imago model card, so its architecture and classes are not known. "
             "Load it into a net with imago.models.build(...) and save that."
@@ -121,5 +125,9 @@ def read_onnx_card(source: Path | bytes, name: str = "") -> ModelCard | None:
     if text is not None:
         return ModelCard.from_json(text, name or (str(source) if isinstance(source, Path) else "model"))
     if isinstance(source, Path) and sidecar(source).is_file():
-        return ModelCard.from_json(sidecar(source).read_text(encoding="utf-8"), str(sidecar(source)))
+        try:
+            text = read_text(sidecar(source))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"{sidecar(source)}: the model card cannot be read as text ({error})") from error
+        return ModelCard.from_json(text, str(sidecar(source)))
     return None

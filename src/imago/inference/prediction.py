@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -211,7 +211,7 @@ class Prediction:
             **({} if self.instances is None else {"objects": to_records(self.instances, self.labels)}),
             "image": self.name,
             "size_hw": list(self.size_hw),
-            "labels": self.labels.to_json(),
+            "labels": asdict(self.labels),
             "areas": self.areas(),
             "notes": list(self.notes),
         }

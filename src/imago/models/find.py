@@ -13,7 +13,7 @@ from imago.models.shipped import shipped_models
 
 def models_on_disk() -> dict[str, Path]:
     """Name to file of every ``.onnx`` in the user's cache, downloaded or put there by hand."""
-    return {path.stem: path for path in sorted(models_folder().glob("*.onnx"))}
+    return {path.stem: path for path in sorted(models_folder().glob("*.onnx")) if path.is_file()}
 
 
 def find_model(model: str | Path) -> Path:

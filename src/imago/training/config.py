@@ -4,16 +4,17 @@ setting stands under its own flat name, whatever group it is in."""
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from imago.core.errors import DataError
+from imago.core.plain_values import convert, read_fields
 from imago.core.settings import GROUP, NOT_RCNN, iter_settings, setting
 from imago.core.text import escape
 from imago.data.augment.settings import Augmentation
+from imago.files.text import read_toml
 from imago.training.settings import (
     EvaluationSettings,
     ExportSettings,
@@ -132,42 +133,32 @@ class TrainConfig:
     @classmethod
     def from_values(cls, values: Mapping[str, Any], source: str) -> TrainConfig:
         """From a recipe's or a saved run's plain values. Unknown names are an error in words."""
-        values = dict(values)
-        known = {f.name for f, _ in iter_settings(cls)}
-        unknown = sorted(values.keys() - known)
+        known = {own.name: get_type_hints(owner)[own.name] for own, owner in iter_settings(cls)}
+        unknown = sorted(values.keys() - known.keys())
         if unknown:
             raise DataError(f"{source}: unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         try:
-            data = tuple(DataSource(**_to_tuples(entry)) for entry in values.pop("data", ()))
-            augment = Augmentation(**values.pop("augment", {}))
-            config = cls.of(data=data, augment=augment, **_to_tuples(values))
-            for entry in data:
-                replace(augment, **entry.augment)  # a wrong name or value is found now, not an hour later
-        except (TypeError, ValueError) as error:
+            config = cls.of(**{name: convert(value, known[name], name) for name, value in values.items()})
+            data = []
+            for at, entry in enumerate(config.data):  # a wrong name or value is found now, not an hour later
+                own = read_fields(Augmentation, entry.augment, f"data[{at}].augment")
+                replace(config.augment, **own)
+                data.append(replace(entry, augment=own))
+            return replace(config, data=tuple(data))
+        except ValueError as error:
             raise DataError(f"{source}: {error}") from error
-        return config
-
-
-def _to_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """TOML and JSON know lists alone."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def read_recipe(path: Path) -> TrainConfig:
     """A recipe: the settings as TOML by their flat names, ``[augment]`` and one ``[[data]]`` for each folder."""
-    try:
-        config = TrainConfig.from_values(tomllib.loads(path.read_text("utf-8")), str(path))
-    except OSError as error:
-        raise DataError(f"{path}: the recipe cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a TOML file ({error})") from error
+    config = TrainConfig.from_values(read_toml(path, "recipe"), str(path))
     # A grouping is looked for beside the recipe that names it.
     return replace(config, data=tuple(replace(d, group=_beside(path, d.group)) for d in config.data))
 
 
 def read_given(path: Path) -> set[str]:
-    """The settings that a recipe names itself."""
-    return set(tomllib.loads(path.read_text("utf-8")))
+    """The settings that a recipe names itself. Raises DataError."""
+    return set(read_toml(path, "recipe"))
 
 
 def _beside(recipe: Path, group: str) -> str:

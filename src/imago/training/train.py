@@ -16,8 +16,9 @@ from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
 import imago
-from imago.core.errors import DataError, ImagoError
+from imago.core.errors import DataError, ImagoError, ModelError
 from imago.export.export import BEST
+from imago.files.text import read_json
 from imago.models.matching import load_matching
 from imago.models.memory_format import channels_last_is_faster
 from imago.models.pretrained import WeightsUnavailable
@@ -179,8 +180,12 @@ def build_model(task: Task, fabric: Fabric, display: Display, *, say: Say, fresh
 def restore(run: Run, say: Say) -> None:
     """Puts the run back to where it was saved. Raises ModelError where the state does not fit."""
     notes = load_state(run.folder / STATE, run.net, run.optimizer, run.average)
-    run.fabric.strategy.precision.load_state_dict(notes.pop("precision", {}))
-    run.progress = Progress(**notes)
+    try:
+        run.fabric.strategy.precision.load_state_dict(notes.pop("precision", {}))
+        run.progress = Progress(**notes)
+    except (AttributeError, TypeError) as error:
+        path = run.folder / STATE
+        raise ModelError(f"{path}: the run cannot be resumed from it ({error}); start anew without --resume") from error
     epoch, step = run.progress.epoch, run.progress.step
     say("already trained" if run.progress.done else f"goes on after epoch {epoch}, step {step}")
 
@@ -242,8 +247,10 @@ def describe_splits(data: RunData[Any]) -> dict[str, dict[str, list[str]]]:
 
 def split_has_changed(folder: Path, data: RunData[Any]) -> bool:
     try:
-        stored = json.loads((folder / SPLITS).read_text("utf-8"))
+        stored = read_json(folder / SPLITS)
     except (OSError, ValueError):
+        return True
+    if not isinstance(stored, dict):
         return True
     return list(stored.values()) != list(describe_splits(data).values())  # the folder itself may have been moved
 

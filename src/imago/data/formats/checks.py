@@ -8,6 +8,7 @@ from pathlib import Path
 
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Labels
+from imago.files.text import read_text
 
 SLACK = 0.01  # of the photo's side: as far may a box stick out. Annotators round, and half-seen objects are guessed at
 SLACK_PX = 1.0  # or as many pixels, in small photos
@@ -25,7 +26,7 @@ def instance_labels(names: Sequence[str], where: Path) -> Labels:
 def read_class_list(path: Path) -> list[str]:
     """The lines of ``classes.txt`` or the like: line n is class n. Raises DataError."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
+        lines = [line.strip() for line in read_text(path).rstrip().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as text in UTF-8 ({error})") from error
     if not lines or "" in lines:

@@ -11,7 +11,6 @@ https://cocodataset.org/#format-data (Lin et al. 2014, arXiv:1405.0312). Entries
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +27,7 @@ from imago.data.formats.checks import instance_labels
 from imago.data.formats.coco_entries import FileReader, read_id
 from imago.data.formats.format import Format, Found, ImageDetections, ReadOptions, Truth, write_text
 from imago.data.splits import Splits, find_splits, parse_split
+from imago.files.text import read_json
 
 ROBOFLOW = "_annotations.coco.json"
 # The first pattern that finds a file counts.
@@ -115,7 +115,7 @@ def _divide(root: Path, splits: dict[str, tuple[Sample, ...]]) -> tuple[dict[str
 
 def _read_content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8-sig"))
+        content = read_json(path)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); copy it again") from error
     for key in ("images", "annotations", "categories"):

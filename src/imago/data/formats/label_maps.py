@@ -23,6 +23,7 @@ from imago.data.formats.format import Format, Found, ReadOptions, Truth
 from imago.data.mask_pixels import UNKNOWN, LabelReader
 from imago.data.splits import NAMES, Splits, find_splits, parse_split_folder
 from imago.files.images import SUFFIXES
+from imago.files.text import read_text
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 
@@ -181,7 +182,11 @@ def _pets(root: Path) -> Layout:
         path = root / "annotations" / file
         if not path.is_file():
             continue
-        listed = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()[:1] not in ("", "#")]
+        try:
+            lines = read_text(path).splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read as text ({error})") from error
+        listed = [line.split()[0] for line in lines if line.strip()[:1] not in ("", "#")]
         faults += [f"{path}: names {n!r}, of which there is no photo" for n in listed if n not in photos]
         faults += [
             f"{path}: names {n!r}, of which there is no trimap" for n in listed if n in photos and n not in masks

@@ -19,6 +19,7 @@ from imago.core.labels import IGNORE, Color, Labels, voc_labels
 from imago.data.classes import Classes, find_classes
 from imago.data.formats.checks import read_class_list
 from imago.data.mask_pixels import UNKNOWN, read_mask
+from imago.files.text import read_text
 
 VOID_COLOR = (224, 224, 192)  # VOC's, round the rims
 BACKGROUND_NAMES = ("background", "_background_")
@@ -37,7 +38,7 @@ class VocBox:
 def read_label_map(path: Path) -> tuple[list[str], list[Color]]:
     """Names and colours of ``labelmap.txt``, the background first. Raises DataError."""
     names, colors = [], []
-    for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), 1):
+    for number, line in enumerate(read_text(path, "replace").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, _, rest = line.strip().partition(":")

@@ -27,6 +27,7 @@ from imago.data.formats.checks import find_box_fault, instance_labels
 from imago.data.formats.format import Format, Found, ReadOptions, Truth, write_text
 from imago.data.formats.yolo_layout import Pairs, find_yolo, is_yolo
 from imago.files.images import image_size
+from imago.files.text import read_text
 
 Line = tuple[int, np.ndarray]  # class, 1 and more; float64 numbers after it
 
@@ -113,7 +114,7 @@ def _read_lines(path: Path, classes: int, faults: list[str]) -> list[Line]:
     """Class, 1 and more, and shape of each line; faults are added."""
     found: list[Line] = []
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"{path}: cannot be read as text ({error})")
         return found

@@ -22,6 +22,7 @@ from imago.data.formats.label_maps import index_by_stem
 from imago.data.formats.yolo_yaml import Value, read_yolo_yaml
 from imago.data.splits import NAMES, Splits, find_splits
 from imago.files.images import SUFFIXES
+from imago.files.text import read_text
 
 Pairs = dict[str, tuple[Path, Path]]  # name -> photo and label file; that may be missing: a photo without an object
 
@@ -56,7 +57,7 @@ def find_yolo(root: Path) -> YoloLayout:
 def _find_yaml(root: Path) -> Path | None:
     """``data.yaml``, or the only other one that names classes."""
     found = [root / name for name in ("data.yaml", "data.yml") if (root / name).is_file()]
-    others = [path for path in sorted(root.glob("*.y*ml")) if "names:" in path.read_text("utf-8", "replace")]
+    others = [path for path in sorted(root.glob("*.y*ml")) if path.is_file() and "names:" in read_text(path, "replace")]
     if not found and len(others) > 1:
         raise DataError(f"{root}: {', '.join(path.name for path in others)} all name classes; call one data.yaml")
     return next(iter(found or others), None)
@@ -144,7 +145,12 @@ def _list_folder(folder: Path, faults: list[str]) -> Pairs:
 
 def _read_list(path: Path, root: Path, faults: list[str]) -> Pairs:
     pairs: Pairs = {}
-    for line in path.read_text("utf-8-sig").splitlines():
+    try:
+        lines = read_text(path).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(f"{path}: cannot be read as text ({error})")
+        return pairs
+    for line in lines:
         word = line.strip()
         places = [place for place in (root / word, path.parent / word) if word and place.is_file()]
         if not word:

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from imago.core.errors import DataError
+from imago.files.text import read_text
 
 KEYS = ("path", "train", "val", "test", "nc", "names")
 Value = str | list[str] | dict[str, str]
@@ -22,7 +23,7 @@ _KEY = re.compile(r"""(?:'([^']*)'|"([^"\\]*)"|([\w.-]+))\s*:(?:\s+|$)""")
 def read_yolo_yaml(path: Path) -> dict[str, Value]:
     """KEYS that the file has -> word, list or mapping, all as text. Raises DataError that names the line."""
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as text in UTF-8 ({error})") from error
     found: dict[str, Value] = {}

@@ -139,13 +139,15 @@ class Detections:
     """What a file takes and gives that ``imago.export.detection`` wrote. Raises ModelError where it is another one."""
 
     def __init__(self, card: ModelCard, name: str, session: InferenceSession) -> None:
+        self.name, self.classes = name, len(card.labels)
         self.outputs = ["boxes", "scores", "classes"] + (["masks"] if card.task == "instances" else [])
         given = [value.name for value in session.get_outputs()]
         inputs = [value.name for value in session.get_inputs()]
         wanted = 1 if card.proposals is None else 2
-        if not set(self.outputs) <= set(given) or len(inputs) != wanted:
+        types = {value.type for value in session.get_inputs()}
+        if not set(self.outputs) <= set(given) or len(inputs) != wanted or not types <= _TYPES.keys():
             raise ModelError(
-                f"{name}: expected {('one input', 'two inputs')[wanted - 1]} and the outputs "
+                f"{name}: expected {('one input', 'two inputs')[wanted - 1]} of float and the outputs "
                 f"{', '.join(self.outputs)} for its task {card.task!r}; it has {', '.join(inputs)} and "
                 f"{', '.join(given)}. Mend the card or export the model again"
             )
@@ -155,8 +157,22 @@ class Detections:
         return [(frame,)]
 
     def decode(self, answers: Sequence[Sequence[np.ndarray]]) -> FrameDetections:
-        """See ``DetectionEngine.run``."""
-        return FrameDetections(*answers[0])
+        """See ``DetectionEngine.run``. Raises ModelError for answers that are none."""
+        found = FrameDetections(*answers[0])
+        count, sizes = len(found.scores) if found.scores.ndim == 1 else -1, [part.shape for part in answers[0]]
+        fits = sizes[:3] == [(count, 4), (count,), (count,)] and all(size[:1] == (count,) for size in sizes)
+        if not fits or (found.masks is not None and found.masks.ndim != 3):
+            raise ModelError(
+                f"{self.name}: its outputs have the shapes {sizes}; expected (K, 4), (K,), (K,), (K, m, m)"
+            )
+        if count and not 1 <= found.classes.min() <= found.classes.max() < self.classes:
+            raise ModelError(
+                f"{self.name}: it answers with the classes {found.classes.min()} to {found.classes.max()}; its card "
+                f"names {self.classes - 1}, from 1 on. Mend the card or export the model again"
+            )
+        if not all(np.isfinite(part).all() for part in answers[0]):
+            raise ModelError(f"{self.name}: it answers with what is no number")
+        return found
 
 
 def check_is_there(source: Path | bytes, name: str) -> None:

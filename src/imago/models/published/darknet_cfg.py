@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from imago.core.errors import ModelError
+from imago.files.text import read_text
 from imago.models.catalog import ARCHITECTURES
 from imago.models.detection.base import DetectionModel
 from imago.models.detection.darknet import Conv
@@ -88,7 +89,7 @@ class Section:
 def read_cfg(path: Path) -> list[Section]:
     """The sections of a .cfg; the first is [net] (or [network]). Raises ModelError that names file and line."""
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
+        lines = read_text(Path(path)).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: this .cfg cannot be read ({error})") from error
     sections: list[Section] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imago.core.errors import ImagoError
+from imago.files.text import read_json
 from imago.training.config import TrainConfig
 from imago.training.presets.memory import Trial, largest_batch
 
@@ -117,7 +118,7 @@ def read_choices(folder: Path) -> list[str]:
     if not path.is_file():
         return []
     try:
-        kept = json.loads(path.read_text("utf-8"))
+        kept = read_json(path)
         return [f"{c['setting']} = {c['value']}: {c['why']}" for c in kept["choices"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImagoError(f"{path}: damaged ({error}); remove it to write the report without it") from error

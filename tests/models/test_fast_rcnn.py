@@ -18,11 +18,11 @@ from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
 from imago.models.detection.base import DetectionTarget
 from imago.models.detection.box_deltas import decode_deltas, encode_deltas
+from imago.models.detection.crowd import measure_share_within
 from imago.models.detection.fast_rcnn import (
     FastRCNN,
     build_encoder_fast_rcnn,
     build_vgg_fast_rcnn,
-    measure_share_within,
 )
 from imago.models.encoders import TappedEncoder, build_encoder
 

@@ -22,8 +22,8 @@ from imago.core.errors import ModelError
 from imago.core.input_spec import InputSpec
 from imago.models import build
 from imago.models.detection.base import DetectionModel, Detections, DetectionTarget
+from imago.models.detection.crowd import ignore_crowd
 from imago.models.detection.faster_rcnn import SampledRois
-from imago.models.detection.rpn import ignore_crowd
 from imago.models.detection.suppression import nms_by_class
 from imago.models.published.torchvision import PARTS, fold_epsilon, translate_names
 

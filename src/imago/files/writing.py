@@ -17,12 +17,12 @@ _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, overwrite: bool = False, synced: bool = False) -> Iterator[BinaryIO]:
     """A binary stream whose content becomes ``path`` when the block ends well; missing folders are made.
 
     After an error or Ctrl-C nothing is left. With ``overwrite`` false a file that is there, or that appears while the
-    block runs, is kept and ImagoError raised. Not synced to the disk: the promise holds for processes that die, not
-    for machines that lose power. Raises ImagoError for a full disk and for everything that cannot be written.
+    block runs, is kept and ImagoError raised. The promise holds for processes that die, and with ``synced`` for
+    machines that lose power. Raises ImagoError for a full disk and for everything that cannot be written.
     """
     path = Path(path)
     if os.path.isdir(path):
@@ -38,6 +38,9 @@ def atomic_write(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     stream = io.BufferedWriter(raw, 1 << 20)
     try:
         yield stream
+        if synced:
+            stream.flush()
+            os.fsync(raw.fileno())  # else a power cut after the rename could leave an empty file
         stream.close()
         _rename(part, path, overwrite)
     except BaseException:  # Ctrl-C as well; raised again

@@ -5,7 +5,6 @@ Nothing is ever unpickled: a file cannot run code. The state of a training that 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from imago.core.errors import ModelError
 from imago.core.model_card import DETECTION_TASKS, METADATA_KEY, ModelCard
 from imago.files.model_file import read_safetensors_card
+from imago.files.writing import atomic_write
 from imago.models.catalog import Net, build, task_of
 
 
@@ -27,18 +27,9 @@ def save(net: Net, card: ModelCard, path: Path, *, half: bool = False) -> None:
     """
     tensors = {name: _to_stored(name, tensor, half) for name, tensor in net.state_dict().items()}
     card = card.with_(precision="float16" if half else "float32")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:  # not save_file, whose files only their owner may read
-            stream.write(packed(tensors, metadata={METADATA_KEY: card.to_json()}))
-            stream.flush()
-            os.fsync(stream.fileno())  # else a power cut after the rename could leave an empty file
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: the checkpoint could not be written ({error})") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_write(path, overwrite=True, synced=True) as stream:
+        # Not save_file, whose files only their owner may read.
+        stream.write(packed(tensors, metadata={METADATA_KEY: card.to_json()}))
 
 
 def _to_stored(name: str, tensor: Tensor, half: bool) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from imago.core.errors import ImagoError
-from imago.core.text import escape
+from imago.core.text import escape, to_utf8
 from imago.export.export import BEST
+from imago.files.writing import atomic_write
 from imago.models import checkpoint
 from imago.training.dataset import choose_frames
 from imago.training.interrupt import Interrupt, Stopped
@@ -222,9 +223,9 @@ def save_resume(run: Run, clock: Clock) -> None:
 
 def write_metrics(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(name for row in history for name in row))
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(history)
-    os.replace(beside, path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(history)
+    with atomic_write(path, overwrite=True) as stream:
+        stream.write(to_utf8(text.getvalue()))

@@ -4,7 +4,6 @@ in ``loop``, what comes after it in ``finish``."""
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -17,8 +16,10 @@ from torch.utils.data import DataLoader
 
 import imago
 from imago.core.errors import DataError, ImagoError, ModelError
+from imago.core.text import to_utf8
 from imago.export.export import BEST
 from imago.files.text import read_json
+from imago.files.writing import atomic_write
 from imago.models.matching import load_matching
 from imago.models.memory_format import channels_last_is_faster
 from imago.models.pretrained import WeightsUnavailable
@@ -235,9 +236,8 @@ def write_settings(task: Task, root: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    beside.write_text(text, "utf-8")
-    os.replace(beside, path)
+    with atomic_write(path, overwrite=True) as stream:
+        stream.write(to_utf8(text))
 
 
 def describe_splits(data: RunData[Any]) -> dict[str, dict[str, list[str]]]:

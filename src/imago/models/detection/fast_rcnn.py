@@ -29,6 +29,7 @@ from torchvision.ops import box_iou, clip_boxes_to_image, roi_pool
 from imago.models import vgg
 from imago.models.detection.base import DetectionModel, Detections, DetectionTarget
 from imago.models.detection.box_deltas import decode_deltas, encode_deltas
+from imago.models.detection.crowd import IN_CROWD, measure_share_within, split_crowd
 from imago.models.detection.suppression import nms_by_class
 from imago.models.encoders import Encoder
 
@@ -138,14 +139,13 @@ class FastRCNN(DetectionModel):
     def draw(self, target: DetectionTarget, proposals: Tensor) -> RoiSample:
         """At most ``batch_size_per_image`` proposals (P, 4) of one image with what they should answer: at most
         ``positive_share`` of them positives, the rest negatives; fewer where there are too few."""
-        crowd = target.crowd if target.crowd is not None else torch.zeros_like(target.classes, dtype=torch.bool)
-        instances, names = target.boxes[~crowd], target.classes[~crowd]
+        instances, names, crowd = split_crowd(target)
         boxes = torch.cat([instances, proposals.to(instances)])
         overlaps = torch.cat([box_iou(boxes, instances), boxes.new_zeros(len(boxes), 1)], dim=1)  # a column for "none"
         best, which = overlaps.max(dim=1)
         positive = torch.nonzero(best >= self.positive_from).flatten()
         between = (best < self.positive_from) & (best >= self.negative_from)
-        negative = torch.nonzero(between & (measure_share_within(boxes, target.boxes[crowd]) < 0.5)).flatten()
+        negative = torch.nonzero(between & (measure_share_within(boxes, crowd) < IN_CROWD)).flatten()
         positive = _some(positive, round(self.batch_size_per_image * self.positive_share))
         negative = _some(negative, self.batch_size_per_image - len(positive))
         chosen = torch.cat([positive, negative])
@@ -182,15 +182,6 @@ class FastRCNN(DetectionModel):
         boxes, found = boxes[row, column], scores[row, column]
         kept = nms_by_class(boxes, found, column, self.nms_thresh, self.classes - 1)[: self.detections_per_img]
         return Detections(boxes[kept], found[kept], column[kept] + 1)
-
-
-def measure_share_within(boxes: Tensor, rois: Tensor) -> Tensor:
-    """float (K, 4) and (M, 4) -> (K,): the largest share of each box that lies in one of the regions."""
-    low = torch.maximum(boxes[:, None, :2], rois[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], rois[None, :, 2:])
-    common = (high - low).clamp(min=0).prod(dim=2)  # (K, M)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).clamp(min=1e-6)
-    return torch.cat([common, common.new_zeros(len(boxes), 1)], dim=1).amax(dim=1) / area
 
 
 def _some(indices: Tensor, most: int) -> Tensor:

@@ -26,15 +26,9 @@ from torchvision.ops import clip_boxes_to_image
 
 from imago.models import vgg
 from imago.models.detection.base import DetectionModel, Detections, DetectionTarget
+from imago.models.detection.crowd import ignore_crowd, split_crowd
 from imago.models.detection.fpn import FeaturePyramid, VGGFeatures
-from imago.models.detection.rpn import (
-    BETA,
-    ProposalLimits,
-    RegionProposalNetwork,
-    ignore_crowd,
-    match_boxes,
-    split_crowd,
-)
+from imago.models.detection.rpn import BETA, ProposalLimits, RegionProposalNetwork, match_boxes
 from imago.models.detection.suppression import nms_by_class
 
 SIDE = 7  # cells a side that a region is pooled to
@@ -115,18 +109,17 @@ class FasterRCNN(DetectionModel):
         """Proposals (P, 5) and the objects' own boxes, matched with the objects; a sample of them."""
         parts = []
         for number, target in enumerate(targets):
-            boxes, crowd = split_crowd(target)
+            boxes, names, crowd = split_crowd(target)
             candidates = torch.cat([rois[rois[:, 0] == number, 1:], boxes])
             label, match = match_boxes(self.matcher, boxes, candidates)
             label = ignore_crowd(label, candidates, crowd)
             objects, others = self.sampler([label])
             chosen = torch.where((objects[0] > 0) | (others[0] > 0))[0]
             label, match, candidates = label[chosen], match[chosen], candidates[chosen]
-            classes = target.classes if target.crowd is None else target.classes[~target.crowd]
             parts.append(
                 SampledRois(
                     F.pad(candidates, (1, 0), value=float(number)),
-                    label * classes[match] if len(boxes) else label,
+                    label * names[match] if len(boxes) else label,
                     boxes[match] if len(boxes) else candidates,
                     match,
                 )

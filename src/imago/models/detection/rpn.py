@@ -22,12 +22,12 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from imago.models.detection.base import DetectionTarget
+from imago.models.detection.crowd import ignore_crowd, split_crowd
 from imago.models.detection.suppression import nms_by_class
 
 RATIOS = (0.5, 1.0, 2.0)  # height : width of the anchors
 LEAST_SIDE = 1e-3  # pixels
 BETA = 1 / 9  # where smooth L1 goes from square to straight
-IN_CROWD = 0.5  # share of a box in a crowd region from which on it is no background
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class RegionProposalNetwork(nn.Module):
         anchor = torch.cat(anchors)
         labels, wanted = [], []
         for target in targets:
-            boxes, crowd = split_crowd(target)
+            boxes, _, crowd = split_crowd(target)
             label, match = match_boxes(self.matcher, boxes, anchor)
             label = ignore_crowd(label.clamp(max=1), anchor, crowd)
             labels.append(torch.where(label == 0, -1, label) if target.unannotated else label)
@@ -141,13 +141,6 @@ class RegionProposalNetwork(nn.Module):
         return {"rpn_objectness": objectness / count, "rpn_box": box / count}
 
 
-def split_crowd(target: DetectionTarget) -> tuple[Tensor, Tensor]:
-    """The boxes (K, 4) of objects and those of crowd regions."""
-    if target.crowd is None:
-        return target.boxes, target.boxes[:0]
-    return target.boxes[~target.crowd], target.boxes[target.crowd]
-
-
 def match_boxes(matcher: Matcher, objects: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
     """For each candidate (M, 4): int64 (M,) 1 where it fits an object, 0 where none, -1 where in between; and which
     object (0 where none)."""
@@ -158,16 +151,3 @@ def match_boxes(matcher: Matcher, objects: Tensor, candidates: Tensor) -> tuple[
     label = (match >= 0).to(torch.int64)
     label[match == Matcher.BETWEEN_THRESHOLDS] = -1
     return label, match.clamp(min=0)
-
-
-def ignore_crowd(labels: Tensor, candidates: Tensor, crowd: Tensor) -> Tensor:
-    """``labels`` (M,) with -1 in place of 0 where half or more of the candidate (M, 4) lies in a crowd region (C,
-    4)."""
-    if not len(crowd):
-        return labels
-    low = torch.maximum(candidates[:, None, :2], crowd[None, :, :2])
-    high = torch.minimum(candidates[:, None, 2:], crowd[None, :, 2:])
-    common = (high - low).clamp(min=0).prod(dim=2)  # (M, crowds)
-    whole = (candidates[:, 2:] - candidates[:, :2]).prod(dim=1).clamp(min=1e-6)
-    inside = common.amax(dim=1) >= IN_CROWD * whole
-    return torch.where((labels == 0) & inside, -1, labels)

@@ -1,4 +1,4 @@
-"""Boxes from cells and anchors, and which anchor predicts which object: what YOLO v2 and v3 share, and the last step.
+"""Boxes from cells and anchors, and which anchor predicts which object: what YOLO v2 and v3 share, and the base of all.
 
 Direct location prediction (YOLO9000, arXiv:1612.08242, section 2; YOLO v3, arXiv:1804.02767, figure 2): in the cell of
 column c and row r, of ``stride`` pixels, with an anchor of p_w x p_h pixels,
@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from imago.models.detection.base import Detections, DetectionTarget
+from imago.models.detection.base import DetectionModel, Detections, DetectionTarget
+from imago.models.detection.crowd import IN_CROWD, measure_share_within, split_crowd
 from imago.models.detection.suppression import nms_by_class
 
 Anchors = Sequence[Sequence[float]]  # width and height of each, network pixels
 CANDIDATES = 10  # boxes that non-maximum suppression looks at, for each that may be found
-IN_CROWD = 0.5  # a box with more of its area in a crowd region is neither right nor wrong
 
 
 def as_anchors(anchors: Anchors, count: int = 0) -> Tensor:
@@ -93,11 +93,9 @@ def area(boxes: Tensor) -> Tensor:
 
 def real_objects(target: DetectionTarget) -> tuple[Tensor, Tensor]:
     """Boxes (K, 4) and classes (K,) of what is to be found: no crowd, and nothing that has no area."""
-    boxes = target.boxes.float()
+    boxes, classes, _ = split_crowd(target)
     real = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-    if target.crowd is not None:
-        real &= ~target.crowd.bool()
-    return boxes[real], target.classes[real]
+    return boxes[real].float(), classes[real]
 
 
 def assign_targets(
@@ -152,36 +150,44 @@ def ignore_mask(boxes: Tensor, target: DetectionTarget, ignore_thresh: float) ->
     free = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
     if len(true):
         free |= box_iou(flat, true).amax(dim=1) > ignore_thresh
-    if target.crowd is not None and target.crowd.any():
-        region = target.boxes.float()[target.crowd.bool()]
-        low = torch.maximum(flat[:, None, :2], region[:, :2])
-        high = torch.minimum(flat[:, None, 2:], region[:, 2:])
-        common = (high - low).clamp(min=0).prod(dim=2).amax(dim=1)
-        free |= common > IN_CROWD * area(flat)
+    free |= measure_share_within(flat, split_crowd(target)[2].float()) >= IN_CROWD
     return free.reshape(boxes.shape[:3])
 
 
-def select_detections(
-    boxes: Tensor,
-    scores: Tensor,
-    frame_hw: tuple[int, int],
-    score_thresh: float,
-    nms_thresh: float,
-    detections_per_img: int,
-) -> Detections:
-    """What one image shows, of (M, 4) boxes with a score (M, C) for each class.
+class YOLO(DetectionModel):
+    """Base of the three versions. A subclass writes ``forward``, ``compute_loss`` and ``score_boxes``."""
 
-    Each pair of box and class with more than ``score`` is a candidate; of these the best 10 * ``most`` pass non-maximum
-    suppression class by class, and the best ``most`` stay. Boxes are cut to the frame; what lies outside of it is none.
-    """
-    kinds = scores.shape[1]
-    inside = torch.stack([boxes[:, 0::2].clamp(0, frame_hw[1]), boxes[:, 1::2].clamp(0, frame_hw[0])], dim=2)
-    inside = inside.flatten(1)  # x1 y1 x2 y2 again
-    seen = (inside[:, 2:] > inside[:, :2]).all(dim=1)
-    flat = (scores * seen[:, None]).flatten()
-    values, places = flat.topk(torch.sym_min(CANDIDATES * detections_per_img, flat.shape[0]))
-    enough = values > score_thresh
-    values, places = values[enough], places[enough]
-    candidates, classes = inside[places // kinds], places % kinds
-    stay = nms_by_class(candidates, values, classes, nms_thresh, kinds)[:detections_per_img]
-    return Detections(candidates[stay], values[stay], classes[stay] + 1)
+    def loss(self, images: Tensor, targets: list[DetectionTarget]) -> dict[str, Tensor]:
+        return self.compute_loss(self(images), targets)
+
+    def compute_loss(self, outputs: tuple[Tensor, ...], targets: list[DetectionTarget]) -> dict[str, Tensor]:
+        """Named terms, each a scalar, of what ``forward`` gave."""
+        raise NotImplementedError
+
+    def score_boxes(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Boxes (N, M, 4) in network pixels, and a score for each class, (N, M, C)."""
+        raise NotImplementedError
+
+    def decode(self, outputs: tuple[Tensor, ...], frame_hw: tuple[int, int]) -> list[Detections]:
+        boxes, scores = self.score_boxes(outputs)
+        return [self.select_detections(b, s, frame_hw) for b, s in zip(boxes, scores, strict=True)]
+
+    def select_detections(self, boxes: Tensor, scores: Tensor, frame_hw: tuple[int, int]) -> Detections:
+        """What one image shows, of (M, 4) boxes with a score (M, C) for each class.
+
+        Each pair of box and class with more than ``score_thresh`` is a candidate; of these the best 10 *
+        ``detections_per_img`` pass non-maximum suppression class by class, and the best ``detections_per_img`` stay.
+        Boxes are cut to the frame; what lies outside of it is none.
+        """
+        kinds = scores.shape[1]
+        inside = torch.stack([boxes[:, 0::2].clamp(0, frame_hw[1]), boxes[:, 1::2].clamp(0, frame_hw[0])], dim=2)
+        inside = inside.flatten(1)  # x1 y1 x2 y2 again
+        seen = (inside[:, 2:] > inside[:, :2]).all(dim=1)
+        flat = (scores * seen[:, None]).flatten()
+        values, places = flat.topk(torch.sym_min(CANDIDATES * self.detections_per_img, flat.shape[0]))
+        enough = values > self.score_thresh
+        values, places = values[enough], places[enough]
+        candidates, classes = inside[places // kinds], places % kinds
+        stay = nms_by_class(candidates, values, classes, self.nms_thresh, kinds)
+        stay = stay[: self.detections_per_img]
+        return Detections(candidates[stay], values[stay], classes[stay] + 1)

@@ -21,15 +21,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from imago.models.detection.base import DetectionModel, Detections, DetectionTarget
+from imago.models.detection.base import DetectionTarget
 from imago.models.detection.darknet import SLOPE, Conv, LocalConv, ToUnit
-from imago.models.detection.yolo_head import real_objects, select_detections
+from imago.models.detection.yolo_head import YOLO, real_objects
 
 CELL = 64  # pixels
 COORDINATES, NOTHING = 5.0, 0.5  # the paper's lambda_coord and lambda_noobj
 
 
-class YOLOv1(DetectionModel):
+class YOLOv1(YOLO):
     """``column`` sees (N, channels, size, size), ``head`` gives S * S * (C + 5 B) values, S = ``size`` / 64.
 
     ``forward`` gives those values in darknet's order, as three tensors: class scores (N, S, S, C), confidences
@@ -78,9 +78,6 @@ class YOLOv1(DetectionModel):
         half = raw[..., 2:].square() * self.size / 2
         low_x, low_y = center_x - half[..., 0], center_y - half[..., 1]
         return torch.stack([low_x, low_y, center_x + half[..., 0], center_y + half[..., 1]], dim=-1)
-
-    def loss(self, images: Tensor, targets: list[DetectionTarget]) -> dict[str, Tensor]:
-        return self.compute_loss(self(images), targets)
 
     def compute_loss(self, outputs: tuple[Tensor, ...], targets: list[DetectionTarget]) -> dict[str, Tensor]:
         """Equation 3 of what ``forward`` gave: ``center``, ``size``, ``object``, ``nothing`` and ``class``."""
@@ -136,13 +133,6 @@ class YOLOv1(DetectionModel):
         scores, confidences, raw = (output.float() for output in outputs)
         both = confidences.clamp(0, 1)[..., None] * scores.clamp(0, 1)[:, :, :, None]  # (N, S, S, B, C)
         return self.decode_boxes(raw).flatten(1, 3), both.flatten(1, 3)
-
-    def decode(self, outputs: tuple[Tensor, ...], frame_hw: tuple[int, int]) -> list[Detections]:
-        boxes, scores = self.score_boxes(outputs)
-        return [
-            select_detections(b, s, frame_hw, self.score_thresh, self.nms_thresh, self.detections_per_img)
-            for b, s in zip(boxes, scores, strict=True)
-        ]
 
 
 def find_responsible(boxes: Tensor, box: Tensor) -> tuple[int, Tensor]:

@@ -23,16 +23,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from imago.models.detection.base import DetectionModel, Detections, DetectionTarget
+from imago.models.detection.base import DetectionTarget
 from imago.models.detection.darknet import Conv, Darknet19, TinyDarknet, ToUnit, reorg
 from imago.models.detection.yolo_head import (
+    YOLO,
     Anchors,
     AssignedTargets,
     as_anchors,
     assign_targets,
     decode_boxes,
     ignore_mask,
-    select_detections,
     split_anchors,
 )
 
@@ -72,7 +72,7 @@ class CoarseOnly(nn.Module):
         return self.conv(coarse)
 
 
-class YOLOv2(DetectionModel):
+class YOLOv2(YOLO):
     """``backbone`` gives a fine and a coarse map, ``neck`` one of both with ``channels``.
 
     ``forward`` gives a tuple of one (N, A, 5 + C, H / 32, W / 32): see ``imago.models.detection.yolo_head``.
@@ -148,13 +148,6 @@ class YOLOv2(DetectionModel):
         boxes = decode_boxes(raw, self.anchors, STRIDE).flatten(1, 3)
         scores = raw[:, :, 4:5].sigmoid() * raw[:, :, 5:].softmax(dim=2)  # (N, A, C, h, w)
         return boxes, scores.movedim(2, 4).flatten(1, 3)
-
-    def decode(self, outputs: tuple[Tensor, ...], frame_hw: tuple[int, int]) -> list[Detections]:
-        boxes, scores = self.score_boxes(outputs)
-        return [
-            select_detections(b, s, frame_hw, self.score_thresh, self.nms_thresh, self.detections_per_img)
-            for b, s in zip(boxes, scores, strict=True)
-        ]
 
 
 def yolov2(classes: int, in_channels: int = 3, width: int = 32, anchors: Anchors = ANCHORS) -> YOLOv2:

@@ -19,15 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imago.models.detection.base import DetectionModel, Detections, DetectionTarget
+from imago.models.detection.base import DetectionTarget
 from imago.models.detection.darknet import Conv, Darknet53, TinyDarknet, ToUnit, bottleneck, double
 from imago.models.detection.yolo_head import (
+    YOLO,
     Anchors,
     as_anchors,
     assign_targets,
     decode_boxes,
     ignore_mask,
-    select_detections,
     split_anchors,
 )
 
@@ -65,7 +65,7 @@ class Scale(nn.Module):
         return x, self.head(x)
 
 
-class YOLOv3(DetectionModel):
+class YOLOv3(YOLO):
     """``backbone`` gives maps, fine to coarse; ``scales`` look at them coarse to fine, as many as there are.
 
     ``forward`` gives a tuple with a (N, A, 5 + C, h, w) for each scale, coarse first: see
@@ -109,9 +109,6 @@ class YOLOv3(DetectionModel):
             outputs.append(split_anchors(answer, 3))  # (N, 3, 5 + C, H / stride, W / stride)
         return tuple(outputs)
 
-    def loss(self, images: Tensor, targets: list[DetectionTarget]) -> dict[str, Tensor]:
-        return self.compute_loss(self(images), targets)
-
     def compute_loss(self, outputs: tuple[Tensor, ...], targets: list[DetectionTarget]) -> dict[str, Tensor]:
         """``center``, ``size``, ``object``, ``nothing`` and ``class`` of what ``forward`` gave."""
         names = ("center", "size", "object", "nothing", "class")
@@ -146,13 +143,6 @@ class YOLOv3(DetectionModel):
             both = raw[:, :, 4:5].sigmoid() * raw[:, :, 5:].sigmoid()  # (N, 3, C, h, w)
             scores.append(both.movedim(2, 4).flatten(1, 3))
         return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
-
-    def decode(self, outputs: tuple[Tensor, ...], frame_hw: tuple[int, int]) -> list[Detections]:
-        boxes, scores = self.score_boxes(outputs)
-        return [
-            select_detections(b, s, frame_hw, self.score_thresh, self.nms_thresh, self.detections_per_img)
-            for b, s in zip(boxes, scores, strict=True)
-        ]
 
 
 def yolov3(

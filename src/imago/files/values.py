@@ -81,11 +81,6 @@ def _holds(kind: np.dtype, value: float) -> bool:
     return value.is_integer() and about.min <= value <= about.max
 
 
-def is_number(values: np.ndarray, no_data: float | None) -> np.ndarray:
-    """bool of the shape of ``values``: neither NaN nor infinite, nor the mark for no data."""
-    return _is_number(values, no_data)
-
-
 def _strips(values: np.ndarray) -> Iterator[slice]:
     rows = max(1, _STRIP_VALUES // max(1, values.shape[1] * values.shape[2]))
     for top in range(0, values.shape[0], rows):

@@ -211,5 +211,22 @@ def write_reference() -> None:
     PYTHON.write_text(render_reference(), "utf-8")
 
 
+def test_architecture_names_what_is_there() -> None:
+    """``room.module.name`` is a module of the package, or what one of them defines or gives on."""
+    package = ROOT / "src" / "imago"
+    rooms = "|".join(sorted(path.name for path in package.iterdir() if path.is_dir()))
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    missing = []
+    for found in sorted(set(re.findall(rf"\b(?:{rooms})(?:\.\w+)+", text))):
+        place, names = package, found.split(".")
+        while names and (place / names[0]).is_dir():
+            place /= names.pop(0)
+        if names and (place / f"{names[0]}.py").is_file():
+            place /= f"{names.pop(0)}.py"
+        source = (place / "__init__.py" if place.is_dir() else place).read_text("utf-8")
+        missing += [found] if any(not re.search(rf"\b{name}\b", source) for name in names) else []
+    assert not missing
+
+
 if __name__ == "__main__":
     write_reference()

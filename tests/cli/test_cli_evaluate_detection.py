@@ -80,7 +80,7 @@ def test_a_report_of_objects_and_options_of_label_maps(tmp_path: Path, capsys: p
     model = write_finder(tmp_path / "exact.onnx")
     page = tmp_path / "page.html"
     assert run(["evaluate", str(model), str(data), "--report", str(page), "--no-boundary"]) == 1
-    assert "finds objects, not label maps, for which --boundary is; leave it out" in capsys.readouterr().err
+    assert "objects have no boundary score; leave it out" in capsys.readouterr().err
     assert run(["evaluate", str(model), str(data), "--report", str(page)]) == 0
     text = page.read_text("utf-8")
     for words in ("Precision and recall", "Mistakes", "Worst images", "found of "):

@@ -100,7 +100,7 @@ def test_each_by_itself(model: Path, photo: Path, capfd: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["cutout", "--instances"], "finds no single objects, which --instances asks for"),
+    [(["cutout", "--instances"], "it finds no single objects; leave it out"),
      (["segment", "--save", "coco"], "finds no single objects, which --save coco asks for")],
 )  # fmt: skip
 def test_models_that_find_none(

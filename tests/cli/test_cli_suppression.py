@@ -90,8 +90,8 @@ def test_evaluation_asks_for_all_scores_but_keeps_what_is_said_of_overlaps() -> 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--nms", "soft"], "finds no single objects, for which --nms is; leave it out"),
-        (["--class-agnostic", "--max-found", "0"], "for which --max-found, --class-agnostic are; leave them out"),
+        (["--nms", "soft"], "it finds no single objects; leave it out"),
+        (["--class-agnostic", "--max-found", "0"], "--max-found, --class-agnostic do not go with model"),
     ],
 )
 def test_nets_that_find_no_objects_have_no_overlaps(

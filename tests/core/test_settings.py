@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from imago.cli.options import add_options, build_settings
-from imago.core.settings import GROUP, TASKS, describe_tasks, find_inapplicable, iter_settings, setting
+from imago.core.settings import GROUP, TASKS, describe_scope, find_inapplicable, iter_settings, setting
 from imago.data.augment.settings import Augmentation
 from imago.training.config import TrainConfig
 
@@ -35,7 +35,7 @@ def test_groups_are_looked_into() -> None:
     assert [(own.name, owner) for own, owner in iter_settings(Outer)] == [
         ("name", Outer), ("size", Inner), ("many", Inner)
     ]  # fmt: skip
-    assert [describe_tasks(own) for own, _ in iter_settings(Outer)] == ["", "not rcnn", "only detection"]
+    assert [describe_scope(own) for own, _ in iter_settings(Outer)] == ["", "not rcnn", "only detection"]
 
 
 @pytest.mark.parametrize(

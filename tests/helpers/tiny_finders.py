@@ -44,12 +44,13 @@ def write_squares(folder: Path, count: int = 6) -> Path:
 
 
 def write_finder(
-    path: Path, boxes: Sequence[Sequence[float]] = ALWAYS, masks: bool = False, labels: Labels = LABELS, value: int = 1
-) -> Path:
-    """Every box is found with a score of 0.9 as class ``value``; ``masks``: filled ones."""
+    path: Path, boxes: Sequence[Sequence[float]] = ALWAYS, *, masks: bool = False, labels: Labels = LABELS,
+    value: int | Sequence[int] = 1, scores: float | Sequence[float] = 0.9,
+) -> Path:  # fmt: skip
+    """Every box is found with a score of 0.9 as class ``value``, or with one of its own; ``masks``: filled ones."""
     answers = {
         "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "scores": np.full(len(boxes), 0.9, np.float32),
+        "scores": np.full(len(boxes), scores, np.float32),
         "classes": np.full(len(boxes), value, np.int64),
     }
     if masks:

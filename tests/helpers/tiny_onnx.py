@@ -32,14 +32,18 @@ def tiny_onnx(
     dtype: int = TensorProto.FLOAT,
     inputs: int = 1,
     factor: float = 1.0,
+    weights: np.ndarray | None = None,
 ) -> bytes:
-    """A 1 x 1 convolution. ``factor`` multiplies the answer, ``inputs`` above 1 adds inputs that nobody reads."""
-    weights = np.zeros((classes, shape[1] if isinstance(shape[1], int) else 3, 1, 1), np.float32)
-    for value in range(classes):
-        weights[value, value] = factor
+    """A 1 x 1 convolution. ``factor`` multiplies the answer, ``inputs`` above 1 adds inputs that nobody reads;
+    ``weights``: other ones, float32 (classes, channels, k, k)."""
+    if weights is None:
+        weights = np.zeros((classes, shape[1] if isinstance(shape[1], int) else 3, 1, 1), np.float32)
+        for value in range(classes):
+            weights[value, value] = factor
+    rim = weights.shape[2] // 2
     kind = helper.tensor_dtype_to_np_dtype(dtype)
     graph = helper.make_graph(
-        [helper.make_node("Conv", ["image", "weights"], ["mask"])],
+        [helper.make_node("Conv", ["image", "weights"], ["mask"], pads=[rim] * 4)],
         "tiny",
         [helper.make_tensor_value_info(f"image{i or ''}", dtype, list(shape)) for i in range(inputs)],
         [helper.make_tensor_value_info("mask", dtype, [shape[0], classes, *shape[2:]])],

@@ -99,7 +99,7 @@ def test_matting_finds_strands_that_the_network_cannot_see() -> None:
     image = (true[..., None] * SUBJECT + (1 - true[..., None]) * GROUND + 0.5).astype(np.uint8)
     coarse = AlphaMap(cv2.resize(true, (50, 50), interpolation=cv2.INTER_AREA), image)
     fringe = (away > 85) & (away < 110)
-    errors = [np.abs(alpha.full() - true)[fringe].mean() for alpha in (coarse, matte(coarse))]
+    errors = [np.abs(alpha.full() - true)[fringe].mean() for alpha in (coarse, matte(coarse, image))]
     assert errors[1] < 0.8 * errors[0]
 
 
@@ -228,7 +228,7 @@ def test_specks_do_not_stretch_the_box() -> None:
 @pytest.mark.parametrize("background", ["transparent", "blur", "#123456"])
 def test_tiny_photos(size_hw: tuple[int, int], background: str) -> None:
     alpha = AlphaMap(np.full((32, 32), 0.6, np.float32), noise(*size_hw))
-    for each in (alpha, matte(alpha)):
+    for each in (alpha, matte(alpha, alpha.pixels)):
         assert compose(Photo(alpha.pixels), each, background, crop=True).array().shape[:2] == size_hw
 
 

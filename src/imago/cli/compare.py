@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.console import echo
-from imago.cli.options import MAX_FOUND, add_options, find_given, max_found_option
+from imago.cli.options import CountSettings, add_options, build_settings, find_asked, find_given
 from imago.cli.train import add_data_options, build_config
 from imago.data.augment.settings import Augmentation
 from imago.training.config import TrainConfig
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imago.comparison.candidates import Candidate
 
 # Fields that a comparison sets for each of its candidates; a preset would give each a training of its own.
+READ = ("channels", "objects")  # how the data is read, where nothing is trained too
 OWN = ("model", "encoder", "out", "name", "preset")
 
 
@@ -35,7 +36,7 @@ OWN = ("model", "encoder", "out", "name", "preset")
 @click.option("--split", default="val", show_default=True, help="Photos to compare on: val, test, train, or all.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos of each folder.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True)
-@max_found_option
+@add_options(CountSettings)
 @add_options(TrainConfig, without=OWN)
 @add_options(Augmentation)
 @click.pass_context
@@ -49,7 +50,6 @@ def compare_command(
     group: str,
     split: str,
     limit: int | None,
-    max_found: int,
     out: Path,
     **values: Any,
 ) -> int:
@@ -70,9 +70,11 @@ def compare_command(
     from imago.comparison.page import render
 
     candidates = parse_candidates(models)
+    if all(candidate.file is not None for candidate in candidates):
+        check_nothing_to_train()
     kind = choose_task(candidates, config.net.objects)
-    if max_found != MAX_FOUND:
-        kind = kind.counting(max_found)
+    if find_asked(CountSettings):
+        kind = kind.counting(build_settings(CountSettings, values).most)
     samples, labels = kind.open_data(config, root, split, limit)  # before any training: what is amiss is told now
     ready, failed = prepare_candidates(candidates, config, root, out)
     result = compare(kind, ready, samples, labels, echo, failed=failed)
@@ -87,7 +89,8 @@ def prepare_candidates(
     candidates: Sequence[Candidate], config: TrainConfig, root: Path, out: Path
 ) -> tuple[list[Candidate], list[str]]:
     """Trains those that have no file yet. Gives all that have one now, and a line for each that failed."""
-    from imago.comparison.training import build_settings, check_options, resolve_config, train_candidate
+    from imago.comparison.training import build_settings as build_own
+    from imago.comparison.training import check_options, resolve_config, train_candidate
     from imago.core.errors import ImagoError
 
     if any(candidate.file is None for candidate in candidates):
@@ -99,13 +102,21 @@ def prepare_candidates(
     for candidate in candidates:
         try:
             if candidate.file is None:
-                own = build_settings(candidate, config, candidates)
+                own = build_own(candidate, config, candidates)
                 candidate = replace(candidate, file=train_candidate(candidate, own, root, out, echo))
             ready.append(candidate)
         except ImagoError as error:
             failed.append(str(error))
             echo(f"imago: {error}", err=True)
     return ready, failed
+
+
+def check_nothing_to_train() -> None:
+    """Raises a usage error for a setting of trainings where all models are ready."""
+    asked = find_asked(TrainConfig, Augmentation)
+    written = [name for field, name in asked.items() if field not in ("out", *READ)]
+    if written:
+        raise click.UsageError(f"{', '.join(written)} would do nothing: all of --models are trained already")
 
 
 def budget(config: TrainConfig) -> str:

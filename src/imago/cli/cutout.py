@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imago.cli.options import add_options, build_settings
+from imago.cli.options import add_options, build_settings, check_needs
 from imago.cli.photos import (
     PIPE,
     PhotoSettings,
-    check_finds_objects,
+    check_has_subject,
     load_predictor,
     plan_photos,
     process,
@@ -26,13 +26,14 @@ from imago.cli.photos import (
 )
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ImagoError
-from imago.core.settings import setting
+from imago.core.settings import FINDS_OBJECTS, GIVES_OUTLINES, setting
 from imago.files.paths import names_file
 
 if TYPE_CHECKING:
     from imago.files.outputs import PlannedImage
     from imago.files.png import Mode
     from imago.inference.prediction import Prediction
+    from imago.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,21 @@ class CutoutSettings(PhotoSettings):
     """What ``imago cutout`` is told."""
 
     instances: bool = setting(
-        False, "Every object that the model finds by itself, trimmed: STEM.001-CLASS.cutout.png, the surest first."
+        False,
+        "Every object that the model finds by itself, trimmed: STEM.001-CLASS.cutout.png, the surest first.",
+        models=FINDS_OBJECTS,
+        why="it finds no single objects",
     )
     crop: bool = setting(False, "Trim to the subject, with a margin.")
     background: str = setting(
         "transparent", "transparent, a colour (white, #rrggbb, #rrggbbaa), blur, or an image file.", metavar="WHAT"
     )
-    matting: bool = setting(False, "Refine hair and other soft edges; takes longer.")
+    matting: bool = setting(
+        False,
+        "Refine hair and other soft edges; takes longer.",
+        models=GIVES_OUTLINES,
+        why="it finds boxes, no outlines to refine",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,13 +81,14 @@ def cutout_command(**values: Any) -> int:
     PATH is a photo, a folder (its sub-folders are kept), or - to read one photo from standard input and write the PNG
     to standard output.
     """
-    settings = build_settings(CutoutSettings, values)
+    settings, choice = build_settings(CutoutSettings, values), build_settings(DetectionOptions, values)
+    check_needs(settings)
     from imago.inference.cutout.background import check_background
 
     check_background(settings.background)
     if settings.instances:
-        return cut_instances(settings, build_settings(DetectionOptions, values))
-    return cut_pipe(settings) if settings.paths == (PIPE,) else cut_files(settings)
+        return cut_instances(settings, choice)
+    return cut_pipe(settings, choice) if settings.paths == (PIPE,) else cut_files(settings, choice)
 
 
 def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
@@ -94,9 +104,7 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
         plan = skip_written(plan, lambda planned: bool(find_objects_of(planned)), settings.say)
     if not plan:
         return 0
-    predictor = load_predictor(settings, len(plan), detection=choice)
-    check_finds_objects(predictor, settings, "--instances")
-    say_doubt(predictor, settings.quiet)
+    predictor = load_cutter(settings, len(plan), choice)
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
         whole = planned.outputs[0]
@@ -150,7 +158,15 @@ def sanitize_name(name: str) -> str:
     return re.sub(r"[^\w-]+", "_", name)
 
 
-def cut_files(settings: CutoutSettings) -> int:
+def load_cutter(settings: CutoutSettings, photos: int, choice: DetectionOptions) -> Predictor:
+    """The model, for so many photos. Raises ImagoError where it has nothing to cut out, or not as it is asked."""
+    predictor = load_predictor(settings, photos, DetectionOptions, detection=choice)
+    check_has_subject(predictor, settings, "a cut-out")
+    say_doubt(predictor, settings.quiet)
+    return predictor
+
+
+def cut_files(settings: CutoutSettings, choice: DetectionOptions) -> int:
     """Returns the exit code."""
     from imago.files.outputs import check_replaceable
     from imago.files.writing import atomic_write
@@ -166,14 +182,14 @@ def cut_files(settings: CutoutSettings) -> int:
         with atomic_write(planned.outputs[0], settings.overwrite) as stream:
             return prediction.write(stream, "cutout", planned.outputs[0], **how_to_cut(settings), threads=threads)
 
-    return process(load_predictor(settings, len(plan)), plan, write, settings)
+    return process(load_cutter(settings, len(plan), choice), plan, write, settings)
 
 
 def how_to_cut(settings: CutoutSettings) -> dict[str, Any]:
     return {"background": settings.background, "crop": settings.crop, "matting": settings.matting}
 
 
-def cut_pipe(settings: CutoutSettings) -> int:
+def cut_pipe(settings: CutoutSettings, choice: DetectionOptions) -> int:
     """Returns the exit code. The PNG is finished before its first byte is written."""
     from imago.files.images import read_image
     from imago.files.outputs import check_ending
@@ -191,7 +207,7 @@ def cut_pipe(settings: CutoutSettings) -> int:
             if settings.skip_existing:
                 return 0
             raise exists(target)
-    predictor = load_predictor(settings, 1)
+    predictor = load_cutter(settings, 1, choice)
     photo = read_image(
         sys.stdin.buffer.read(),
         channels=predictor.card.input.channels,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imago.cli.console import echo, echo_json
-from imago.cli.options import add_options, build_settings, find_given, max_found_option
+from imago.cli.options import CountSettings, add_options, build_settings, find_asked, find_given
 from imago.cli.photos import say_doubt
 from imago.core.detection_options import DetectionOptions
+from imago.core.settings import LABELS_PIXELS, setting
 from imago.core.text import to_json, to_utf8
 from imago.core.tta import TTA
 
@@ -25,14 +27,21 @@ if TYPE_CHECKING:
 
 
 _FILES = {"json_out", "report", "overwrite"}  # options that say nothing of the scores
-# Options of one task alone, as they are written.
-_SEMANTIC_ONLY = {"boundary": "--boundary"}
-_DETECTION_ONLY = {
-    "max_found": "--max-found",
-    "nms_thresh": "--nms-thresh",
-    "nms": "--nms",
-    "class_agnostic": "--class-agnostic",
-}
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What is measured."""
+
+    boundary: bool = setting(
+        True, "Also the boundary F-score.", models=("binary", "semantic"), why="objects have no boundary score"
+    )
+    crf: bool = setting(
+        False,
+        "Refine each answer with a dense CRF first.",
+        models=LABELS_PIXELS,
+        why="a net that finds objects has no probabilities for a CRF to refine",
+    )
 
 
 @click.command("evaluate")
@@ -53,9 +62,8 @@ _DETECTION_ONLY = {
     help="Write a page with the scores, the confusion matrix and the best and worst photos.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
-@click.option("--boundary/--no-boundary", default=True, help="Also the boundary F-score.  [default: on]")
-@max_found_option
-@click.option("--crf", is_flag=True, help="Refine each answer with a dense CRF first.")
+@add_options(ScoreSettings)
+@add_options(CountSettings)
 @add_options(DetectionOptions, without=("score_thresh", "classes", "detections_per_img"))
 @add_options(TTA)
 @click.option("--overwrite", is_flag=True, help="Replace the files of --json and --report if they are there already.")
@@ -70,9 +78,6 @@ def evaluate_command(
     json_out: str | None,
     report: Path | None,
     limit: int | None,
-    boundary: bool,
-    max_found: int,
-    crf: bool,
     overwrite: bool,
     **values: Any,
 ) -> None:
@@ -82,22 +87,26 @@ def evaluate_command(
     objects is measured by average precision, of masks and of boxes, on objects in any of the formats that train takes.
     """
     views, choice = build_settings(TTA, values), build_settings(DetectionOptions, values)
+    score, count = build_settings(ScoreSettings, values), build_settings(CountSettings, values)
     from imago.files.writing import exists
     from imago.inference.crf import DenseCRF
     from imago.inference.load import load
-    from imago.inference.options import PredictOptions
+    from imago.inference.options import refuse_inapplicable
 
     target = Path(json_out) if json_out not in (None, "-") else None
+    if overwrite and target is None and report is None:
+        raise click.UsageError("--overwrite would do nothing: it is for the files of --json FILE and --report")
     for path in (target, report):
         if path is not None and path.exists() and not overwrite:
             raise exists(path)  # before the work, not after it
-    options = PredictOptions(tta=views, detection=choice, crf=DenseCRF() if crf else None)
-    predictor = load(model, options=options)
-    refuse_of_other_task(predictor, model, find_given(context))
+    predictor = load(model)
+    types = (ScoreSettings, CountSettings, DetectionOptions, TTA)
+    refuse_inapplicable(predictor.card, model, types, find_asked(*types))
+    predictor = predictor.with_options(tta=views, detection=choice, crf=DenseCRF() if score.crf else None)
     say_doubt(predictor)
     dataset = open_data(predictor, data, group)
     samples, notes = dataset.split(split)[:limit], collect_notes(predictor, dataset, data)
-    scoring = choose_scoring(predictor, boundary, max_found)
+    scoring = choose_scoring(predictor, score.boundary, count.most)
     result = measure(predictor, samples, dataset.labels, scoring, notes)
     scores = {"data": str(data), "split": split, **result.to_json()}
     if json_out == "-":
@@ -119,18 +128,6 @@ def evaluate_command(
         page = ReportData(title, result, settings=settings, best=best, worst=worst, notes=notes)
         write_report(report, page, overwrite)
         echo(f"{report}: scores, best and worst photos", err=json_out == "-")
-
-
-def refuse_of_other_task(predictor: Predictor, model: str, given: set[str]) -> None:
-    """Raises ImagoError for an option that says nothing of what the model finds."""
-    from imago.core.errors import ImagoError
-
-    finds = predictor.finds_objects
-    wrong = [flag for name, flag in (_SEMANTIC_ONLY if finds else _DETECTION_ONLY).items() if name in given]
-    if wrong:
-        are, them = ("are", "them") if wrong[1:] else ("is", "it")
-        what = "finds objects, not label maps" if finds else "finds no single objects"
-        raise ImagoError(f"model {model!r} {what}, for which {', '.join(wrong)} {are}; leave {them} out")
 
 
 def choose_scoring(predictor: Predictor, boundary: bool, max_found: int) -> Scoring[Any]:

@@ -9,7 +9,7 @@ A field's ``metadata`` may hold
 - ``metavar``: what stands for the value in the help;
 - ``argument``: True for a positional argument;
 - ``commas``: True for a tuple whose values may also come in one, with commas between;
-- ``tasks``: the tasks of training that it applies to, which its help then names;
+- ``tasks``, ``models``: the tasks of training, or the models, that it applies to, which its help then names;
 - ``group``: True for a field that is itself such a dataclass: its fields become options of the same command;
 - ``cli``: False for a field that the command line does not set.
 
@@ -30,22 +30,34 @@ from typing import Any, Literal, TypeVar, Union
 import click
 from click.core import ParameterSource
 
-from imago.core.settings import describe_tasks, iter_settings
+from imago.core.settings import FINDS_OBJECTS, describe_scope, find_needless, flag, iter_settings, setting
 
 Settings = TypeVar("Settings")
 Command = Callable[..., Any]
 
 MAX_FOUND = 100  # as imago.metrics.detection_matching.MOST, which would take NumPy to import
 
-max_found_option = click.option(
-    "--max-found",
-    type=click.IntRange(min=0),
-    default=MAX_FOUND,
-    show_default=True,
-    callback=lambda context, parameter, value: value or sys.maxsize,
-    metavar="N",
-    help="Objects: the best N of a class and photo count for AP, 100 as in COCO; 0: all, for crowded photos.",
-)
+
+@dataclasses.dataclass(frozen=True)
+class CountSettings:
+    """Which objects are counted where models are measured."""
+
+    max_found: int = setting(
+        MAX_FOUND,
+        "Objects: the best N of a class and photo count for AP, 100 as in COCO; 0: all, for crowded photos.",
+        metavar="N",
+        models=FINDS_OBJECTS,
+        why="it finds no single objects",
+    )
+
+    def __post_init__(self) -> None:
+        if self.max_found < 0:
+            raise ValueError(f"--max-found must not be negative; got {self.max_found}")
+
+    @property
+    def most(self) -> int:
+        """How many, in a number."""
+        return self.max_found or sys.maxsize
 
 
 class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
@@ -126,6 +138,25 @@ def find_given(context: click.Context) -> set[str]:
     return {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
 
 
+def find_asked(*settings: type) -> dict[str, str]:
+    """Of the fields of dataclasses ``settings`` those that the user asked something by, in the command that runs, and
+    how they are written: not a switch that says what is so anyway (``--no-crf``)."""
+    context = click.get_current_context()
+    given = find_given(context)
+    asked = {}
+    for field, _ in (found for one in settings for found in iter_settings(one)):
+        if field.name in given and not (context.params[field.name] is False and field.default is False):
+            asked[field.name] = flag(field)
+    return asked
+
+
+def check_needs(settings: Any) -> None:
+    """Raises a usage error for an option that says nothing beside the other ones (``needs`` of its field)."""
+    asked = find_asked(type(settings))
+    for name, why in find_needless(settings, asked).items():
+        raise click.UsageError(f"{asked[name]} would do nothing: {why}")
+
+
 def _parameter(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
     kind, several = _without_none(hint), False
     if typing.get_origin(kind) is tuple:
@@ -148,9 +179,9 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], 
             default=None if default is dataclasses.MISSING or several else default,
             metavar=field.metadata.get("metavar"),
         )
-    flag = "--" + field.metadata.get("name", field.name.replace("_", "-"))
-    names = [field.name, flag, *([field.metadata["short"]] if "short" in field.metadata else [])]
-    help = "  ".join(filter(None, (field.metadata.get("help"), _describe_tasks(field))))
+    long = flag(field)
+    names = [field.name, long, *([field.metadata["short"]] if "short" in field.metadata else [])]
+    help = "  ".join(filter(None, (field.metadata.get("help"), _describe_scope(field))))
     rest: dict[str, Any] = {"help": help or None, "metavar": field.metadata.get("metavar")}
     if default is dataclasses.MISSING:
         rest["required"] = True
@@ -159,7 +190,7 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], 
         rest["show_default"] = default not in (None, "", (), False)
     if kind is bool:
         del rest["metavar"]
-        names[1] = f"{flag}/--no-{flag[2:]}"
+        names[1] = f"{long}/--no-{long[2:]}"
         return click.option(*names, **rest)
     rest["type"] = _click_type(field, kind)
     if several:
@@ -174,9 +205,9 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], 
     return click.option(*names, **rest)
 
 
-def _describe_tasks(field: dataclasses.Field[Any]) -> str:
-    tasks = describe_tasks(field)
-    return f"[{tasks}]" if tasks else ""
+def _describe_scope(field: dataclasses.Field[Any]) -> str:
+    scope = describe_scope(field)
+    return f"[{scope}]" if scope else ""
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imago.cli.console import DEBUG_HINT, debugging, echo, traceback_text
+from imago.cli.options import find_asked
 from imago.cli.progress import Meter
 from imago.core.errors import ImagoError
 from imago.core.settings import setting
@@ -24,8 +26,12 @@ MEGA = 1_000_000
 MAX_MEGAPIXELS = 250.0  # as imago.files.images.MAX_PIXELS, which would take NumPy to import
 
 
+_FROM_FILES = ("reads_files", "'-' is one photo, from a pipe")
+_WRITES = ("writes_files", "no file is written")
+
+
 def check_megapixels(limit: float) -> None:
-    if not limit > 0:
+    if not 0 < limit < math.inf:
         raise ValueError(f"--max-megapixels must be above 0; got {limit:g}")
 
 
@@ -40,21 +46,29 @@ class PhotoSettings:
         "Folder to write to; of one photo also the file, as x.png.  [default: beside each photo]",
         short="-o",
         metavar="DIR|FILE",
+        needs=_WRITES,
     )
-    recursive: bool = setting(True, "Look into sub-folders too.")
-    overwrite: bool = setting(False, "Replace files that are there already.")
-    skip_existing: bool = setting(False, "Leave out photos that are written already: a stopped run goes on.")
+    recursive: bool = setting(True, "Look into sub-folders too.", needs=_FROM_FILES)
+    overwrite: bool = setting(False, "Replace files that are there already.", needs=_WRITES)
+    skip_existing: bool = setting(
+        False, "Leave out photos that are written already: a stopped run goes on.", needs=_WRITES
+    )
     same_name: Literal["suffix", "skip"] = setting(
         "suffix",
         "Of photos with one stem (IMG_1.HEIC, IMG_1.JPG) the second: suffix writes IMG_1.JPG.cutout.png, skip leaves "
         "it out.",
+        needs=("names_files", "it is for photos out of files, with files to write beside or below each other"),
     )
     damaged: Literal["skip", "use"] | None = setting(
         None,
         "Photos with damage: skip them all, or use what can be read.  [default: skip those that are cut off, use those "
         "that the decoder mended, and say so]",
     )
-    strip_metadata: bool = setting(False, "Leave EXIF and resolution out of what is written; colour profiles stay.")
+    strip_metadata: bool = setting(
+        False,
+        "Leave EXIF and resolution out of what is written; colour profiles stay.",
+        needs=("writes_pictures", "no picture is written"),
+    )
     max_megapixels: float = setting(MAX_MEGAPIXELS, "Refuse photos with more than this.")
     quiet: bool = setting(False, "Say nothing but what failed.", short="-q")
 
@@ -65,7 +79,24 @@ class PhotoSettings:
 
     @property
     def max_pixels(self) -> int:
-        return int(self.max_megapixels * MEGA)
+        return max(1, int(self.max_megapixels * MEGA))
+
+    @property
+    def reads_files(self) -> bool:
+        return self.paths != (PIPE,)
+
+    @property
+    def writes_files(self) -> bool:
+        return self.reads_files or self.out is not None
+
+    @property
+    def writes_pictures(self) -> bool:
+        return True
+
+    @property
+    def names_files(self) -> bool:
+        """Whether files are named after photos."""
+        return self.reads_files and self.writes_files
 
     def say(self, line: str) -> None:
         """A line on standard error, unless ``quiet``."""
@@ -91,26 +122,45 @@ def plan_photos(settings: PhotoSettings, kinds: Sequence[str], opaque: bool = Fa
     )
 
 
-def load_predictor(settings: PhotoSettings, photos: int, **options: Any) -> Predictor:
+def load_predictor(settings: PhotoSettings, photos: int, *groups: type, **options: Any) -> Predictor:
     """The model, answering as ``settings`` and ``options`` (fields of ``PredictOptions``) say; for one photo (as many
-    threads as cores are free), or for many (one thread a photo)."""
+    threads as cores are free), or for many (one thread a photo). Raises ImagoError for options of the command line,
+    fields of ``settings`` and of the dataclasses ``groups``, that say nothing to the model."""
     import cv2
 
     from imago.inference.batch import workers_for
-    from imago.inference.load import load
-    from imago.inference.options import PredictOptions
+    from imago.inference.load import load, runs_on_torch
+    from imago.inference.options import refuse_inapplicable
+    from imago.models.find import find_model
 
-    chosen = PredictOptions(max_pixels=settings.max_pixels, **options)
-    if workers_for(photos) == 1:
-        return load(settings.model, keep_memory=photos > 1, options=chosen)
-    cv2.setNumThreads(1)  # the photos are spread over the cores, so that their parts need not be
-    return load(settings.model, threads=1, options=chosen)
+    how: dict[str, Any] = {}
+    if workers_for(photos) > 1:
+        cv2.setNumThreads(1)  # the photos are spread over the cores, so that their parts need not be
+        how = {"threads": 1}
+    elif photos == 1:
+        how = {"keep_memory": False}
+    predictor = load(settings.model, **({} if runs_on_torch(find_model(settings.model)) else how))
+    types = (type(settings), *groups)
+    refuse_inapplicable(predictor.card, settings.model, types, find_asked(*types))
+    return predictor.with_options(max_pixels=settings.max_pixels, **options)
 
 
 def check_finds_objects(predictor: Predictor, settings: PhotoSettings, asked: str) -> None:
     """Raises ImagoError where ``asked``, as it stands on the command line, needs objects and the model finds none."""
     if not predictor.finds_objects:
         raise ImagoError(f"model {settings.model!r} finds no single objects, which {asked} asks for; use one that does")
+
+
+def check_has_subject(predictor: Predictor, settings: PhotoSettings, asked: str) -> None:
+    """Raises ImagoError where the model knows no background to cut anything out of."""
+    card = predictor.card
+    if not card.has_background:
+        raise ImagoError(
+            f"model {settings.model!r} has no class 'background' (it has {', '.join(card.labels.names)}), so there is "
+            f"no subject for {asked}; use another model, or imago segment"
+        )
+    if card.model_type == "boxes":
+        settings.say(f"note: model {settings.model!r} finds boxes, no outlines: its subject is whole boxes")
 
 
 def say_doubt(predictor: Predictor, quiet: bool = False) -> None:

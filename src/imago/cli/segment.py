@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from imago.cli.console import echo_json
-from imago.cli.options import add_options, build_settings
+from imago.cli.options import add_options, build_settings, check_needs
 from imago.cli.photos import (
     PIPE,
     PhotoSettings,
     check_finds_objects,
+    check_has_subject,
     load_predictor,
     plan_photos,
     process,
@@ -22,7 +23,7 @@ from imago.cli.photos import (
 )
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ImagoError
-from imago.core.settings import setting
+from imago.core.settings import LABELS_PIXELS, setting
 from imago.core.tta import TTA
 
 if TYPE_CHECKING:
@@ -48,8 +49,15 @@ class SegmentSettings(PhotoSettings):
         commas=True,
     )
     json: bool = setting(False, "Areas as JSON on standard output, one line a photo.")
-    crf: bool = setting(False, "Refine outlines with a dense CRF: some seconds a photo.")
-    alpha_bits: Literal["8", "16"] = setting("8", "Of --save alpha, the soft mask.")
+    crf: bool = setting(
+        False,
+        "Refine outlines with a dense CRF: some seconds a photo.",
+        models=LABELS_PIXELS,
+        why="a net that finds objects has no probabilities for a CRF to refine",
+    )
+    alpha_bits: Literal["8", "16"] = setting(
+        "8", "Of --save alpha, the soft mask.", needs=("saves_alpha", "it is for --save alpha")
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,6 +65,22 @@ class SegmentSettings(PhotoSettings):
             raise ValueError("--skip-existing leaves photos out, which --json, coco and counts would then not hold")
         if PIPE in self.paths:
             raise ValueError("'-' is read by imago cutout alone; give /dev/stdin and -o FILE")
+
+    @property
+    def writes_files(self) -> bool:
+        return bool(self.formats or self.tables)
+
+    @property
+    def writes_pictures(self) -> bool:
+        return not set(self.formats) <= {"json", "yolo"}
+
+    @property
+    def names_files(self) -> bool:
+        return bool(self.formats)
+
+    @property
+    def saves_alpha(self) -> bool:
+        return "alpha" in self.save
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -95,6 +119,7 @@ def segment_command(**values: Any) -> int:
         build_settings(TTA, values),
         build_settings(DetectionOptions, values),
     )
+    check_needs(settings)
     from imago.files.outputs import check_replaceable
     from imago.files.paths import names_file
     from imago.files.writing import atomic_write, exists
@@ -126,8 +151,11 @@ def segment_command(**values: Any) -> int:
         return ()
 
     crf = DenseCRF() if settings.crf else None
-    predictor = load_predictor(settings, len(plan), tta=views, detection=choice, crf=crf)
+    predictor = load_predictor(settings, len(plan), TTA, DetectionOptions, tta=views, detection=choice, crf=crf)
     say_doubt(predictor, settings.quiet)
+    cut = [kind for kind in settings.formats if kind in ("cutout", "alpha")]
+    if cut:
+        check_has_subject(predictor, settings, f"--save {','.join(cut)}")
     asked = [kind for kind in (*settings.formats, *settings.tables) if kind in DETECTION_FORMATS]
     if asked:
         check_finds_objects(predictor, settings, f"--save {','.join(asked)}")

@@ -120,6 +120,16 @@ class ModelCard:
         return self.objects or self.task in DETECTION_TASKS
 
     @property
+    def model_type(self) -> str:
+        """One of ``core.settings.MODEL_TYPES``: what there is to set of its answer."""
+        return "separation" if self.objects else self.task
+
+    @property
+    def has_background(self) -> bool:
+        """Whether there is a subject that can be cut out."""
+        return self.labels.names[0] == "background"
+
+    @property
     def object_labels(self) -> Labels:
         """The labels of what the model's user sees: without the border, where objects are made."""
         if not self.objects:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from imago.core.settings import setting
+from imago.core.settings import check_values, setting
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class ProposalOptions:
     least: int = setting(0, "Boxes with a side below this are left out, pixels of the image.")
 
     def __post_init__(self) -> None:
-        if self.mode not in ("fast", "quality"):
-            raise ValueError(f"mode of selective search is fast or quality; got {self.mode!r}")
+        check_values(self)
         for name in ("count", "scale", "smallest"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from imago.core.settings import check_values
+
 
 @dataclass(frozen=True)
 class Separation:
@@ -16,6 +18,7 @@ class Separation:
     neck: float = 0.0  # objects are split at necks of less than this share of a part's depth; 0: nowhere
 
     def __post_init__(self) -> None:
+        check_values(self)
         for name in ("seed", "foreground"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is a probability between 0 and 1; got {getattr(self, name)}")

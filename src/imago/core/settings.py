@@ -1,18 +1,33 @@
 """Fields of settings dataclasses: one remark serves the reader, the command line and the docs.
 
 A dataclass may hold others as groups: their fields are settings of the whole, by names that occur once in it.
+
+Which training, which model and which other settings a setting is for stands at the field, so that the help and the
+refusal of a setting that would do nothing come from one place: ``tasks``, ``models`` and ``needs`` of ``setting``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields
-from typing import Any
+from functools import cache
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 GROUP = {"group": True}  # metadata of a field whose ``default_factory`` is such a dataclass
 TASKS = ("semantic", "separation", "detection", "rcnn")  # what a training may be of, see imago.training.tasks
 LABEL_MAPS = ("semantic", "separation")
 NOT_RCNN = ("semantic", "separation", "detection")
+# What a finished model gives (``ModelCard.model_type``): one soft mask; a class a pixel; objects grown from insides and
+# borders; boxes; boxes with masks.
+MODEL_TYPES = ("binary", "semantic", "separation", "boxes", "instances")
+LABELS_PIXELS = ("binary", "semantic", "separation")
+FINDS_OBJECTS = ("separation", "boxes", "instances")
+GIVES_OUTLINES = ("binary", "semantic", "separation", "instances")
+Axis = Literal["tasks", "models"]
+AXES: dict[Axis, tuple[str, ...]] = {"tasks": TASKS, "models": MODEL_TYPES}
 
 
 def setting(
@@ -20,17 +35,25 @@ def setting(
     help: str = "",
     *,
     tasks: tuple[str, ...] = TASKS,
+    models: tuple[str, ...] = MODEL_TYPES,
     why: str | Mapping[str, str] = "",
+    needs: tuple[str, str] | None = None,
     **extra: Any,
 ) -> Any:
     """A dataclass field with its remark, which is also its help text on the command line.
 
-    ``tasks``: those of ``TASKS`` that it applies to; ``why`` it says nothing to the others, one reason or one a task.
-    ``extra``: how it looks there (``short``, ``metavar``, ``name``, ``choices``, ``commas``, ``argument``).
+    ``tasks``: those of ``TASKS`` that it applies to; ``models``: those of ``MODEL_TYPES``; ``why`` it says nothing to
+    the others, one reason or one for each. ``needs``: a property of the dataclass without which it says nothing, and
+    the reason in words. ``extra``: how it looks there (``short``, ``metavar``, ``name``, ``choices``, ``commas``,
+    ``argument``).
     """
     metadata = {"help": help, **extra} if help else extra
     if tasks != TASKS:
         metadata |= {"tasks": tasks, "why": why}
+    if models != MODEL_TYPES:
+        metadata |= {"models": models, "why": why}
+    if needs is not None:
+        metadata |= {"needs": needs}
     return field(default=default, metadata=metadata)
 
 
@@ -44,20 +67,87 @@ def iter_settings(settings: type) -> Iterator[tuple[Field[Any], type]]:
             yield own, settings
 
 
-def find_inapplicable(settings: type, task: str) -> dict[str, str]:
-    """Names of the settings that say nothing to a training of ``task`` (one of ``TASKS``), and why."""
+def flag(own: Field[Any]) -> str:
+    """A setting as it is written on the command line."""
+    return "--" + own.metadata.get("name", own.name.replace("_", "-"))
+
+
+def find_inapplicable(settings: type, value: str, axis: Axis = "tasks") -> dict[str, str]:
+    """Names of the settings that say nothing to ``value`` of ``axis`` (a task of training, or a type of model), and
+    why."""
     found = {}
     for own, _ in iter_settings(settings):
-        if task not in own.metadata.get("tasks", TASKS):
+        if value not in own.metadata.get(axis, AXES[axis]):
             why = own.metadata["why"]
-            found[own.name] = why if isinstance(why, str) else why[task]
+            found[own.name] = why if isinstance(why, str) else why[value]
     return found
 
 
-def describe_tasks(own: Field[Any]) -> str:
-    """For the help: the tasks that a setting applies to, or the one that it does not; "" where it applies to all."""
-    tasks = own.metadata.get("tasks", TASKS)
-    others = [task for task in TASKS if task not in tasks]
-    if not others:
-        return ""
-    return f"not {others[0]}" if len(others) == 1 else f"only {', '.join(tasks)}"
+def find_needless(settings: Any, given: Collection[str]) -> dict[str, str]:
+    """Names of those settings among ``given`` that say nothing beside the other ones, and why."""
+    found = {}
+    for own in fields(settings):
+        need = own.metadata.get("needs")
+        if own.name in given and need is not None and not getattr(settings, need[0]):
+            found[own.name] = need[1]
+    return found
+
+
+def find_changed(settings: Any) -> set[str]:
+    """Names of the fields that are not as they are by default."""
+    usual = type(settings)()
+    return {own.name for own in fields(settings) if getattr(settings, own.name) != getattr(usual, own.name)}
+
+
+def check_values(settings: Any) -> None:
+    """Raises ValueError for a field that does not hold what its type says: a finite number, a whole number, a truth,
+    text, one of a Literal's words, a tuple of such. Lists become tuples. Types of other kinds are passed over."""
+    for name, hint in _hints(type(settings)).items():
+        value = getattr(settings, name)
+        if isinstance(value, list):
+            value = tuple(value)
+            object.__setattr__(settings, name, value)
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        faults = [_fault(value, kind) for kind in kinds]
+        if all(faults):
+            raise ValueError(f"{name} must be {faults[0]}; got {value!r}")
+
+
+@cache
+def _hints(settings: type) -> dict[str, Any]:
+    hints = get_type_hints(settings)
+    return {own.name: hints[own.name] for own in fields(settings)}
+
+
+def _fault(value: Any, kind: Any) -> str:
+    """What ``value`` should be to be of ``kind``; empty where it is, or where nothing is known of the kind."""
+    if kind is bool:
+        return "" if type(value).__name__ in ("bool", "bool_") else "True or False"
+    if kind is int:
+        return "" if isinstance(value, Integral) and not isinstance(value, bool) else "a whole number"
+    if kind is float:
+        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        return "" if number else "a finite number"
+    if kind is str:
+        return "" if isinstance(value, str) else "text"
+    if kind is NoneType:
+        return "" if value is None else "None"
+    if get_origin(kind) is Literal:
+        words = get_args(kind)
+        return "" if any(value == word for word in words) else f"one of {', '.join(map(str, words))}"
+    if get_origin(kind) is tuple and isinstance(value, tuple):
+        inner = get_args(kind)[0]
+        faults = [fault for part in value if (fault := _fault(part, inner))]
+        return f"a list, each of it {faults[0]}" if faults else ""
+    return "a list" if get_origin(kind) is tuple else ""
+
+
+def describe_scope(own: Field[Any]) -> str:
+    """For the help: the tasks of training, or the models, that a setting applies to; "" where it applies to all."""
+    for axis, all_ in AXES.items():
+        some = own.metadata.get(axis, all_)
+        others = [value for value in all_ if value not in some]
+        if others:
+            what = "" if axis == "tasks" else "models: "
+            return f"not {what}{others[0]}" if len(others) == 1 else f"only {what}{', '.join(some)}"
+    return ""

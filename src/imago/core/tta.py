@@ -4,34 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imago.core.settings import setting
+from imago.core.settings import LABELS_PIXELS, check_values, setting
+
+
+_ONCE = {"models": LABELS_PIXELS, "why": "a net that finds objects looks at a photo once"}
 
 
 @dataclass(frozen=True)
 class TTA:
-    """What is looked at. The settings that ``imago segment`` and ``imago evaluate`` share."""
+    """What is looked at. The settings that ``imago segment`` and ``imago evaluate`` share; what is not said (None, no
+    scales) is as the model's card says."""
 
-    flip: bool = setting(
-        False, "Look at the mirror image too, and answer with the mean: twice the time.", name="tta-flip"
+    flip: bool | None = setting(
+        None,
+        "Look at the mirror image too, and answer with the mean: twice the time.  [default: as the model's card says]",
+        name="tta-flip",
+        **_ONCE,
     )
     scales: tuple[float, ...] = setting(
-        (1.0,),
-        "Look at several sizes, and answer with the mean: 0.75,1,1.25 of the model's.",
+        (),
+        "Look at several sizes, and answer with the mean: 0.75,1,1.25 of the model's.  [default: as the model's card "
+        "says]",
         commas=True,
         name="tta-scales",
+        **_ONCE,
     )
     slide: bool = setting(
-        False, "Slide a window of the model's size over the photo's own pixels, for models trained on windows."
+        False,
+        "Slide a window of the model's size over the photo's own pixels, for models trained on windows.",
+        **_ONCE,
     )
 
     def __post_init__(self) -> None:
-        if not self.scales:
-            raise ValueError("scales needs at least one size, such as 1 for the model's own")
+        check_values(self)
         for scale in self.scales:
             if not 0.1 <= scale <= 8:
                 raise ValueError(f"scales lie from 0.1 to 8 (1 is the model's own size); got {scale:g}")
-
-    @property
-    def is_plain(self) -> bool:
-        """One look at the whole photo."""
-        return self == TTA()

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from imago.core.input_spec import resize_image
+from imago.core.settings import check_values
 from imago.inference.permutohedral import Lattice
 
 CRF_PIXELS = 250_000  # it works at a size of at most this many pixels; beyond, outlines gain little and time grows
@@ -29,6 +30,15 @@ class DenseCRF:
     alike_px: float = 50.0
     alike_color: float = 10.0  # of 0..255
     iterations: int = 10
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        for name in ("near_px", "alike_px", "alike_color", "iterations"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0; got {getattr(self, name)}")
+        for name in ("near_weight", "alike_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative; got {getattr(self, name)}")
 
     def refine(self, scores: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Probabilities float32 (K, h, w) over a photo uint8 (H, W, C) -> float32 (K, h', w'), h' w' <= CRF_PIXELS.

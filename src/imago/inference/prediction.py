@@ -152,8 +152,8 @@ class Prediction:
         photo, alpha = self.photo, self.alpha_map
         if photo.pixels.shape[2] == 1:
             photo = replace(photo, pixels=np.repeat(photo.pixels, 3, axis=2))
-        if matting and isinstance(alpha, AlphaMap):
-            alpha = matte(alpha)
+        if matting:
+            alpha = matte(alpha, photo.pixels)
         return compose(photo, alpha, background, crop, margin)
 
     def cutout(

@@ -12,7 +12,6 @@ from imago.core.errors import ModelError
 from imago.core.instances import Instances
 from imago.core.model_card import DETECTION_TASKS, ModelCard
 from imago.core.separation import Separation
-from imago.core.tta import TTA
 from imago.files.images import Photo, read_image
 from imago.inference.components import drop_small_components
 from imago.inference.cutout.alpha import AlphaMap
@@ -21,7 +20,7 @@ from imago.inference.engines.base import DetectionEngine, Engine
 from imago.inference.instances.postprocess import select
 from imago.inference.instances.separation import separate_in
 from imago.inference.label_map import enlarge_labels
-from imago.inference.options import PredictOptions
+from imago.inference.options import PredictOptions, check_options, resolve_tta
 from imago.inference.prediction import Prediction
 from imago.inference.tta import predict_tta
 
@@ -31,31 +30,30 @@ if TYPE_CHECKING:
     Picture = Path | str | bytes | np.ndarray | Image
 
 
-def resolve_tta(card: ModelCard, asked: TTA) -> TTA:
-    """How a photo is looked at: as ``asked``, and as the card says; sizes that are asked for stand in place of its."""
-    tta = replace(asked, flip=asked.flip or card.tta_flip)
-    return tta if asked.scales != (1.0,) else replace(tta, scales=card.tta_scales)
-
-
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A model that is ready: ``model("photo.jpg")`` -> Prediction. It does not change, and may be called from several
     threads at once; ``with_options`` gives another one over the same model. It can be pickled, copied and forked: a
     model's file goes to another process by its path, and is opened there anew.
 
-    The mirror image and other sizes are looked at too where the model's card says so, whatever ``options`` say.
+    Raises ImagoError for options that say nothing to the model: none is passed over.
     """
 
     engine: Engine | DetectionEngine
     options: PredictOptions = field(default_factory=PredictOptions)
 
-    def with_options(self, **changes: Any) -> Predictor:
-        """The same model, answering in another way: ``model.with_options(tta=TTA(flip=True), crf=DenseCRF())``.
+    def __post_init__(self) -> None:
+        check_options(self.card, self.options)
 
-        ``changes``: fields of ``PredictOptions``; what is not named stays. Raises TypeError for a field that there is
-        not.
+    def with_options(self, **changes: Any) -> Predictor:
+        """The same model, answering in another way: ``model.with_options(score_thresh=0.3, classes=["cat"])``,
+        ``model.with_options(tta_flip=True, crf=DenseCRF())``.
+
+        ``changes``: fields of ``PredictOptions``, and of its groups by the names of the command line; what is not named
+        stays. Raises TypeError for a name that there is not, ValueError for a value that cannot be, ImagoError for an
+        option that says nothing to this model.
         """
-        return replace(self, options=replace(self.options, **changes))
+        return replace(self, options=self.options.with_(**changes))
 
     @property
     def card(self) -> ModelCard:
@@ -133,12 +131,6 @@ class Predictor:
         return found
 
     def _find(self, engine: DetectionEngine, photo: Photo) -> Prediction:
-        """With a net that finds objects. It looks at the photo once, and has no probabilities for a CRF to refine."""
-        options = self.options
-        if options.crf is not None or not options.tta.is_plain:
-            raise ModelError(
-                f"{self.card.name}: a net that finds objects looks at a photo once; leave out the CRF, mirror images, "
-                "scales and the sliding window"
-            )
-        found = find_objects(engine, photo.pixels, options.detection, options.find_proposals)
+        """With a net that finds objects."""
+        found = find_objects(engine, photo.pixels, self.options.detection, self.options.find_proposals)
         return Prediction(photo, self.card.labels, instances=found)

@@ -28,14 +28,15 @@ def predict_tta(run: Run, spec: InputSpec, image: np.ndarray, tta: TTA, name: st
     h and w are the largest view's; H and W with ``slide`` (less where they would take more than ``MOST_BYTES``).
     Raises ImagoError for a model that cannot be looked through so; ``name`` stands in it.
     """
+    check_tta(spec, tta, name)
     found: list[np.ndarray] = []
-    for scale in tta.scales:
+    for scale in tta.scales or (1.0,):
         for mirrored in (False, True) if tta.flip else (False,):
             seen = np.ascontiguousarray(image[:, ::-1]) if mirrored else image
             if tta.slide:
-                scores = slide(run, spec, rescale(seen, scale), name)
+                scores = slide(run, spec, rescale(seen, scale))
             else:
-                prepared, fit = resize_spec(spec, scale, name).fit(rescale(seen, scale) if spec.rule == "pad" else seen)
+                prepared, fit = resize_spec(spec, scale).fit(rescale(seen, scale) if spec.rule == "pad" else seen)
                 scores = spec.crop(run(prepared[None])[0], fit)
             found.append(scores[:, :, ::-1] if mirrored else scores)
     if len(found) == 1:
@@ -49,15 +50,21 @@ def predict_tta(run: Run, spec: InputSpec, image: np.ndarray, tta: TTA, name: st
     return total
 
 
-def resize_spec(spec: InputSpec, scale: float, name: str) -> InputSpec:
-    """``spec`` for a frame of ``scale`` times its sides, rounded to what the net takes."""
-    if scale == 1 or spec.rule == "pad":
-        return spec
-    if spec.fixed_size:
+def check_tta(spec: InputSpec, tta: TTA, name: str = "") -> None:
+    """Raises ImagoError for a way of looking that a model cannot be looked through."""
+    if tta.slide and spec.rule == "pad":
+        raise ImagoError(f"{name or 'this model'} sees every photo at its own size already; leave --slide out")
+    if spec.fixed_size and not tta.slide and set(tta.scales) - {1.0}:
         raise ImagoError(
             f"{name or 'this model'} sees every photo at {spec.size_hw[0]} x {spec.size_hw[1]} alone; "
             "leave --tta-scales out, or use --slide with it"
         )
+
+
+def resize_spec(spec: InputSpec, scale: float) -> InputSpec:
+    """``spec`` for a frame of ``scale`` times its sides, rounded to what the net takes."""
+    if scale == 1 or spec.rule == "pad":
+        return spec
     height, width = (max(1, round(side * scale / spec.multiple)) * spec.multiple for side in spec.size_hw)
     return replace(spec, size_hw=(height, width))
 
@@ -76,11 +83,9 @@ def resize_plane(plane: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(plane), (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR)
 
 
-def slide(run: Run, spec: InputSpec, image: np.ndarray, name: str = "") -> np.ndarray:
+def slide(run: Run, spec: InputSpec, image: np.ndarray) -> np.ndarray:
     """uint8 (H, W, C) -> float32 (K, H, W), or a coarser grid of whole pixels: windows of ``spec.size_hw`` that lie
     over one another by a third or more, weighed down towards their borders, where a net knows the least."""
-    if spec.rule == "pad":
-        raise ImagoError(f"{name or 'this model'} sees every photo at its own size already; leave --slide out")
     window_hw = spec.size_hw
     framed = pad_to(image, window_hw, spec)
     weight = np.outer(ramp(window_hw[0]), ramp(window_hw[1]))

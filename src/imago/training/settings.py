@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from imago.core.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
-from imago.core.settings import LABEL_MAPS, NOT_RCNN, setting
+from imago.core.settings import LABEL_MAPS, NOT_RCNN, check_values, setting
 from imago.core.tta import TTA
 from imago.models.catalog import names_of, options_of, task_of
 from imago.training.net_options import read_net_options
@@ -58,6 +58,7 @@ class NetSettings:
     )
 
     def __post_init__(self) -> None:
+        check_values(self)
         model, colon, encoder = self.model.partition(":")  # pspnet:resnet50 is model pspnet, encoder resnet50
         if colon:
             if self.encoder not in ("", encoder):
@@ -124,6 +125,7 @@ class InputSettings:
     std: tuple[float, ...] = setting((), "What each channel is then divided by; default as --mean.", commas=True)
 
     def __post_init__(self) -> None:
+        check_values(self)
         check_least(self, 1, "size", "multiple", "channels")
         check_least(self, 0, "start_size")
         for name in ("mean", "std"):
@@ -198,6 +200,7 @@ class OptimizationSettings:
     ema: float = setting(0.998, "Decay of the moving average of the weights, a step; 0: none.")
 
     def __post_init__(self) -> None:
+        check_values(self)
         check_least(self, 1, "batch_size", "grad_accum_steps")
         check_least(self, 0, "epochs", "minutes", "epoch_photos")
         check_least(self, 0, "weight_decay", "grad_clip")
@@ -234,6 +237,7 @@ class RuntimeSettings:
     tensorboard: bool = setting(False, "Write TensorBoard logs too.")
 
     def __post_init__(self) -> None:
+        check_values(self)
         check_least(self, 1, "nodes")
         check_least(self, 0, "seed", "cache_gb", "devices", "save_minutes")
 
@@ -252,6 +256,7 @@ class EvaluationSettings:
     validate_photos: int = setting(0, "Most validation photos for each data folder while training; 0: all.")
 
     def __post_init__(self) -> None:
+        check_values(self)
         check_least(self, 1, "validate_every")
         check_least(self, 0, "patience", "validate_photos")
 
@@ -286,6 +291,7 @@ class ExportSettings:
     note: str = setting("", "A remark for the model card.")
 
     def __post_init__(self) -> None:
+        check_values(self)
         TTA(scales=self.tta_scales)  # which knows what sizes there are
         if not 0 <= self.min_component_fraction < 1:
             raise ValueError(f"min_component_fraction is a share below 1; got {self.min_component_fraction}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imago.core.settings import LABEL_MAPS, NOT_RCNN, setting
+from imago.core.settings import LABEL_MAPS, NOT_RCNN, check_values, setting
 
 _LABEL_MAPS = "it is for label maps"
 _CROPS = "it moves whole photos, and this net learns crops, which proposals choose"
@@ -106,6 +106,7 @@ class Augmentation:
     )
 
     def __post_init__(self) -> None:
+        check_values(self)
         if not 0 < self.zoom_min <= self.zoom_max:
             raise ValueError(f"zoom must satisfy 0 < zoom_min <= zoom_max; got {self.zoom_min} and {self.zoom_max}")
         if self.zoom_max > 10:

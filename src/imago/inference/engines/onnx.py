@@ -229,17 +229,20 @@ def _is_text(path: Path) -> bool:
     return escape(str(path)) == str(path)
 
 
-def _providers(device: str | None) -> list[str]:
+def _providers(device: str | None) -> list[str | tuple[str, dict[str, str]]]:
     device = device or os.environ.get("IMAGO_DEVICE") or "cpu"
     if device == "cpu":
         return ["CPUExecutionProvider"]
-    if device.split(":")[0] != "cuda":
-        raise ModelError(f"device {device!r} is not known; choose cpu or cuda (IMAGO_DEVICE)")
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or (device != "cuda" and not number.isdigit()):
+        raise ModelError(
+            f"device {device!r} is not known to ONNX Runtime; choose cpu, cuda or cuda:1 (device= or IMAGO_DEVICE)"
+        )
     if "CUDAExecutionProvider" not in import_onnxruntime().get_available_providers():
         raise ModelError(
-            "device 'cuda' needs ONNX Runtime for GPUs; pip install onnxruntime-gpu, or use IMAGO_DEVICE=cpu"
+            f"device {device!r} needs ONNX Runtime for GPUs; pip install onnxruntime-gpu, or use IMAGO_DEVICE=cpu"
         )
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return [("CUDAExecutionProvider", {"device_id": number or "0"}), "CPUExecutionProvider"]
 
 
 def first_line(error: Exception) -> str:

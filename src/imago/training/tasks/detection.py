@@ -173,5 +173,7 @@ class DetectionTask(Task):
 
     @property
     def options(self) -> PredictOptions:
-        """How its models are run: with the proposals that the run keeps."""
+        """How its models are run: with the proposals that the run keeps, where they judge some."""
+        if self.card.proposals is None:
+            return PredictOptions()
         return PredictOptions(find_proposals=cache_proposals(self.config, self.folder))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_origin, get_type_hints
 
 import click
 import pytest
@@ -11,8 +13,21 @@ from click.testing import CliRunner
 
 from imago.cli.options import add_options, build_settings
 from imago.core.settings import GROUP, TASKS, describe_scope, find_inapplicable, iter_settings, setting
+from imago.core.detection_options import DetectionOptions
+from imago.core.proposal_options import ProposalOptions
+from imago.core.separation import Separation
+from imago.core.tta import TTA
 from imago.data.augment.settings import Augmentation
+from imago.inference.crf import DenseCRF
 from imago.training.config import TrainConfig
+from imago.training.settings import (
+    EvaluationSettings,
+    ExportSettings,
+    InputSettings,
+    NetSettings,
+    OptimizationSettings,
+    RuntimeSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -96,3 +111,64 @@ def test_flat_names_come_and_go() -> None:
         config.with_(sizes=3, input=config.input)
     with pytest.raises(ValueError, match="lr must be above 0"):
         config.with_(lr=0.0)
+
+
+SETTINGS: tuple[type, ...] = (
+    NetSettings, InputSettings, OptimizationSettings, RuntimeSettings, EvaluationSettings, ExportSettings, Augmentation,
+    DetectionOptions, TTA, Separation, DenseCRF, ProposalOptions,
+)  # fmt: skip
+WRONG: dict[type, tuple[object, ...]] = {
+    float: (math.nan, math.inf, -math.inf, "1", True, None),
+    int: (1.5, math.nan, "1", True, None),
+    bool: (1, "yes", None),
+    str: (1, None),
+}
+VALUES = [
+    (settings, own.name, value)
+    for settings in SETTINGS
+    for own in fields(settings)
+    for value in WRONG.get(get_type_hints(settings)[own.name], ())
+]
+ONE_OF = [
+    (settings, own.name)
+    for settings in SETTINGS
+    for own in fields(settings)
+    if get_origin(get_type_hints(settings)[own.name]) is Literal
+]
+
+
+@pytest.mark.parametrize(("settings", "name", "value"), VALUES)
+def test_numbers_that_are_none(settings: type, name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=name):
+        settings(**{name: value})
+
+
+@pytest.mark.parametrize(("settings", "name"), ONE_OF)
+def test_words_that_there_are_not(settings: type, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be one of .*; got 'Abacus'"):
+        settings(**{name: "Abacus"})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"scales": (1.0, math.nan)}, "scales must be a list, each of it a finite number"),
+        ({"scales": "1,2"}, "scales must be a list; got '1,2'"),
+        ({"flip": "no"}, "flip must be True or False; got 'no'"),
+    ],
+)
+def test_lists_and_what_may_be_none(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        TTA(**values)
+    assert TTA(scales=[0.5, 1]).scales == (0.5, 1)  # type: ignore[arg-type]
+    assert TTA(flip=None).flip is None
+
+
+NEEDS = [(own, owner) for settings in (TrainConfig, Augmentation) for own, owner in iter_settings(settings)
+         if "needs" in own.metadata]  # fmt: skip
+
+
+@pytest.mark.parametrize(("own", "owner"), NEEDS, ids=lambda value: getattr(value, "name", ""))
+def test_what_a_setting_needs_is_a_property_of_its_own(own: Any, owner: type) -> None:
+    assert len(NEEDS) > 5
+    assert not isinstance(getattr(owner(), own.metadata["needs"][0]), str)

@@ -5,13 +5,21 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
+from known_engine import KNOWN, Known, detection_card
 from tiny_onnx import tiny_card, tiny_onnx, write_tiny
 
 import imago
+from imago.core.errors import ImagoError, ModelError
+from imago.core.labels import Labels
+from imago.core.separation import Separation
+from imago.core.settings import MODEL_TYPES, flag, iter_settings
 from imago.core.tta import TTA
+from imago.inference.crf import DenseCRF
 from imago.inference.engines.onnx import OnnxEngine
 from imago.inference.options import PredictOptions
 from imago.inference.predictor import Predictor
@@ -66,3 +74,81 @@ def test_load_takes_options(tmp_path: Path) -> None:
 def test_impossible_options() -> None:
     with pytest.raises(ValueError, match="max_pixels must be a whole number of 1 or more; got 0"):
         PredictOptions(max_pixels=0)
+
+
+CARDS = {
+    "binary": tiny_card(),
+    "semantic": tiny_card(3),
+    "separation": tiny_card(3, labels=Labels(("background", "border", "cell")), objects=True),
+    "boxes": detection_card("boxes"),
+    "instances": detection_card("instances"),
+}
+CHANGES: dict[str, Any] = {
+    "score_thresh": 0.3, "nms_thresh": 0.4, "nms": "soft", "class_agnostic": True, "classes": ["box"],
+    "detections_per_img": 2, "tta_flip": True, "tta_scales": [0.5, 1], "slide": True, "crf": DenseCRF(),
+    "separation": Separation(neck=0.5), "find_proposals": lambda image, options: image, "max_pixels": 10**7,
+}  # fmt: skip
+REFUSED = {
+    "binary": {*CHANGES} - {"tta_flip", "tta_scales", "crf", "max_pixels"},
+    "semantic": {*CHANGES} - {"tta_flip", "tta_scales", "crf", "max_pixels"},
+    "separation": {"slide", "find_proposals"},  # a card of rule pad sees photos at their own size already
+    "boxes": {"tta_flip", "tta_scales", "slide", "crf", "separation", "find_proposals"},
+    "instances": {"tta_flip", "tta_scales", "slide", "crf", "separation", "find_proposals"},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_options_that_would_do_nothing_are_refused(kind: str, name: str) -> None:
+    plain = Predictor(Known(KNOWN, CARDS[kind]))
+    if name in REFUSED[kind]:
+        with pytest.raises(ImagoError, match=name.replace("_", "[_-]")):
+            plain.with_options(**{name: CHANGES[name]})
+    else:
+        assert plain.with_options(**{name: CHANGES[name]}).options != plain.options
+
+
+def test_every_option_has_been_tried() -> None:
+    assert {flag(own)[2:].replace("-", "_") for own, _ in iter_settings(PredictOptions)} == set(CHANGES)
+
+
+def test_options_by_the_names_of_the_command_line() -> None:
+    model = Predictor(Known(KNOWN, CARDS["instances"]))
+    photo = np.zeros((48, 64, 3), np.uint8)
+    assert len(model(photo).instances) == 3  # type: ignore[arg-type]
+    assert len(model(photo, score_thresh=0.2).instances) == 4  # type: ignore[arg-type]
+    assert model(photo, classes="box").instances.classes.tolist() == [2]  # type: ignore[union-attr]
+    assert model(photo, classes=["disc", "box"], detections_per_img=1).instances.classes.tolist() == [1]  # type: ignore[union-attr]
+    assert model.options == PredictOptions()
+    with pytest.raises(TypeError, match="there is no option score; there are class_agnostic, classes, crf"):
+        model(photo, score=0.3)
+    with pytest.raises(ValueError, match="score_thresh must be a finite number; got nan"):
+        model.with_options(score_thresh=float("nan"))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+def test_threads_that_there_are_not(threads: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="threads must be a whole number of 1 or more, or None"):
+        imago.load(write_tiny(tmp_path / "m.onnx"), threads=threads)
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        (0, "device 'cuda:0' needs ONNX Runtime for GPUs"), (1, "device 'cuda:1' needs"), (-1, "device -1 is not"),
+        ("", "device '' is not known"), (True, "device True is not known"), ("gpu", "device 'gpu' is not known"),
+        ("cpu:1", "device 'cpu:1' is not known"),
+    ],
+)  # fmt: skip
+def test_devices_that_there_are_not(device: Any, words: str, tmp_path: Path) -> None:
+    if "needs" in words and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this machine's ONNX Runtime has CUDA")
+    with pytest.raises(ModelError, match=words):
+        imago.load(write_tiny(tmp_path / "m.onnx"), device=device)
+
+
+def test_what_pytorch_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").touch()
+    for settings in ({"threads": 2}, {"keep_memory": False}):
+        with pytest.raises(ModelError, match="runs on PyTorch, to which .* says nothing"):
+            imago.load(tmp_path / "m.safetensors", **settings)  # type: ignore[arg-type]

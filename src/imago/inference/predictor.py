@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 import numpy as np
 
@@ -27,7 +28,8 @@ from imago.inference.tta import predict_tta
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    Picture = Path | str | bytes | np.ndarray | Image
+    Picture = Path | str | bytes | BinaryIO | np.ndarray | Image
+    Pictures = list[Any] | tuple[Any, ...] | Iterator[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +73,20 @@ class Predictor:
         return self.options.separation or self.card.separation or Separation()
 
     @overload
-    def __call__(self, image: Picture) -> Prediction: ...
+    def __call__(self, image: Picture, **changes: Any) -> Prediction: ...
     @overload
-    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
-    def __call__(self, image: Picture | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
-        """A path, the bytes of a file, an array (H, W, C) or (H, W), a Pillow image -> Prediction; a list -> a list.
+    def __call__(self, image: Pictures, **changes: Any) -> list[Prediction]: ...
+    def __call__(self, image: Picture | Pictures, **changes: Any) -> Prediction | list[Prediction]:
+        """A path, the bytes of a file, an array (H, W, C) or (H, W), a Pillow image -> Prediction; a list, a tuple or
+        an iterator of such -> a list. ``changes``: as for ``with_options``, for this call alone.
 
-        Raises ImageError, which names the file.
+        Raises ImageError, which names the file, and what ``with_options`` raises.
         """
-        if isinstance(image, (list, tuple)):
+        if changes:
+            return self.with_options(**changes)(image)
+        if isinstance(image, (list, tuple, Iterator)) and not hasattr(image, "read"):  # files iterate too
             return [self._one(each) for each in image]
-        return self._one(image)
+        return self._one(image)  # type: ignore[arg-type]  # read_image says what is wrong with it
 
     def _one(self, image: Picture) -> Prediction:
         photo = read_image(image, channels=self.card.input.channels, max_pixels=self.options.max_pixels)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from imago.core.errors import DataError
 from imago.core.plain_values import convert, read_fields
-from imago.core.settings import GROUP, NOT_RCNN, iter_settings, setting
+from imago.core.settings import GROUP, NOT_RCNN, check_values, iter_settings, setting
 from imago.core.text import escape
 from imago.data.augment.settings import Augmentation
 from imago.files.text import read_toml
@@ -47,6 +47,7 @@ class DataSource:
     about: str = ""  # for the model card: name and licence of the data
 
     def __post_init__(self) -> None:
+        check_values(self)
         if self.weight <= 0:
             raise ValueError(f"{self.path}: weight must be above 0; got {self.weight}")
         if len(set(self.val)) < len(self.val):
@@ -89,6 +90,9 @@ class TrainConfig:
     export: ExportSettings = field(default_factory=ExportSettings, metadata=GROUP)
     augment: Augmentation = field(default_factory=Augmentation, metadata={"cli": False})
 
+    def __post_init__(self) -> None:
+        check_values(self)
+
     @classmethod
     def of(cls, **values: Any) -> TrainConfig:
         """From settings by their flat names (``size=320``). Raises TypeError for unknown names, ValueError for values
@@ -119,6 +123,11 @@ class TrainConfig:
             is_group = "group" in part.metadata
             values |= {f.name: getattr(value, f.name) for f in fields(value)} if is_group else {part.name: value}
         return values
+
+    @property
+    def groups(self) -> tuple[Any, ...]:
+        """The dataclasses that hold the settings."""
+        return tuple(getattr(self, part.name) for part in fields(self) if "group" in part.metadata)
 
     def data_lines(self, root: Path) -> tuple[str, ...]:
         """What the model card says of the data: name and remark of each folder."""

@@ -191,7 +191,7 @@ class OptimizationSettings:
     optimizer: Literal["adamw", "adam", "sgd"] = setting("adamw", "Optimizer.")
     lr: float = setting(1e-3, "Largest learning rate.")
     weight_decay: float = setting(1e-2, "Weight decay (not on biases and norms).")
-    momentum: float = setting(0.9, "Momentum of SGD.")
+    momentum: float = setting(0.9, "Momentum of SGD.", needs=("uses_sgd", "it is for --optimizer sgd"))
     schedule: Literal["cosine", "poly", "constant"] = setting(
         "cosine", "Course of the learning rate after the warm-up."
     )
@@ -210,6 +210,10 @@ class OptimizationSettings:
             raise ValueError(f"ema and warmup lie from 0 up to 1; got {self.ema} and {self.warmup}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum lies from 0 up to 1; got {self.momentum}")
+
+    @property
+    def uses_sgd(self) -> bool:
+        return self.optimizer == "sgd"
 
     @property
     def most_epochs(self) -> int:
@@ -266,7 +270,9 @@ class ExportSettings:
     """The finished model: its file, how it answers, what its card says."""
 
     export: bool = setting(True, "Export the best weights to ONNX at the end.")
-    half: bool = setting(True, "Store the exported weights as float16.")
+    half: bool = setting(
+        True, "Store the exported weights as float16.", needs=("export", "nothing is exported (--no-export)")
+    )
     tta_flip: bool = setting(
         False,
         "The finished model answers with the mean over photo and mirror image: twice the time.",

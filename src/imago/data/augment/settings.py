@@ -11,6 +11,7 @@ from imago.core.settings import LABEL_MAPS, NOT_RCNN, check_values, setting
 
 _LABEL_MAPS = "it is for label maps"
 _CROPS = "it moves whole photos, and this net learns crops, which proposals choose"
+_ELASTIC = ("elastic", "no photo is pulled about; give --elastic a share")
 _TOUCHING = "it weighs what lies between two objects of a label map; it goes with --objects"
 
 
@@ -47,8 +48,12 @@ class Augmentation:
     elastic: float = setting(
         0.0, "Share of photos pulled about as if they were elastic: tissue, cells.", tasks=LABEL_MAPS, why=_LABEL_MAPS
     )
-    elastic_px: float = setting(10.0, "How far, as a standard deviation in pixels of a frame of 512 x 512.")
-    elastic_grid: int = setting(3, "Points a side of the grid that is pulled; more make smaller waves.")
+    elastic_px: float = setting(
+        10.0, "How far, as a standard deviation in pixels of a frame of 512 x 512.", needs=_ELASTIC
+    )
+    elastic_grid: int = setting(
+        3, "Points a side of the grid that is pulled; more make smaller waves.", needs=_ELASTIC
+    )
     color: float = setting(0.3, "Strength of brightness, contrast, saturation and tint, 0 to 1.")
     to_gray: float = setting(0.05, "Share of photos without colour.")
     blur: float = setting(0.15, "Share of photos blurred.")
@@ -72,10 +77,12 @@ class Augmentation:
         1,
         "Most subjects that --copy-paste pastes in; above 1 they are small and large, and half take on the scene's "
         "light.",
+        needs=("copy_paste", "nothing is pasted in; give --copy-paste a share"),
     )
     shadow: float = setting(
         0.0,
         "Share of replaced backgrounds and of pasted subjects that get a drawn shadow; the mask stays as it is.",
+        needs=("composes", "nothing is laid on another photo; give --background or --copy-paste a share"),
         tasks=LABEL_MAPS,
         why=_LABEL_MAPS,
     )
@@ -97,7 +104,11 @@ class Augmentation:
         tasks=LABEL_MAPS,
         why=_LABEL_MAPS,
     )
-    border_weight: float = setting(1.0, "What a pixel along an outline counts (below 1 where outlines are sloppy).")
+    border_weight: float = setting(
+        1.0,
+        "What a pixel along an outline counts (below 1 where outlines are sloppy).",
+        needs=("border_px", "the band along outlines has no width; give --border-px"),
+    )
     touching: float = setting(
         0.0,
         "How much more a pixel between two that touch counts, 10 in the U-Net paper.",
@@ -123,6 +134,11 @@ class Augmentation:
         for name in ("elastic_px", "border_px", "border_weight", "touching"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
+
+    @property
+    def composes(self) -> bool:
+        """Whether subjects are laid on other photos."""
+        return self.background > 0 or self.copy_paste > 0
 
 
 SHARES = (

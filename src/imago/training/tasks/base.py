@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from imago.core.errors import ImagoError
 from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
-from imago.core.settings import find_inapplicable
+from imago.core.settings import find_changed, find_inapplicable, find_needless
 from imago.data.augment.settings import Augmentation
 from imago.export.export import BEST
 from imago.files.model_file import find_safetensors_card
@@ -70,6 +70,8 @@ class Task(ABC):
         for name, why in find_inapplicable(Augmentation, cls.name).items():
             if any(getattr(how, name) != getattr(Augmentation(), name) for how in augmentations):
                 refused.append((name, why))
+        for name, why in find_idle(config, augmentations).items():
+            raise ImagoError(f"--{name.replace('_', '-')} would do nothing: {why}")
         for name, why in refused:
             raise ImagoError(f"--{name.replace('_', '-')} does not go with --model {config.net.model}: {why}")
 
@@ -147,3 +149,16 @@ def with_normalization(config: TrainConfig, net: Net) -> TrainConfig:
         if card is not None and card.input.channels == config.input.channels:
             wanted = card.input.mean, card.input.std
     return config if wanted is None else config.with_(mean=wanted[0], std=wanted[1])
+
+
+def find_idle(config: TrainConfig, augmentations: Sequence[Augmentation]) -> dict[str, str]:
+    """Settings that were changed and say nothing beside the others, and why. ``augmentations``: of all folders, of
+    which some may do without what others want."""
+    found = {}
+    for group in config.groups:
+        found |= find_needless(group, find_changed(group))
+    for name in set().union(*map(find_changed, augmentations)):
+        needless = [find_needless(how, {name}) for how in augmentations]
+        if all(needless):
+            found |= needless[0]
+    return found

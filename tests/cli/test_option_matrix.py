@@ -193,7 +193,9 @@ def test_every_option_acts_or_is_refused(
 
     def answer(place: str, *given: str) -> Outcome:
         (tmp_path / place).mkdir()
-        return outcome(command, photos, model, [*trial.beside, *given], tmp_path / place, trial.twice, capfd, monkeypatch)
+        return outcome(
+            command, photos, model, [*trial.beside, *given], tmp_path / place, trial.twice, capfd, monkeypatch
+        )
 
     key = (command, model, trial.beside, trial.twice)
     if key not in usual:

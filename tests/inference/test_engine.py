@@ -151,7 +151,12 @@ def test_input_that_the_net_cannot_take_is_said(photo: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "message"), [("cuda", "pip install onnxruntime-gpu"), ("tpu", "choose cpu, cuda or cuda:1"), ("cuda:x", "choose cpu, cuda or cuda:1")]
+    ("device", "message"),
+    [
+        ("cuda", "pip install onnxruntime-gpu"),
+        ("tpu", "choose cpu, cuda or cuda:1"),
+        ("cuda:x", "choose cpu, cuda or cuda:1"),
+    ],
 )
 def test_devices_that_there_are_not(device: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():

@@ -153,7 +153,11 @@ def test_the_commands_look_so(tmp_path: Path, capfd: pytest.CaptureFixture[str])
         ({"tta_flip": True}, TTA(flip=False), TTA(flip=False, scales=(1.0,))),
         ({"tta_scales": (1.0, 1.3)}, TTA(scales=(1.0,)), TTA(flip=False, scales=(1.0,))),
         ({"tta_scales": (1.0, 1.3)}, TTA(flip=True), TTA(flip=True, scales=(1.0, 1.3))),
-        ({"tta_scales": (1.0, 1.3)}, TTA(scales=(0.5, 2.0), slide=True), TTA(flip=False, scales=(0.5, 2.0), slide=True)),
+        (
+            {"tta_scales": (1.0, 1.3)},
+            TTA(scales=(0.5, 2.0), slide=True),
+            TTA(flip=False, scales=(0.5, 2.0), slide=True),
+        ),
     ],
 )
 def test_a_card_asks_for_views(card: dict[str, Any], asked: TTA, expected: TTA) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from imago.core.settings import FINDS_OBJECTS, check_values, setting
 
 SUPPRESSION = ("nms_thresh", "nms", "class_agnostic")  # the fields that say what becomes of overlaps
-_OBJECTS = {"models": FINDS_OBJECTS, "why": "it finds no single objects"}
+_OBJECTS: dict[str, Any] = {"models": FINDS_OBJECTS, "why": "it finds no single objects"}
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,7 @@ class DetectionOptions:
         **_OBJECTS,
     )
     class_agnostic: bool = setting(False, "Objects: overlaps between classes count as those within one.", **_OBJECTS)
-    classes: tuple[str, ...] = setting(
-        (), "Objects: only these classes.", commas=True, metavar="NAME,...", **_OBJECTS
-    )
+    classes: tuple[str, ...] = setting((), "Objects: only these classes.", commas=True, metavar="NAME,...", **_OBJECTS)
     detections_per_img: int = setting(0, "Objects: so many a photo at most, the surest; 0: all.", **_OBJECTS)
 
     def __post_init__(self) -> None:

@@ -53,7 +53,7 @@ def read_fields(settings: type, values: Any, where: str = "") -> dict[str, Any]:
     """Those fields of the dataclass ``settings`` that the table has, as their types. Raises as ``build``."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where or 'it'} must be a table of settings; got {_show(values)}")
-    hints = _hints(settings)
+    hints = field_types(settings)
     unknown = [_join(where, name) for name in values if name not in hints]
     if unknown:
         raise ValueError(f"unknown settings {', '.join(unknown)}; known are {', '.join(sorted(hints))}")
@@ -113,6 +113,7 @@ def _show(value: Any) -> str:
 
 
 @functools.cache
-def _hints(settings: type) -> dict[str, Any]:
+def field_types(settings: type) -> dict[str, Any]:
+    """The types of a dataclass's fields by their names."""
     hints = typing.get_type_hints(settings)
     return {field.name: hints[field.name] for field in dataclasses.fields(settings)}

@@ -8,13 +8,11 @@ refusal of a setting that would do nothing come from one place: ``tasks``, ``mod
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields
-from functools import cache
-from numbers import Integral, Real
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
+
+from imago.core.plain_values import convert, field_types
 
 GROUP = {"group": True}  # metadata of a field whose ``default_factory`` is such a dataclass
 TASKS = ("semantic", "separation", "detection", "rcnn")  # what a training may be of, see imago.training.tasks
@@ -100,46 +98,14 @@ def find_changed(settings: Any) -> set[str]:
 
 
 def check_values(settings: Any) -> None:
-    """Raises ValueError for a field that does not hold what its type says: a finite number, a whole number, a truth,
-    text, one of a Literal's words, a tuple of such. Lists become tuples. Types of other kinds are passed over."""
-    for name, hint in _hints(type(settings)).items():
+    """Raises ValueError for a field that does not hold what its type says (``plain_values.convert``): numbers are
+    finite, words are those of their Literal. Lists become tuples, NumPy's numbers plain ones."""
+    kind: Any = type(settings)
+    for name, hint in field_types(kind).items():
         value = getattr(settings, name)
-        if isinstance(value, list):
-            value = tuple(value)
-            object.__setattr__(settings, name, value)
-        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        faults = [_fault(value, kind) for kind in kinds]
-        if all(faults):
-            raise ValueError(f"{name} must be {faults[0]}; got {value!r}")
-
-
-@cache
-def _hints(settings: type) -> dict[str, Any]:
-    hints = get_type_hints(settings)
-    return {own.name: hints[own.name] for own in fields(settings)}
-
-
-def _fault(value: Any, kind: Any) -> str:
-    """What ``value`` should be to be of ``kind``; empty where it is, or where nothing is known of the kind."""
-    if kind is bool:
-        return "" if type(value).__name__ in ("bool", "bool_") else "True or False"
-    if kind is int:
-        return "" if isinstance(value, Integral) and not isinstance(value, bool) else "a whole number"
-    if kind is float:
-        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-        return "" if number else "a finite number"
-    if kind is str:
-        return "" if isinstance(value, str) else "text"
-    if kind is NoneType:
-        return "" if value is None else "None"
-    if get_origin(kind) is Literal:
-        words = get_args(kind)
-        return "" if any(value == word for word in words) else f"one of {', '.join(map(str, words))}"
-    if get_origin(kind) is tuple and isinstance(value, tuple):
-        inner = get_args(kind)[0]
-        faults = [fault for part in value if (fault := _fault(part, inner))]
-        return f"a list, each of it {faults[0]}" if faults else ""
-    return "a list" if get_origin(kind) is tuple else ""
+        if type(value).__module__ == "numpy" and hasattr(value, "item") and not value.shape:
+            value = value.item()
+        object.__setattr__(settings, name, convert(value, hint, name))
 
 
 def describe_scope(own: Field[Any]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from imago.core.settings import LABELS_PIXELS, check_values, setting
 
-
-_ONCE = {"models": LABELS_PIXELS, "why": "a net that finds objects looks at a photo once"}
+_ONCE: dict[str, Any] = {"models": LABELS_PIXELS, "why": "a net that finds objects looks at a photo once"}
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,9 @@ def load_engine(
 ) -> Engine | DetectionEngine:
     """What runs the model, of whatever task. Arguments and errors as ``load``'s."""
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise ModelError(f"threads must be a whole number of 1 or more, or None for as many as are free; got {threads!r}")
+        raise ModelError(
+            f"threads must be a whole number of 1 or more, or None for as many as are free; got {threads!r}"
+        )
     path, chosen = find_model(model), name_device(device)
     if not runs_on_torch(path):
         return OnnxEngine(path, threads, chosen, read_published_card(path), keep_memory)

@@ -73,9 +73,7 @@ def check_options(card: ModelCard, options: PredictOptions) -> None:
     check_tta(card.input, resolve_tta(card, options.tta), card.name)
 
 
-def refuse_inapplicable(
-    card: ModelCard, model: str, settings: Collection[type], given: dict[str, str]
-) -> None:
+def refuse_inapplicable(card: ModelCard, model: str, settings: Collection[type], given: dict[str, str]) -> None:
     """Raises ImagoError for those of ``given`` (names of fields of the dataclasses ``settings``, and how the user wrote
     them) that say nothing to the model; ``model``: as the user calls it."""
     reasons: dict[str, list[str]] = {}

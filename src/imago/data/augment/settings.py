@@ -51,9 +51,7 @@ class Augmentation:
     elastic_px: float = setting(
         10.0, "How far, as a standard deviation in pixels of a frame of 512 x 512.", needs=_ELASTIC
     )
-    elastic_grid: int = setting(
-        3, "Points a side of the grid that is pulled; more make smaller waves.", needs=_ELASTIC
-    )
+    elastic_grid: int = setting(3, "Points a side of the grid that is pulled; more make smaller waves.", needs=_ELASTIC)
     color: float = setting(0.3, "Strength of brightness, contrast, saturation and tint, 0 to 1.")
     to_gray: float = setting(0.05, "Share of photos without colour.")
     blur: float = setting(0.15, "Share of photos blurred.")

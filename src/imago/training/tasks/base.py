@@ -154,7 +154,7 @@ def with_normalization(config: TrainConfig, net: Net) -> TrainConfig:
 def find_idle(config: TrainConfig, augmentations: Sequence[Augmentation]) -> dict[str, str]:
     """Settings that were changed and say nothing beside the others, and why. ``augmentations``: of all folders, of
     which some may do without what others want."""
-    found = {}
+    found: dict[str, str] = {}
     for group in config.groups:
         found |= find_needless(group, find_changed(group))
     for name in set().union(*map(find_changed, augmentations)):

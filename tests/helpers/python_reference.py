@@ -33,7 +33,7 @@ print(result.alpha.shape, result.alpha.dtype)
 print(result.cutout(background="#ffffff", crop=True).size)
 print(result.save("results", ("cutout", "mask")))
 
-mirrored = model.with_options(tta=imago.TTA(flip=True))  # another predictor over the same model
+mirrored = model.with_options(tta_flip=True)  # another predictor over the same model
 ```
 
 Importing `imago` loads nothing heavy; each name below is imported when it is first used.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from imago.inference.predictor import Predictor
 
 FORMATS = ("mask", "overlay", "cutout", "alpha", "json", "objects", "yolo")
+SUBJECT_FORMATS = ("cutout", "alpha")
 DETECTION_FORMATS = ("objects", "yolo", "coco", "counts")
 TABLES = {"coco": "objects.coco.json", "counts": "counts.csv"}  # one file for all photos, in --out
 DEFAULT = ("mask", "overlay")
@@ -153,12 +154,7 @@ def segment_command(**values: Any) -> int:
     crf = DenseCRF() if settings.crf else None
     predictor = load_predictor(settings, len(plan), TTA, DetectionOptions, tta=views, detection=choice, crf=crf)
     say_doubt(predictor, settings.quiet)
-    cut = [kind for kind in settings.formats if kind in ("cutout", "alpha")]
-    if cut:
-        check_has_subject(predictor, settings, f"--save {','.join(cut)}")
-    asked = [kind for kind in (*settings.formats, *settings.tables) if kind in DETECTION_FORMATS]
-    if asked:
-        check_finds_objects(predictor, settings, f"--save {','.join(asked)}")
+    check_saved(predictor, settings)
     code = process(predictor, plan, write, settings)
     for planned in plan:
         if planned.image.path in lines:
@@ -166,6 +162,15 @@ def segment_command(**values: Any) -> int:
     if settings.tables:
         write_tables(settings, [planned for planned in plan if planned.image.path in found], found, predictor)
     return code
+
+
+def check_saved(predictor: Predictor, settings: SegmentSettings) -> None:
+    """Raises ImagoError for what ``--save`` names and the model has not."""
+    kinds = (*settings.formats, *settings.tables)
+    for named, check in ((SUBJECT_FORMATS, check_has_subject), (DETECTION_FORMATS, check_finds_objects)):
+        asked = [kind for kind in kinds if kind in named]
+        if asked:
+            check(predictor, settings, f"--save {','.join(asked)}")
 
 
 def write_tables(

@@ -70,7 +70,7 @@ def convert(value: Any, hint: Any, name: str) -> Any:
     if hint is Any:
         return value
     if dataclasses.is_dataclass(hint):
-        return build(typing.cast(type, hint), value, name)
+        return value if isinstance(value, typing.cast(type, hint)) else build(typing.cast(type, hint), value, name)
     if origin in (Union, types.UnionType):
         kinds = [kind for kind in inner if kind is not type(None)]
         return None if value is None and len(kinds) < len(inner) else convert(value, kinds[0], name)

@@ -50,7 +50,7 @@ NOT_RUN = {  # beginnings of commands, and why
     "git clone": "needs a network",
     "cd ": "the next commands run where this one leads already",
     "python -m venv": "changes the environment",
-    "imago models download": "needs a network; tests/test_download.py has a server of its own",
+    "imago models download": "needs a network; tests/files/test_download.py has a server of its own",
 }
 CLI = ROOT / "docs" / "reference" / "cli.md"
 PYTHON = ROOT / "docs" / "reference" / "python.md"

@@ -146,3 +146,8 @@ SAID = 'class Base:\n    def forward(self, x: Tensor) -> Tensor:\n        """(N,
 )
 def test_the_rule_finds_what_breaks_it(rule: Callable[[Texts], Iterator[str]], text: str, faults: int) -> None:
     assert len(list(rule({"a.py": text}))) == faults
+
+
+def test_the_tests_stand_where_what_they_test_does() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    assert not [folder for folder in folders if not (ROOT / "src" / "imago" / folder).is_dir()]

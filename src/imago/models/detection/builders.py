@@ -37,8 +37,8 @@ def build_fastrcnn(
     negative_from: float = 0.1,
 ) -> DetectionModel:
     """``encoder`` vgg16 (the paper's) or vgg16_bn: ``width`` counts; else any, ending at ``output_stride``.
-    ``fc_width`` 0: 4096 with VGG-16, else 1024. ``rois``: proposals an image and training step; ``negative_from``:
-    least overlap of a negative, 0 where classes are learned from scratch on few photos."""
+    ``fc_width`` 0: 4096 with VGG-16, else 1024. ``batch_size_per_image``: proposals an image and training step;
+    ``negative_from``: least overlap of a negative, 0 where classes are learned from scratch on few photos."""
     from imago.models.detection import fast_rcnn as forms
     from imago.models.encoders import build_encoder
 
@@ -99,7 +99,7 @@ def build_fasterrcnn(
 ) -> DetectionModel:
     """``encoder`` vgg16 or vgg16_bn: the paper's net, ``width`` 64 is VGG's; else a pyramid of ``width`` 256 channels
     over it. 0 and empty: the published form's own. ``sizes``: of the anchors, pixels; one a map of the pyramid.
-    ``proposals``: that go on in use, ``samples``: regions an image and training step; fewer are faster.
+    ``proposals``: that go on in use, ``batch_size_per_image``: regions an image and training step; fewer are faster.
     ``frozen_norms``, ``frozen_stages``: what a pretrained encoder keeps as it came, see fpn.py."""
     from imago.models.detection import faster_rcnn as forms
     from imago.models.detection.fpn import FeaturePyramid

@@ -46,23 +46,23 @@ class SampledRois:
 
 
 class FasterRCNN(DetectionModel):
-    """``features`` gives maps and pools regions, ``rpn`` proposes, ``box_head`` makes ``fc_width`` numbers of a region.
+    """``features`` gives maps and pools regions, ``rpn`` proposes, ``box_head`` makes a row of numbers of a region.
 
-    ``samples``: regions an image and training step, a quarter of them objects where there are so many.
+    ``batch_size_per_image``: regions an image and training step, a quarter of them objects where there are so many.
     """
 
     learns_partly = True
 
     def __init__(
         self, classes: int, in_channels: int, features: FeaturePyramid | VGGFeatures, rpn: RegionProposalNetwork,
-        box_head: nn.Module, fc_width: int, batch_size_per_image: int = 512,
+        box_head: VGGHead | TwoMLPHead, batch_size_per_image: int,
     ) -> None:  # fmt: skip
         super().__init__(classes, in_channels)
         self.multiple = self.least = features.multiple
         self.features = features
         self.rpn = rpn
         self.box_head = box_head
-        self.box_predictor = FastRCNNPredictor(fc_width, classes)
+        self.box_predictor = FastRCNNPredictor(box_head.fc7.out_features, classes)
         self.coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
         self.matcher = Matcher(0.5, 0.5, allow_low_quality_matches=False)
         self.sampler = BalancedPositiveNegativeSampler(batch_size_per_image, 0.25)
@@ -199,9 +199,8 @@ class VGGHead(nn.Module):
 
 
 def build_vgg_faster_rcnn(
-    classes: int, in_channels: int, width: int = 64, norm: bool = False, fc_width: int = 4096,
-    sizes: Sequence[float] = (128, 256, 512), proposals: int = 300, batch_size_per_image: int = 128,
-    pretrained: bool = False,
+    classes: int, in_channels: int, width: int, norm: bool, fc_width: int, sizes: Sequence[float], proposals: int,
+    batch_size_per_image: int, pretrained: bool,
 ) -> FasterRCNN:  # fmt: skip
     """The paper's net: 2,000 proposals in training and ``proposals`` in use, of 12,000 and 6,000 that are compared."""
     features = VGGFeatures(in_channels, width, norm)
@@ -211,20 +210,12 @@ def build_vgg_faster_rcnn(
     )
     if pretrained:
         vgg.load_imagenet_head(vgg.load_imagenet(features.stages), head.fc6, head.fc7)
-    return FasterRCNN(
-        classes,
-        in_channels,
-        features,
-        rpn=rpn,
-        box_head=head,
-        fc_width=fc_width,
-        batch_size_per_image=batch_size_per_image,
-    )
+    return FasterRCNN(classes, in_channels, features, rpn, head, batch_size_per_image)
 
 
 def build_fpn_parts(
     features: FeaturePyramid, sizes: Sequence[float], proposals: int, fc_width: int
-) -> tuple[RegionProposalNetwork, nn.Module]:
+) -> tuple[RegionProposalNetwork, TwoMLPHead]:
     """The proposal network, one anchor size a map, and the head that torchvision puts on a pyramid."""
     if len(sizes) != len(features.strides) + 1:
         raise ValueError(f"a pyramid has {len(features.strides) + 1} maps and wants as many sizes; got {list(sizes)}")
@@ -234,17 +225,9 @@ def build_fpn_parts(
 
 
 def build_fpn_faster_rcnn(
-    classes: int, in_channels: int, features: FeaturePyramid, fc_width: int = 1024,
-    sizes: Sequence[float] = (32, 64, 128, 256, 512), proposals: int = 1000, batch_size_per_image: int = 512,
+    classes: int, in_channels: int, features: FeaturePyramid, fc_width: int, sizes: Sequence[float], proposals: int,
+    batch_size_per_image: int,
 ) -> FasterRCNN:  # fmt: skip
     """torchvision's form. ``proposals``: in use; twice as many in training."""
     rpn, head = build_fpn_parts(features, sizes, proposals, fc_width)
-    return FasterRCNN(
-        classes,
-        in_channels,
-        features,
-        rpn=rpn,
-        box_head=head,
-        fc_width=fc_width,
-        batch_size_per_image=batch_size_per_image,
-    )
+    return FasterRCNN(classes, in_channels, features, rpn, head, batch_size_per_image)

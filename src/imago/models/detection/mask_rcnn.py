@@ -42,22 +42,13 @@ class MaskRCNN(FasterRCNN):
     has_masks = True
 
     def __init__(
-        self, classes: int, in_channels: int, features: FeaturePyramid, fc_width: int = 1024,
-        sizes: Sequence[float] = (32, 64, 128, 256, 512), proposals: int = 1000, batch_size_per_image: int = 512,
-        mask_widths: Sequence[int] = (256, 256, 256, 256), separable: bool = False,
+        self, classes: int, in_channels: int, features: FeaturePyramid, fc_width: int, sizes: Sequence[float],
+        proposals: int, batch_size_per_image: int, mask_widths: Sequence[int], separable: bool,
     ) -> None:  # fmt: skip
         if not mask_widths or min(mask_widths) < 1:
             raise ValueError(f"mask_widths are one or more channels, each 1 or more; got {list(mask_widths)}")
         rpn, head = build_fpn_parts(features, sizes, proposals, fc_width)
-        super().__init__(
-            classes,
-            in_channels,
-            features,
-            rpn=rpn,
-            box_head=head,
-            fc_width=fc_width,
-            batch_size_per_image=batch_size_per_image,
-        )
+        super().__init__(classes, in_channels, features, rpn, head, batch_size_per_image)
         if separable:
             self.mask_head: nn.Module = SeparableMaskHead(features.channels, mask_widths)
         else:

@@ -149,15 +149,7 @@ def find_responsible(boxes: Tensor, box: Tensor) -> tuple[int, Tensor]:
     return best, iou[best]
 
 
-def yolov1(
-    classes: int,
-    in_channels: int = 3,
-    width: int = 64,
-    size: int = 448,
-    boxes: int = 2,
-    norm: bool = True,
-    published: bool = False,
-) -> YOLOv1:
+def yolov1(classes: int, in_channels: int, width: int, size: int, boxes: int, norm: bool, published: bool) -> YOLOv1:
     """Figure 3 of the paper at ``width`` 64. ``published``: yolov1.cfg, which has ``boxes`` 3."""
     side = check_size(size)
     w = width
@@ -184,13 +176,7 @@ def yolov1(
 
 
 def yolov1_fast(
-    classes: int,
-    in_channels: int = 3,
-    width: int = 16,
-    size: int = 448,
-    boxes: int = 2,
-    norm: bool = True,
-    published: bool = False,
+    classes: int, in_channels: int, width: int, size: int, boxes: int, norm: bool, published: bool
 ) -> YOLOv1:
     """The fast form at ``width`` 16. ``published``: yolov1-tiny.cfg."""
     side = check_size(size)

@@ -150,7 +150,7 @@ class YOLOv2(YOLO):
         return boxes, scores.movedim(2, 4).flatten(1, 3)
 
 
-def yolov2(classes: int, in_channels: int = 3, width: int = 32, anchors: Anchors = ANCHORS) -> YOLOv2:
+def yolov2(classes: int, in_channels: int, width: int, anchors: Anchors) -> YOLOv2:
     """The network of yolov2.cfg at ``width`` 32 (a multiple of 2)."""
     if width % 2:
         raise ValueError(f"width must be a multiple of 2 (32 in the paper); got {width}")
@@ -159,9 +159,7 @@ def yolov2(classes: int, in_channels: int = 3, width: int = 32, anchors: Anchors
     return YOLOv2(backbone, Passthrough(fine, coarse, 2 * width), coarse, classes, in_channels, anchors)
 
 
-def yolov2_tiny(
-    classes: int, in_channels: int = 3, width: int = 16, last: int = 32, anchors: Anchors = ANCHORS
-) -> YOLOv2:
+def yolov2_tiny(classes: int, in_channels: int, width: int, last: int, anchors: Anchors) -> YOLOv2:
     """The small form. The last layer but one has ``last`` times ``width`` channels: 32 in yolov2-tiny.cfg, 64 in
     yolov2-tiny-voc.cfg."""
     backbone = TinyDarknet(in_channels, width)

@@ -145,14 +145,7 @@ class YOLOv3(YOLO):
         return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
 
 
-def yolov3(
-    classes: int,
-    in_channels: int = 3,
-    width: int = 32,
-    anchors: Anchors = ANCHORS,
-    masks: Masks = MASKS,
-    spp: bool = False,
-) -> YOLOv3:
+def yolov3(classes: int, in_channels: int, width: int, anchors: Anchors, masks: Masks, spp: bool) -> YOLOv3:
     """The network of the paper at ``width`` 32: 61,949,149 parameters for COCO's 80 classes. ``spp``: with pyramid
     pooling before the coarsest answers."""
     backbone = Darknet53(in_channels, width)
@@ -170,9 +163,7 @@ def yolov3(
     return YOLOv3(backbone, scales, classes, in_channels, anchors, masks)
 
 
-def yolov3_tiny(
-    classes: int, in_channels: int = 3, width: int = 16, anchors: Anchors = TINY_ANCHORS, masks: Masks = TINY_MASKS
-) -> YOLOv3:
+def yolov3_tiny(classes: int, in_channels: int, width: int, anchors: Anchors, masks: Masks) -> YOLOv3:
     """The small form: seven convolutions, two scales. ``width`` is 16 in yolov3-tiny.cfg."""
     backbone = TinyDarknet(in_channels, width)
     fine, coarse = backbone.channels  # 256, 1024

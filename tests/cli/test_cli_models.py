@@ -16,7 +16,7 @@ from imago.core.model_card import ModelCard
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("IMAGO_HOME", str(tmp_path))
     write_tiny(tmp_path / "models" / "mine.onnx", scores={"people/iou": 0.9412})
-    (tmp_path / "models" / "foreign.onnx").write_bytes(tiny_onnx(None))
+    (tmp_path / "models" / "cardless.onnx").write_bytes(tiny_onnx(None))
     (tmp_path / "models" / "broken.onnx").write_bytes(b"?")
     return tmp_path
 
@@ -27,7 +27,7 @@ def test_models_lists_what_there_is(home: Path, capsys: pytest.CaptureFixture[st
     assert "on disk" in lines["mine"]
     assert "people/iou 0.941" in lines["mine"]
     assert "CC0-1.0" in lines["mine"]
-    assert "no model card" in lines["foreign"]
+    assert "no model card" in lines["cardless"]
     assert "no model card" in lines["broken"]
     assert "to download" in lines["u2netp"]
     assert "4.6 MB" in lines["u2netp"]
@@ -69,15 +69,15 @@ def test_models_show_prints_a_card_to_start_from(home: Path, capsys: pytest.Capt
     assert run(["models", "show", "u2netp", "--json"]) == 0
     card = capsys.readouterr().out
     assert ModelCard.from_json(card).minmax_normalize
-    (home / "models" / "foreign.onnx.json").write_text(card)  # as the message about cardless files advises
-    assert run(["models", "show", str(home / "models" / "foreign.onnx")]) == 0
+    (home / "models" / "cardless.onnx.json").write_text(card)  # as the message about cardless files advises
+    assert run(["models", "show", str(home / "models" / "cardless.onnx")]) == 0
     assert "u2netp" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "foreign"], "without an Imago model card"),
+        (["show", "cardless"], "without an Imago model card"),
         (["show", "broken"], "not a"),
         (["show", "nobody"], "there is no model 'nobody'"),
         (["download", "nobody"], "model 'nobody' is not to be downloaded; to be had are u2net, u2netp"),

@@ -336,7 +336,7 @@ def test_what_is_named_wins_over_the_rest(tiny_dataset: Path) -> None:
         ("background", "has no '='"),
         ("a=background", "two or more groups"),
         ("a=box; b=box", "stand in two groups: box"),
-        ("a=box; b=cow", "labels that the data does not have: cow"),
+        ("a=box; b=cow", "classes that the data does not have: cow"),
         ("none.toml", "cannot be read"),
     ],
 )
@@ -404,7 +404,7 @@ def test_coco_objects_are_the_subject_where_asked(tmp_path: Path) -> None:
     assert not samples["2"].label_map().any()
     licensed = open_dataset(root, licenses=(4,), grouping=SUBJECT, min_area=0.03)
     assert {sample.name for sample in licensed.split("all")} == {"0", "2"}
-    with pytest.raises(DataError, match=r"labels that the data does not have: x\. It has: background, cup, dog"):
+    with pytest.raises(DataError, match=r"classes that the data does not have: x\. It has: background, cup, dog"):
         open_dataset(root, grouping=parse_grouping("a=x; b=rest"))
 
 

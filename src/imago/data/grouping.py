@@ -19,6 +19,7 @@ grouping does not name counts as not annotated there: it may be in the photos al
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,16 +47,20 @@ class Grouping:
     def labels(self) -> Labels:
         return Labels(names=tuple(name for name, _ in self.groups if name != IGNORED))
 
+    def check(self, known: Collection[str], where: str = "") -> None:
+        """Raises DataError, which begins with ``where``, for classes that are not among the ``known`` ones."""
+        unknown = [m for _, members in self.groups for m in members if m != REST and m not in known]
+        if unknown:
+            raise DataError(
+                f"{where}the grouping names classes that the data does not have: {', '.join(unknown)}. It has: "
+                f"{', '.join(known)}"
+            )
+
     def table(self, labels: Labels) -> np.ndarray:
         """uint8 (256,), or more past 256 labels: old value -> new value. Raises DataError for labels that ``labels``
         does not have."""
         known = {name: value for value, name in enumerate(labels.names)}
-        unknown = [m for _, members in self.groups for m in members if m != REST and m not in known]
-        if unknown:
-            raise DataError(
-                f"the grouping names labels that the data does not have: {', '.join(unknown)}. "
-                f"It has: {', '.join(labels.names)}"
-            )
+        self.check(known)
         table = np.full(max(256, len(labels)), IGNORE, np.uint8)
         values = [name for name, _ in self.groups if name != IGNORED]
         new_value = {name: values.index(name) if name != IGNORED else IGNORE for name, _ in self.groups}
@@ -128,12 +133,7 @@ def unannotated(grouping: Grouping, labels: Labels) -> tuple[int, ...]:
 def class_table(grouping: Grouping, old: Labels, labels: Labels, where: object) -> np.ndarray:
     """int64 (old classes,): old class -> new one, DROPPED or CROWD. Raises DataError for classes that there are not."""
     known = {name: value for value, name in enumerate(old.names) if value}
-    unknown = [m for _, members in grouping.groups for m in members if m != REST and m not in known]
-    if unknown:
-        raise DataError(
-            f"{where}: the grouping names classes that the data does not have: {', '.join(unknown)}. It has: "
-            f"{', '.join(known)}"
-        )
+    grouping.check(known, f"{where}: ")
     new = {BACKGROUND: DROPPED, IGNORED: CROWD} | {name: value for value, name in enumerate(labels.names) if value}
     table = np.full(len(old), CROWD, np.int64)
     for name, members in grouping.groups:  # "rest" first, so that what is named wins

@@ -29,6 +29,13 @@ class TTA:
         name="tta-scales",
         **_ONCE,
     )
+    zoom: bool | None = setting(
+        None,
+        "Look again at what was found, cut out and enlarged, where it is not most of the photo: up to twice the time.  "
+        "[default: as the model's card says]",
+        name="tta-zoom",
+        **_ONCE,
+    )
     slide: bool = setting(
         False,
         "Slide a window of the model's size over the photo's own pixels, for models trained on windows.",
@@ -37,6 +44,8 @@ class TTA:
 
     def __post_init__(self) -> None:
         check_values(self)
+        if self.zoom and self.slide:
+            raise ValueError("zoom and slide do not go together: a sliding window sees all of the photo enlarged")
         for scale in self.scales:
             if not 0.1 <= scale <= 8:
                 raise ValueError(f"scales lie from 0.1 to 8 (1 is the model's own size); got {scale:g}")

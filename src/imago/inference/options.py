@@ -89,4 +89,5 @@ def refuse_inapplicable(card: ModelCard, model: str, settings: Collection[type],
 def resolve_tta(card: ModelCard, asked: TTA) -> TTA:
     """How a photo is looked at: as ``asked``, and where nothing is asked as the card says."""
     flip = card.tta_flip if asked.flip is None else asked.flip
-    return replace(asked, flip=flip, scales=asked.scales or card.tta_scales)
+    zoom = card.tta_zoom and not asked.slide if asked.zoom is None else asked.zoom
+    return replace(asked, flip=flip, zoom=zoom, scales=asked.scales or card.tta_scales)

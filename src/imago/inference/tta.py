@@ -1,6 +1,7 @@
 """How a net looks at a photo before it answers: once, or mirrored too, at several sizes, through a sliding window.
 
-The answers of all views are brought to one size and averaged (test-time augmentation). Every view is one run of the
+The answers of all views are brought to one size and averaged (test-time augmentation); what was found may then be
+looked at once more by itself (``zoom``). Every view is one run of the
 net with one image: as fast as a batch, and its memory does not grow with their number.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 from imago.core.errors import ImagoError
 from imago.core.input_spec import InputSpec, resize_image
 from imago.core.tta import TTA
+from imago.inference.zoom import zoom_in
 
 OVERLAP = 1 / 3  # of a window with the next one, as a share of its side
 MOST_BYTES = 1_000_000_000  # of class scores at the photo's own size; past it they are gathered on a coarser grid
@@ -23,12 +25,23 @@ Run = Callable[[np.ndarray], np.ndarray]  # float32 (1, C, h, w) -> float32 (1, 
 
 
 def predict_tta(run: Run, spec: InputSpec, image: np.ndarray, tta: TTA, name: str = "") -> np.ndarray:
-    """uint8 (H, W, C) -> the mean of all views, float32 (K, h, w), the photo without padding.
+    """uint8 (H, W, C) -> what all views say together, float32 (K, h, w), the photo without padding.
 
-    h and w are the largest view's; H and W with ``slide`` (less where they would take more than ``MOST_BYTES``).
-    Raises ImagoError for a model that cannot be looked through so; ``name`` stands in it.
+    h and w are the largest view's, up to twice as many with ``zoom``; H and W with ``slide`` (less where they would
+    take more than ``MOST_BYTES``). Raises ImagoError for a model that cannot be looked through so; ``name`` stands in
+    it.
     """
     check_tta(spec, tta, name)
+
+    def look(part: np.ndarray) -> np.ndarray:
+        return average_views(run, spec, part, tta)
+
+    scores = look(image)
+    return zoom_in(scores, image, look) if tta.zoom else scores
+
+
+def average_views(run: Run, spec: InputSpec, image: np.ndarray, tta: TTA) -> np.ndarray:
+    """uint8 (H, W, C) -> the mean over mirror image, sizes and windows, float32 (K, h, w)."""
     found: list[np.ndarray] = []
     for scale in tta.scales or (1.0,):
         for mirrored in (False, True) if tta.flip else (False,):
@@ -52,8 +65,9 @@ def predict_tta(run: Run, spec: InputSpec, image: np.ndarray, tta: TTA, name: st
 
 def check_tta(spec: InputSpec, tta: TTA, name: str = "") -> None:
     """Raises ImagoError for a way of looking that a model cannot be looked through."""
-    if tta.slide and spec.rule == "pad":
-        raise ImagoError(f"{name or 'this model'} sees every photo at its own size already; leave --slide out")
+    for given, option in ((tta.slide, "--slide"), (tta.zoom, "--tta-zoom")):
+        if given and spec.rule == "pad":
+            raise ImagoError(f"{name or 'this model'} sees every photo at its own size already; leave {option} out")
     if spec.fixed_size and not tta.slide and set(tta.scales) - {1.0}:
         raise ImagoError(
             f"{name or 'this model'} sees every photo at {spec.size_hw[0]} x {spec.size_hw[1]} alone; "

@@ -59,13 +59,14 @@ def finish(task: Task, history: Sequence[Mapping[str, Any]], say: Say) -> None:
 
 def load_best(task: Task) -> tuple[Net, ModelCard]:
     """The best checkpoint, stored again with the card that the settings want now: a finished run may be finished anew
-    with another inference_size, tta_flip, tta_scales or min_component_fraction in its config.json."""
+    with another inference_size, tta_flip, tta_scales, tta_zoom or min_component_fraction in its config.json."""
     export = task.config.export
     net, card = checkpoint.load(task.best)
     card = card.with_(
         input=task.build_spec(task.config, net),
         tta_flip=export.tta_flip,
         tta_scales=export.tta_scales,
+        tta_zoom=export.tta_zoom,
         min_component_fraction=export.min_component_fraction,
     )
     checkpoint.save(net, card, task.best)

@@ -286,6 +286,12 @@ class ExportSettings:
         why="it looks at a photo once",
         commas=True,
     )
+    tta_zoom: bool = setting(
+        False,
+        "The finished model looks again at what it found, cut out and enlarged: up to twice the time.",
+        tasks=LABEL_MAPS,
+        why="it looks at a photo once",
+    )
     min_component_fraction: float = setting(
         0.0,
         "Two classes: leave out separate parts below this share of the largest one.",

@@ -51,7 +51,7 @@ def watch_net(
 ) -> ValidationEngine:
     """The engine of a net in training, with its arithmetic. Its card asks for no second look at a photo, and for label
     maps even where objects are made of them later."""
-    plain = card.with_(tta_flip=False, tta_scales=(1.0,), objects=False, separation=None)
+    plain = card.with_(tta_flip=False, tta_scales=(1.0,), tta_zoom=False, objects=False, separation=None)
     engine = ValidationEngine.of_net(net, plain, device, autocast)
     assert isinstance(engine, ValidationEngine)
     return engine

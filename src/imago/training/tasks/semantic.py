@@ -66,6 +66,7 @@ class SemanticTask(Task):
             output="logit",
             tta_flip=export.tta_flip,
             tta_scales=export.tta_scales,
+            tta_zoom=export.tta_zoom,
             min_component_fraction=export.min_component_fraction,
             objects=config.net.objects,
             data=config.data_lines(root),

@@ -155,7 +155,7 @@ ORACLE: dict[str, Callable[[Any], bool]] = {
     "task": one_of("binary", "semantic", "boxes", "instances"),
     "output": one_of("probability", "logit"),
     "precision": one_of("float32", "float16"),
-    "minmax_normalize": flag, "tta_flip": flag, "objects": flag,
+    "minmax_normalize": flag, "tta_flip": flag, "tta_zoom": flag, "objects": flag,
     "tta_scales": several(number(0.1, 8), 1),
     "min_component_fraction": lambda value: number(0, 1)(value) and value < 1,
     "crop_padding": lambda value: value is None or number(0, BIG, whole=True)(value),

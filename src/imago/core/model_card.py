@@ -144,45 +144,13 @@ class ModelCard:
         return replace(self, **changes)
 
     def to_json(self) -> str:
-<<<<<<< HEAD
         return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
-=======
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "name": self.name,
-                "architecture": self.architecture,
-                "options": self.options,
-                "task": self.task,
-                "labels": self.labels.to_json(),
-                "input": self.input.to_json(),
-                "output": self.output,
-                "minmax_normalize": self.minmax_normalize,
-                "tta_flip": self.tta_flip,
-                "tta_scales": list(self.tta_scales),
-                "min_component_fraction": self.min_component_fraction,
-                "tta_zoom": self.tta_zoom,
-                "objects": self.objects,
-                "separation": None if self.separation is None else asdict(self.separation),
-                "proposals": None if self.proposals is None else asdict(self.proposals),
-                "crop_padding": self.crop_padding,
-                "scores": self.scores,
-                "data": list(self.data),
-                "license": self.license,
-                "recipe": self.recipe,
-                "note": self.note,
-                "precision": self.precision,
-            },
-            sort_keys=True,
-        )
->>>>>>> 8a7ab79 (A second look at what was found (tta_zoom): cut out, enlarged to the net's frame)
 
     @classmethod
     def from_json(cls, text: str, source: str = "model card") -> ModelCard:
         """Raises ModelError that names ``source``, and the field, if the text is no valid card or of a newer format."""
         newer = ""
         try:
-<<<<<<< HEAD
             values = parse_json(text)
             version = values.get("format") if isinstance(values, dict) else None
             if type(version) is not int or version < 1:
@@ -196,40 +164,6 @@ class ModelCard:
                 _check_complete(card["input"], "input.", _NEEDED_INPUT)
                 return build(cls, card)
         except (ValueError, ModelError) as error:
-=======
-            values = json.loads(text)
-            if values["format"] > FORMAT:
-                raise ModelError(
-                    f"{source}: written by a newer Imago (card format {values['format']}, this one reads up to "
-                    f"{FORMAT}). Update with: pip install -U imago-seg"
-                )
-            values = upgrade_card(values)
-            return cls(
-                name=values["name"],
-                architecture=values["architecture"],
-                options=dict(values["options"]),
-                task=values["task"],
-                labels=Labels.from_json(values["labels"]),
-                input=InputSpec.from_json(values["input"]),
-                output=values.get("output", "probability"),
-                minmax_normalize=bool(values.get("minmax_normalize", False)),
-                tta_flip=bool(values.get("tta_flip", False)),
-                tta_scales=tuple(float(scale) for scale in values.get("tta_scales", (1.0,))),
-                tta_zoom=bool(values.get("tta_zoom", False)),
-                min_component_fraction=float(values.get("min_component_fraction", 0.0)),
-                objects=bool(values.get("objects", False)),
-                separation=None if values.get("separation") is None else Separation(**values["separation"]),
-                proposals=None if values.get("proposals") is None else ProposalOptions(**values["proposals"]),
-                crop_padding=values.get("crop_padding"),
-                scores={str(k): float(v) for k, v in values.get("scores", {}).items()},
-                data=tuple(values.get("data", ())),
-                license=values.get("license", "unknown"),
-                recipe=values.get("recipe", ""),
-                note=values.get("note", ""),
-                precision=values.get("precision", "float32"),
-            )
-        except (KeyError, TypeError, ValueError) as error:
->>>>>>> 8a7ab79 (A second look at what was found (tta_zoom): cut out, enlarged to the net's frame)
             raise ModelError(
                 f"{source}: the model card inside is damaged ({error}); mend it, or export the model again"
             ) from error

@@ -72,6 +72,8 @@ class ModelCard:
             return f"min_component_fraction is a share below 1, of a binary model; got {self.min_component_fraction}"
         if self.tta_zoom and self.input.rule == "pad":
             return "tta_zoom enlarges what was found; with rule pad a photo is seen at its own size"
+        if not self.tta_scales:
+            return "tta_scales needs at least one size, such as 1 for the model's own"
         try:
             TTA(self.tta_flip, self.tta_scales)
         except ValueError as error:

@@ -279,3 +279,14 @@ def test_the_page_of_a_blind_model_and_one_class() -> None:
     read = Page(render(ReportData("cells", answer)))
     assert len(read.all("svg")) == 3  # no chart of single classes
     assert "Worst images" not in read.words
+
+
+def test_a_net_of_boxes_is_scored_by_boxes_also_when_it_finds_nothing() -> None:
+    """An image without finds does not say whether they would have had masks; the model's card does."""
+    card = ModelCard("model", "", {}, "boxes", LABELS, InputSpec())
+    late = Finder(lambda image: bare(perfect(image)) if image[0, 0, 0] > 3 else blind(image), card)
+    assert evaluate(finder(blind), SAMPLES, scoring=DetectionScoring(resamples=0)).iou_type == "mask"
+    for model in (Finder(blind, card), late):
+        answer = evaluate(model, SAMPLES, scoring=DetectionScoring(resamples=0))
+        assert answer.iou_type == "box"
+        assert "mask_ap" not in answer.summary

@@ -53,7 +53,7 @@ class DetectionScoring:
         """See ``evaluate.Scoring``."""
         if not card.finds_objects:
             raise ImagoError(f"model {card.name!r} finds no single objects (its task is {card.task!r})")
-        return DetectionTally(card.name, labels, match, self)
+        return DetectionTally(card.name, labels, match, self, finds_masks=card.task != "boxes")
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,12 @@ class _Side:
 class DetectionTally:
     """See ``evaluate.Tally``."""
 
-    def __init__(self, model: str, labels: Labels, match: ClassMatch, scoring: DetectionScoring) -> None:
+    def __init__(
+        self, model: str, labels: Labels, match: ClassMatch, scoring: DetectionScoring, finds_masks: bool = True
+    ) -> None:
+        """``finds_masks``: False for a model that finds boxes alone, which an image without finds does not show."""
         self.model, self.labels, self.match, self.scoring = model, labels, match, scoring
+        self.finds_masks = finds_masks
         self.score_threshold = scoring.score_threshold
         self.names: list[str] = []
         self.counts: list[tuple[int, int]] = []  # objects in the truth, and found
@@ -124,7 +128,7 @@ class DetectionTally:
         self.counts.append((asked, int((found.scores >= self.score_threshold).sum())))
 
     def _masks_in_both(self) -> bool:
-        return not any(False in seen for seen in self.masked.values())
+        return self.finds_masks and not any(False in seen for seen in self.masked.values())
 
     def _check(self, name: str, found: Instances, truth: Instances) -> None:
         if found.size_hw != truth.size_hw:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,12 +125,39 @@ def validate(run: Run, folders: Mapping[str, Sequence[Any]], interrupt: Interrup
         run.display.count("validation", done, total)
         interrupt.check()
 
-    with averaged(run):
+    with averaged(run), refusing_nan(run):
         try:
             run.net.eval()
-            return run.task.validate(folders, run.fabric.device, run.autocast, shown)
+            seen = run.task.validate(folders, run.fabric.device, run.autocast, shown)
         finally:
             run.net.train()
+    if seen.loss is not None and not math.isfinite(seen.loss):
+        raise no_number(run, f"the loss of the validation photos is {seen.loss}")
+    return seen
+
+
+@contextmanager
+def refusing_nan(run: Run) -> Iterator[None]:
+    """Inside, an answer of the net that holds NaN ends the run: no later epoch would mend it."""
+
+    def look(module: torch.nn.Module, images: Any, outputs: Any) -> None:
+        tensors = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        if any(isinstance(t, torch.Tensor) and t.is_floating_point() and t.isnan().any() for t in tensors):
+            raise no_number(run, "the net answers with NaN")
+
+    handle = run.net.register_forward_hook(look)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def no_number(run: Run, what: str) -> ImagoError:
+    progress, settings = run.progress, run.config.optimization
+    kept = f"; {BEST} holds epoch {progress.best_epoch}" if progress.best_epoch else ""
+    return ImagoError(
+        f"validation after step {progress.step}: {what}. Lower --lr (now {settings.lr}), or use --precision 32{kept}"
+    )
 
 
 @contextmanager
@@ -181,7 +209,8 @@ def close_epoch(run: Run, clock: Clock, interrupt: Interrupt) -> None:
     progress.history.append(row)
     progress.done = done or (validated and clock.over)
     if run.fabric.is_global_zero:
-        write_metrics(run.folder / "metrics.csv", progress.history)
+        with no_room(run.folder):
+            write_metrics(run.folder / "metrics.csv", progress.history)
         run.display.epoch(row)
     if validated and not progress.done and settings.patience and epoch - progress.best_epoch >= settings.patience:
         run.display.say(f"no better score for {epoch - progress.best_epoch} epochs; stopped")
@@ -207,7 +236,7 @@ def is_better(score: float, loss: float | None, progress: Progress) -> bool:
 def save_models(run: Run, score: float, better: bool) -> None:
     """last.safetensors, and best.safetensors where the score is the best so far: the averaged weights."""
     card = run.card.with_(scores={"val": score})
-    with averaged(run):
+    with averaged(run), no_room(run.folder):
         checkpoint.save(run.net, card, run.folder / LAST)
         if better:
             checkpoint.save(run.net, card, run.folder / BEST)
@@ -216,9 +245,27 @@ def save_models(run: Run, score: float, better: bool) -> None:
 def save_resume(run: Run, clock: Clock) -> None:
     """The first process writes; the others go on, and wait for it at the next gradient at the latest."""
     if run.fabric.is_global_zero:
-        notes = {**vars(run.progress), "precision": run.fabric.strategy.precision.state_dict()}
-        save_state(run.folder / STATE, run.net, run.optimizer, run.average, notes)
+        notes = {
+            **vars(run.progress),
+            "labels": run.data.labels.names,
+            "precision": run.fabric.strategy.precision.state_dict(),
+        }
+        with no_room(run.folder):
+            save_state(run.folder / STATE, run.net, run.optimizer, run.average, notes)
     clock.saved = time.monotonic()
+
+
+@contextmanager
+def no_room(folder: Path) -> Iterator[None]:
+    """What cannot be written (a full disk) ends the run with how to go on; what was written before is whole."""
+    try:
+        yield
+    except (OSError, ImagoError) as error:
+        free = shutil.disk_usage(folder).free / 1e6
+        raise ImagoError(
+            f"{error} ({free:,.0f} MB are free there). The last state that was saved is whole: make room, and go on "
+            f"with imago train --resume --out {folder}"
+        ) from error
 
 
 def write_metrics(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

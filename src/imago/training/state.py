@@ -41,7 +41,7 @@ class Progress:
 def save_state(
     path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None, notes: dict[str, Any]
 ) -> None:
-    """``notes`` is plain JSON: counters, history, best score."""
+    """``notes`` is plain JSON: counters, history, best score, classes. Raises ModelError where there is no room."""
     tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
     if average:
         tensors |= {f"ema.{name}": value for name, value in average.values.items()}
@@ -57,8 +57,13 @@ def save_state(
     for left in path.parent.glob(f".{path.name}.*.part"):  # of a run that was killed while it wrote
         left.unlink(missing_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    save_file(tensors, beside, {KEY: json.dumps({"notes": notes, "scalars": scalars})})
-    os.replace(beside, path)
+    try:
+        save_file(tensors, beside, {KEY: json.dumps({"notes": notes, "scalars": scalars})})
+        os.replace(beside, path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: the state could not be written ({error})") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _match_layout(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optimizer) -> None:
@@ -69,6 +74,15 @@ def _match_layout(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optim
         for name, value in values.items():
             if isinstance(value, torch.Tensor) and value.shape == weights[index].shape:
                 values[name] = torch.empty_like(weights[index], dtype=value.dtype).copy_(value)
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """The notes alone. Raises ModelError where the file is no state."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return dict(json.loads(stored.metadata()[KEY])["notes"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path}: the run cannot be resumed from it ({error}); start anew without --resume") from error
 
 
 def load_state(

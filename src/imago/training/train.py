@@ -4,6 +4,7 @@ in ``loop``, what comes after it in ``finish``."""
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -24,9 +25,10 @@ from imago.models.matching import load_matching
 from imago.models.memory_format import channels_last_is_faster
 from imago.models.pretrained import WeightsUnavailable
 from imago.training.config import TrainConfig
-from imago.training.dataset import ProcessInfo, measure_aspects
+from imago.training.dataset import ProcessInfo, choose_frames, measure_aspects
 from imago.training.depthwise import speed_up_depthwise
 from imago.training.device import build_fabric, choose_precision, worker_count
+from imago.training.dry_run import check_frames
 from imago.training.finish import finish
 from imago.training.interrupt import ignore_in_worker
 from imago.training.loop import fit
@@ -36,7 +38,7 @@ from imago.training.presets.resolve import names_a_net, resolve_preset
 from imago.training.progress import Display
 from imago.training.run import LAST, STATE, Run
 from imago.training.sources import RunData
-from imago.training.state import Progress, load_state
+from imago.training.state import Progress, load_state, read_notes
 from imago.training.tasks.base import Say, Task
 from imago.training.tasks.catalog import choose_task
 
@@ -107,8 +109,12 @@ def build(config: TrainConfig, root: Path, resume: bool, say: Say, given: Collec
         speak(note)
     task = build_task(kind, config.with_(pretrained=False) if goes_on else config, data, folder, root, say=speak)
     run = build_model(task, fabric, display, say=speak, fresh=not goes_on)
+    if not (goes_on or getattr(run.net, "crop", 0)):  # crops come in batches of their own
+        check_frames(run.net, list_frames(run), config.optimization.batch_size, config.net.model)
     if goes_on:
         restore(run, speak)
+    elif fabric.is_global_zero:
+        check_space(folder, run.net)
     if config.runtime.tensorboard and not run.progress.done:
         display.log_to(folder / "tensorboard", run.progress.step)
     if fabric.is_global_zero:  # from here on the run counts as begun, and goes on with --resume
@@ -178,9 +184,37 @@ def build_model(task: Task, fabric: Fabric, display: Display, *, say: Say, fresh
     )
 
 
+def list_frames(run: Run) -> list[tuple[int, int]]:
+    """Sizes of the frames that it trains on, the smallest side first."""
+    config, sides = run.config.input, [run.config.input.size]
+    sides = [config.start_size or sides[0], *sides] if not config.multiscale else [round(0.75 * sides[0]), *sides]
+    frames = [choose_frames(config.build_spec(run.net.multiple, side), config.shapes, run.aspects) for side in sides]
+    return list(dict.fromkeys(frame for some in frames for frame in some))
+
+
+def check_space(folder: Path, net: torch.nn.Module) -> None:
+    """Raises ImagoError where the disk has no room for what a run keeps: weights and their average, what the optimizer
+    knows of each, two checkpoints and the model; the state twice, because a new one is written beside the old."""
+    weights = sum(value.nbytes for value in net.state_dict().values())
+    needed, free = 11 * weights + 20_000_000, shutil.disk_usage(folder).free
+    if free < needed:
+        raise ImagoError(
+            f"{folder}: the run wants about {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free there; "
+            "make room, or choose another --out"
+        )
+
+
 def restore(run: Run, say: Say) -> None:
-    """Puts the run back to where it was saved. Raises ModelError where the state does not fit."""
+    """Puts the run back to where it was saved. Raises ModelError where the state does not fit, or the classes are
+    others."""
+    before = read_notes(run.folder / STATE).pop("labels", None)
+    if before is not None and tuple(before) != run.data.labels.names:
+        raise ModelError(
+            f"{run.folder}: was begun with the classes {', '.join(before)}, and the data has "
+            f"{', '.join(run.data.labels.names)} now; put the old classes back, or start anew with another --out"
+        )
     notes = load_state(run.folder / STATE, run.net, run.optimizer, run.average)
+    notes.pop("labels", None)
     try:
         run.fabric.strategy.precision.load_state_dict(notes.pop("precision", {}))
         run.progress = Progress(**notes)

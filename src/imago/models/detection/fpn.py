@@ -132,4 +132,5 @@ class VGGFeatures(nn.Module):
 
     def pool(self, feature_maps: list[Tensor], rois: Tensor, side: int) -> Tensor:
         """RoI max pooling of regions (R, 5) -> (R, ``channels``, side, side)."""
-        return roi_pool(feature_maps[0], rois, side, 1 / self.strides[0])
+        # In float32: under autocast the map is bfloat16 and the regions are not, which torchvision refuses on the CPU.
+        return roi_pool(feature_maps[0].float(), rois.float(), side, 1 / self.strides[0])

@@ -109,7 +109,7 @@ def build(config: TrainConfig, root: Path, resume: bool, say: Say, given: Collec
         speak(note)
     task = build_task(kind, config.with_(pretrained=False) if goes_on else config, data, folder, root, say=speak)
     run = build_model(task, fabric, display, say=speak, fresh=not goes_on)
-    if not (goes_on or getattr(run.net, "crop", 0)):  # crops come in batches of their own
+    if not (goes_on or getattr(run.net, "crop", False)):  # crops come in batches of their own
         check_frames(run.net, list_frames(run), config.optimization.batch_size, config.net.model)
     if goes_on:
         restore(run, speak)

@@ -266,8 +266,8 @@ def test_photos_to_compare_on(tmp_path: Path, run_folder: Path, tiny_dataset: Pa
     found = read_validation_photos(run_folder, card)
     expected = [read_image(tiny_dataset / "images" / f"scene{i:02d}.jpg").pixels for i in (9, 10, 11)]
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert len(read_samples(tiny_dataset / "images", 3)) == 4
-    assert len(read_samples(tiny_dataset / "images" / "scene00.jpg", 3)) == 1
+    assert len(read_samples(tiny_dataset / "images", InputSpec())) == 4
+    assert len(read_samples(tiny_dataset / "images" / "scene00.jpg", InputSpec())) == 1
     tiny_dataset.rename(tmp_path / "moved")
     assert read_validation_photos(run_folder, card) == []
     (run_folder / "config.json").write_text("{")

@@ -191,7 +191,6 @@ def how_to_cut(settings: CutoutSettings) -> dict[str, Any]:
 
 def cut_pipe(settings: CutoutSettings, choice: DetectionOptions) -> int:
     """Returns the exit code. The PNG is finished before its first byte is written."""
-    from imago.files.images import read_image
     from imago.files.outputs import check_ending
     from imago.files.writing import atomic_write, exists
     from imago.inference.cutout.background import is_opaque
@@ -208,13 +207,7 @@ def cut_pipe(settings: CutoutSettings, choice: DetectionOptions) -> int:
                 return 0
             raise exists(target)
     predictor = load_cutter(settings, 1, choice)
-    photo = read_image(
-        sys.stdin.buffer.read(),
-        channels=predictor.card.input.channels,
-        max_pixels=predictor.options.max_pixels,
-        name="standard input",
-        damaged=settings.damaged,
-    )
+    photo = predictor.read(sys.stdin.buffer.read(), name="standard input", damaged=settings.damaged)
     if settings.strip_metadata:
         photo = replace(photo, exif=None, dpi=None)
     made = io.BytesIO()

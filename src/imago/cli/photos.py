@@ -64,6 +64,13 @@ class PhotoSettings:
         "Photos with damage: skip them all, or use what can be read.  [default: skip those that are cut off, use those "
         "that the decoder mended, and say so]",
     )
+    show_bands: tuple[int, ...] = setting(
+        (),
+        "Models of other channels than grey and RGB: the bands shown as red, green and blue, from 1, as 4,3,2.  "
+        "[default: as the model's card says]",
+        commas=True,
+        needs=("writes_pictures", "no picture is written"),
+    )
     strip_metadata: bool = setting(
         False,
         "Leave EXIF and resolution out of what is written; colour profiles stay.",
@@ -142,7 +149,7 @@ def load_predictor(settings: PhotoSettings, photos: int, *groups: type, **option
     predictor = load(settings.model, **({} if runs_on_torch(find_model(settings.model)) else how))
     types = (type(settings), *groups)
     refuse_inapplicable(predictor.card, settings.model, types, find_asked(*types))
-    return predictor.with_options(max_pixels=settings.max_pixels, **options)
+    return predictor.with_options(max_pixels=settings.max_pixels, show_bands=settings.show_bands, **options)
 
 
 def check_finds_objects(predictor: Predictor, settings: PhotoSettings, asked: str) -> None:

@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 
 from imago.comparison.compare import UNKNOWN, Comparison
+from imago.core.bands import to_rgb
 from imago.draw.charts import LINE_COLORS, line_chart
 from imago.draw.html import bar, data_address, format_number, page, section, table
 from imago.draw.scatter import scatter_chart
+from imago.evaluation.reading import read_for
 from imago.inference.load import load
 
 THUMBNAIL_PX = 260
@@ -144,14 +146,16 @@ def _pictures(comparison: Comparison) -> str:
     figures = []
     for sample in shown:
         image, truth = sample.image(), comparison.task.load_truth(sample)
+        shown_image = to_rgb(image, comparison.entries[0].card.input.show_bands)
         scores = [entry.per_image[sample.name] for entry in comparison.entries]
         worst, best = extremes(scores)
-        cells = [_cell(image, None, comparison, "photo"), _cell(image, truth, comparison, "truth")]
+        cells = [_cell(shown_image, None, comparison, "photo"), _cell(shown_image, truth, comparison, "truth")]
         for (entry, predictor), score in zip(predictors, scores, strict=True):
             mark = " ▲" if score == best else " ▼" if score == worst else ""
             caption = f"{entry.name} {format_number(score)}{mark}"
+            seen = read_for(predictor.card.input, sample)
             cells.append(
-                _cell(image, comparison.task.predict(predictor, image, comparison.labels), comparison, caption)
+                _cell(shown_image, comparison.task.predict(predictor, seen, comparison.labels), comparison, caption)
             )
         figures.append(
             f'<figure><div class="row">{"".join(cells)}</div><figcaption>{escape(sample.name)}</figcaption></figure>'

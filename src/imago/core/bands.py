@@ -19,6 +19,12 @@ def check_shown(bands: Sequence[int], channels: int) -> None:
         )
 
 
+def check_ranges(ranges: Ranges, channels: int) -> None:
+    """Raises ValueError unless ``ranges`` is empty, or has for each channel a least and a larger value."""
+    if ranges and (len(ranges) != channels or not all(-1e30 < low < high < 1e30 for low, high in ranges)):
+        raise ValueError(f"ranges are {channels} pairs of a least and a larger value; got {ranges}")
+
+
 def to_rgb(pixels: np.ndarray, bands: Sequence[int] = ()) -> np.ndarray:
     """uint8 (H, W, C) or (H, W) -> uint8 (H, W, 3), as it is shown: ``bands`` are red, green and blue, counted from 1.
 

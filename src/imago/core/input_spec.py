@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
+from imago.core.bands import Ranges, check_ranges, check_shown
 from imago.core.boxes import clip
 
 SizeRule = Literal["resize", "letterbox", "area", "pad"]
@@ -72,6 +73,9 @@ class InputSpec:
     mean: tuple[float, ...] = IMAGENET_MEAN  # on the 0..1 scale, one a channel
     std: tuple[float, ...] = IMAGENET_STD
     scale: Scale = "255"  # divide by 255, or by the image's own largest value (official U2-Net)
+    ranges: Ranges = ()  # images of more than 8 bits: of each channel the values that become 0 and 255; empty: as
+    # imago.files.images.read_image scales by itself
+    show_bands: tuple[int, ...] = ()  # which are shown as red, green and blue, from 1; empty: the first
 
     def __post_init__(self) -> None:
         for name, known in (("rule", get_args(SizeRule)), ("scale", get_args(Scale))):
@@ -87,6 +91,8 @@ class InputSpec:
             raise ValueError(
                 f"sizes must lie from 1 to {MAX_SIDE} pixels; got size {self.size_hw}, multiple {self.multiple}"
             )
+        check_ranges(self.ranges, self.channels)
+        check_shown(self.show_bands, self.channels)
         if not all(0 <= value <= 1 for value in self.mean):
             raise ValueError(f"means lie from 0 to 1, as pixels do; got {self.mean}")
         if not all(LEAST_STD <= value <= 1 / LEAST_STD for value in self.std):

@@ -138,8 +138,8 @@ def check_photo(sample: Sample) -> tuple[int, int]:
     """
     path = sample.image_path
     height, width = image_size(path)
-    if height * width > DRAFTED:
-        read_image(path, channels=sample.channels)
+    if height * width > DRAFTED or sample.channels not in (1, 3) or path.suffix.lower() in (".tif", ".tiff"):
+        read_image(path, channels=sample.channels)  # bands are counted too
         return height, width
     try:
         with Image.open(path) as image:

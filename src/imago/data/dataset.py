@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imago.core.bands import Ranges
 from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
@@ -28,6 +29,7 @@ class Sample:
     read_label_map: Callable[[], np.ndarray] | None = field(default=None, repr=False, kw_only=True)
     read_instances: Callable[[], Instances] | None = field(default=None, repr=False, kw_only=True)
     label_path: Path | None = field(default=None, kw_only=True)  # the mask's file, where there is one
+    ranges: Ranges = field(default=(), kw_only=True)  # what deep values are scaled by; see files.images.read_image
     unannotated: tuple[int, ...] = field(default=(), kw_only=True)  # classes that nobody marked here, though they may
     # be in the photo
 
@@ -41,7 +43,7 @@ class Sample:
 
     def image(self) -> np.ndarray:
         """uint8 (H, W, C), upright."""
-        return read_image(self.image_path, channels=self.channels).pixels
+        return read_image(self.image_path, channels=self.channels, ranges=self.ranges).pixels
 
     def label_map(self) -> np.ndarray:
         """uint8 (H, W) of classes; 255 counts for nothing. Raises DataError where there are objects alone."""

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from imago.core.bands import to_rgb
 from imago.core.boxes import clip
 from imago.core.instances import CroppedMask, Instances
 from imago.core.labels import Labels
@@ -80,8 +81,8 @@ def _shrink_mask(mask: CroppedMask, size_hw: tuple[int, int], ratio_y: float, ra
 
 def _copy_parts(image: np.ndarray, instances: Instances, labels: Labels, strength: float) -> np.ndarray:
     """A copy of the photo, RGB."""
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[:, :, 0]
+    if image.ndim in (2, 3):
+        image = to_rgb(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ValueError(f"objects are drawn on a uint8 image (H, W, 3) or (H, W); got {image.dtype} {image.shape}")
     if instances.size_hw != image.shape[:2]:

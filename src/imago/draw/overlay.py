@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from imago.core.bands import to_rgb
 from imago.core.labels import Labels
 from imago.draw.palette import color_table
 
@@ -56,10 +57,8 @@ def overlay(
 
 
 def _check(image: np.ndarray, label_map: np.ndarray, strength: float) -> np.ndarray:
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[:, :, 0]
-    if image.ndim == 2:
-        image = np.repeat(image[:, :, None], 3, axis=2)
+    if image.ndim in (2, 3):
+        image = to_rgb(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an overlay needs a uint8 image (H, W, 3) or (H, W); got {image.dtype} {image.shape}")
     if label_map.dtype not in (np.uint8, np.uint16) or label_map.shape != image.shape[:2] or label_map.size == 0:

@@ -17,7 +17,7 @@ from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.evaluation.classes import ClassMatch, match_classes
 from imago.evaluation.detection import DetectionScoring
-from imago.evaluation.reading import read_ahead
+from imago.evaluation.reading import read_ahead, read_for
 from imago.evaluation.results import Evaluation
 from imago.evaluation.semantic import SemanticScoring
 
@@ -131,7 +131,7 @@ def evaluate(
     tally = start_tally(predictor.card, labels, scoring)
 
     def read(sample: Sample) -> tuple[str, np.ndarray, Any]:
-        return sample.name, sample.image(), tally.read(sample)
+        return sample.name, read_for(predictor.card.input, sample), tally.read(sample)
 
     done = 0
     for done, (name, image, truth) in enumerate(read_ahead(samples, read), 1):

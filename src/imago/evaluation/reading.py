@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from imago.core.input_spec import InputSpec
 
 _AHEAD = 2  # images read while the net runs
 
 Sample = TypeVar("Sample")
 Read = TypeVar("Read")
+
+
+def read_for(spec: InputSpec, sample: Any) -> np.ndarray:
+    """The image of ``sample`` as the model of ``spec`` sees it: deep values are scaled by its own ranges."""
+    if spec.ranges and hasattr(sample, "ranges"):
+        sample = replace(sample, ranges=spec.ranges)
+    image: np.ndarray = sample.image()
+    return image
 
 
 def read_ahead(samples: Iterable[Sample], read: Callable[[Sample], Read]) -> Iterator[Read]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from imago.core.bands import to_rgb
 from imago.core.labels import Labels
 from imago.core.text import to_utf8
 from imago.draw.axes import Point
@@ -19,6 +20,7 @@ from imago.draw.html import data_address, format_number, page, section, table
 from imago.evaluation.detection_report import DetectionReport
 from imago.evaluation.detection_results import DetectionEvaluation
 from imago.evaluation.evaluate import Sample, Scoring, start_tally
+from imago.evaluation.reading import read_for
 from imago.evaluation.results import Evaluation, ImageScores, format_bounds
 from imago.evaluation.semantic_report import SemanticReport
 from imago.evaluation.semantic_results import SemanticEvaluation
@@ -108,9 +110,10 @@ def pick_examples(
 
     def show(row: ImageScores) -> Example:
         sample = by_name[row.name]
-        image = sample.image()
+        spec = predictor.card.input
+        image = read_for(spec, sample)
         truth, found = tally.show(tally.read(sample), tally.predict(predictor, image))
-        return Example(row.name, image, truth, found, row.score)
+        return Example(row.name, to_rgb(image, spec.show_bands), truth, found, row.score)
 
     count = len(evaluation.worst(len(evaluation.images)))
     best, worst = evaluation.best(min(most, count // 2)), evaluation.worst(min(most, (count + 1) // 2))

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from imago.core.errors import DataError, ImageError, ModelError
+from imago.core.input_spec import InputSpec
 from imago.core.model_card import DETECTION_TASKS, ModelCard
 from imago.data.open_dataset import open_dataset
 from imago.export.detection import export_detection
@@ -57,7 +58,7 @@ def export_run(
     if thresholds and card.task not in DETECTION_TASKS:
         raise ModelError(f"{path}: it finds no objects, and has no {', '.join(thresholds)} to set; leave them out")
     if samples is not None:
-        images, described = read_samples(Path(samples), card.input.channels), f"images of {samples}"
+        images, described = read_samples(Path(samples), card.input), f"images of {samples}"
     else:
         images, described = read_validation_photos(path.parent, card), "validation photos of the run"
         if not images:
@@ -94,12 +95,12 @@ def find_checkpoint(source: Path) -> Path:
     raise ModelError(f"{source}: expected a run folder or a .safetensors file")
 
 
-def read_samples(folder: Path, channels: int) -> list[np.ndarray]:
+def read_samples(folder: Path, spec: InputSpec) -> list[np.ndarray]:
     """A few images below ``folder``, or one file, uint8 (H, W, C) each. Raises ModelError where there are none."""
     found = [image.path for image in find_images([folder])]
     if not found:
         raise ModelError(f"{folder}: holds no images to compare on")
-    return [read_image(path, channels=channels).pixels for path in pick_spread(found, SAMPLES)]
+    return [read_image(path, channels=spec.channels, ranges=spec.ranges).pixels for path in pick_spread(found, SAMPLES)]
 
 
 def read_validation_photos(run: Path, card: ModelCard) -> list[np.ndarray]:
@@ -122,7 +123,7 @@ def read_validation_photos(run: Path, card: ModelCard) -> list[np.ndarray]:
     images = []
     for path in pick_spread(paths, SAMPLES):
         try:
-            images.append(read_image(path, channels=card.input.channels).pixels)
+            images.append(read_image(path, channels=card.input.channels, ranges=card.input.ranges).pixels)
         except ImageError:
             continue
     return images

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from imago.core.errors import ImagoError, fault_line
 from imago.core.text import one_line
-from imago.files.images import Damaged, image_size, read_image
+from imago.files.images import Damaged, image_size
 from imago.files.inputs import InputImage
 from imago.files.outputs import PlannedImage
 from imago.inference.prediction import Prediction
@@ -124,8 +124,7 @@ def _trip(
     path = planned.image.path
     notes: tuple[str, ...] = ()
     try:
-        channels, max_pixels = predictor.card.input.channels, predictor.options.max_pixels
-        photo = read_image(path, channels=channels, max_pixels=max_pixels, damaged=damaged)
+        photo = predictor.read(path, damaged=damaged)
         if strip_metadata:
             photo = replace(photo, exif=None, dpi=None)
         notes = photo.notes

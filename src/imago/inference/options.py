@@ -32,6 +32,7 @@ class PredictOptions:
         None, models=("separation",), why="it does not make objects of insides and borders"
     )
     find_proposals: Propose = propose  # how proposals are found, where the card asks for some
+    show_bands: tuple[int, ...] = ()  # which bands are shown as red, green and blue, from 1; empty: as the card says
     max_pixels: int = MAX_PIXELS  # photos with more are refused before they are decoded
 
     def __post_init__(self) -> None:

@@ -73,7 +73,7 @@ class Prediction:
             raise ValueError(f"scores must be ({len(labels)}, h, w), one plane a label; got {low_scores.shape}")
         photo = freeze(photo)
         if isinstance(alpha_map, AlphaMap):
-            alpha_map = replace(alpha_map, pixels=photo.pixels)
+            alpha_map = replace(alpha_map, pixels=_guide(photo))
         self.__dict__.update(
             photo=photo, labels=labels, scores=freeze_array(low_scores), _alpha_map=freeze(alpha_map),
             instances=freeze(instances),
@@ -143,15 +143,15 @@ class Prediction:
             raise ImagoError(f"{self.name}: the model has no class 'background', so there is no subject to cut out")
         if self.scores is None:
             return freeze(ArrayAlpha((self.label_map != 0).astype(np.uint8) * np.uint8(255)))
-        return freeze(AlphaMap(1 - self.scores[0], self.photo.pixels))
+        return freeze(AlphaMap(1 - self.scores[0], _guide(self.photo)))
 
     def compose(
         self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = MARGIN
     ) -> Cutout:
         """The cut-out, not made yet, with its notes; see ``inference.cutout.compose``. ``matting`` refines hair."""
         photo, alpha = self.photo, self.alpha_map
-        if photo.pixels.shape[2] == 1:
-            photo = replace(photo, pixels=np.repeat(photo.pixels, 3, axis=2))
+        if photo.pixels.shape[2] != 3 or photo.show_bands:
+            photo = replace(photo, pixels=photo.rgb, show_bands=())
         if matting:
             alpha = matte(alpha, photo.pixels)
         return compose(photo, alpha, background, crop, margin)
@@ -180,10 +180,10 @@ class Prediction:
         if self.instances is not None:
             from imago.draw.objects import draw_objects
 
-            return draw_objects(self.photo.pixels, self.instances, self.labels, strength)
+            return draw_objects(self.photo.rgb, self.instances, self.labels, strength)
         from imago.draw.overlay import overlay
 
-        return overlay(self.photo.pixels, self.label_map, self.labels, strength, legend)
+        return overlay(self.photo.rgb, self.label_map, self.labels, strength, legend)
 
     def areas(self) -> dict[str, dict[str, float]]:
         """For each class ``pixels`` and ``fraction``, its share of the whole photo (0..1)."""
@@ -362,3 +362,8 @@ def _strips(values: np.ndarray) -> Iterator[np.ndarray]:
     rows = strip_rows(values.shape[1], 1)
     for top in range(0, values.shape[0], rows):
         yield values[top : top + rows]
+
+
+def _guide(photo: Photo) -> np.ndarray:
+    """What the edges of an alpha follow: grey or three bands."""
+    return photo.pixels if photo.pixels.shape[2] in (1, 3) else photo.rgb

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 import numpy as np
 
-from imago.core.errors import ModelError
+from imago.core.bands import check_shown
+from imago.core.errors import ImagoError, ModelError
 from imago.core.instances import Instances
 from imago.core.model_card import DETECTION_TASKS, ModelCard
 from imago.core.separation import Separation
-from imago.files.images import Photo, read_image
+from imago.files.images import Damaged, Photo, read_image
 from imago.inference.components import drop_small_components
 from imago.inference.cutout.alpha import AlphaMap
 from imago.inference.detection import find_objects
@@ -89,10 +90,30 @@ class Predictor:
         return self._one(image)  # type: ignore[arg-type]  # read_image says what is wrong with it
 
     def _one(self, image: Picture) -> Prediction:
-        photo = read_image(image, channels=self.card.input.channels, max_pixels=self.options.max_pixels)
+        photo = self.read(image)
         if isinstance(image, np.ndarray) and np.may_share_memory(photo.pixels, image):
             photo = replace(photo, pixels=photo.pixels.copy())  # a loop over a video fills its buffer anew
         return self.predict(photo)
+
+    def read(self, image: Picture | BinaryIO, *, name: str | None = None, damaged: Damaged | None = None) -> Photo:
+        """The image as the model sees it: its channels, their ranges, the bands that are shown. Raises ImageError."""
+        spec = self.card.input
+        photo = read_image(
+            image, channels=spec.channels, ranges=spec.ranges, max_pixels=self.options.max_pixels, name=name,
+            damaged=damaged,
+        )  # fmt: skip
+        return replace(photo, show_bands=self.show_bands)
+
+    @property
+    def show_bands(self) -> tuple[int, ...]:
+        """Which bands are shown as red, green and blue: as the options say, else the card. Raises ImagoError for bands
+        that there are not."""
+        shown = self.options.show_bands or self.card.input.show_bands
+        try:
+            check_shown(shown, self.card.input.channels)
+        except ValueError as error:
+            raise ImagoError(f"{self.card.name}: {error}") from error
+        return shown
 
     def predict(self, photo: Photo) -> Prediction:
         """The same for a photo that has been read already, and whose pixels nobody changes any more."""
@@ -101,11 +122,11 @@ class Predictor:
         scores = self.scores(photo.pixels)
         if self.options.crf is not None:
             both = np.stack([1 - scores[0], scores[0]]) if self.card.task == "binary" else scores
-            refined = self.options.crf.refine(both, photo.pixels)
+            refined = self.options.crf.refine(both, photo.rgb)
             scores = refined[1:] if self.card.task == "binary" else refined
         if self.card.task == "binary":
             mask = drop_small_components(scores[0], self.card.min_component_fraction)
-            return Prediction(photo, self.card.labels, alpha_map=AlphaMap(mask, photo.pixels))
+            return Prediction(photo, self.card.labels, alpha_map=AlphaMap(mask, photo.rgb))
         if self.card.objects:
             labels = self.card.object_labels
             found = separate_in(scores, photo.size_hw, self.separation)

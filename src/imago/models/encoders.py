@@ -14,6 +14,7 @@ from typing import Any
 
 import timm
 import torchvision
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from imago.core.errors import ModelError
@@ -181,15 +182,22 @@ class Recenter(nn.Module):
         return x * scale + (2 * x.new_tensor(IMAGENET_MEAN)[:, None, None] - 1)
 
 
+def _first_conv(conv: nn.Conv2d, in_channels: int, pretrained: bool) -> nn.Conv2d:
+    """The same for ``in_channels``; published weights are repeated over them and weakened by as much, as timm does."""
+    side, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+    own = nn.Conv2d(in_channels, conv.out_channels, side, stride=stride, padding=padding, bias=False)
+    if pretrained:
+        own.weight.data = adapt_input_conv(in_channels, conv.weight.data)
+    return own
+
+
 def _googlenet(in_channels: int, pretrained: bool, output_stride: int) -> Encoder:
     """Szegedy et al. 2014 (arXiv:1409.4842), which timm lacks; without its classifiers."""
     net = torchvision.models.googlenet(
         weights="IMAGENET1K_V1" if pretrained else None, aux_logits=pretrained, init_weights=False
     )
     if in_channels != 3:
-        if pretrained:
-            raise ModelError(f"encoder 'googlenet': published weights are for 3 channels; got {in_channels}")
-        net.conv1.conv = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        net.conv1.conv = _first_conv(net.conv1.conv, in_channels, pretrained)
     stem = nn.Sequential(Recenter(), net.conv1) if in_channels == 3 else net.conv1
     chain = [
         stem, net.maxpool1, net.conv2, net.conv3, net.maxpool2, net.inception3a, net.inception3b, net.maxpool3,
@@ -205,9 +213,7 @@ def _mobilenet_v3_large(in_channels: int, pretrained: bool, output_stride: int) 
     dilated = output_stride < 32
     net = torchvision.models.mobilenet_v3_large(weights="IMAGENET1K_V2" if pretrained else None, dilated=dilated)
     if in_channels != 3:
-        if pretrained:
-            raise ModelError(f"encoder 'mobilenet_v3_large': published weights are for 3 channels; got {in_channels}")
-        net.features[0][0] = nn.Conv2d(in_channels, 16, 3, stride=2, padding=1, bias=False)
+        net.features[0][0] = _first_conv(net.features[0][0], in_channels, pretrained)
     return TappedEncoder(net.features, (0, 2, 4, 16), (2, 4, 8, 16 if dilated else 32), (16, 24, 40, 960))
 
 

@@ -42,14 +42,16 @@ def vgg16_stages(in_channels: int, width: int = 64, norm: bool = False, dilation
 
 
 def load_imagenet(stages: nn.ModuleList) -> nn.Module:
-    """Fill ``stages`` (of width 64 and 3 channels) with timm's ImageNet weights; gives timm's whole network.
+    """Fill ``stages`` (of width 64) with timm's ImageNet weights, adapted to other channels than 3; gives timm's whole
+    network.
 
     Needs a network the first time. Raises WeightsUnavailable without one, RuntimeError where the weights do not fit.
     """
     norm = any(isinstance(module, nn.BatchNorm2d) for module in stages.modules())
+    channels = next(m for m in stages.modules() if isinstance(m, nn.Conv2d)).in_channels
     name = "vgg16_bn" if norm else "vgg16"
     with fetching(name):
-        published: Any = timm.create_model(name, pretrained=True)
+        published: Any = timm.create_model(name, pretrained=True, in_chans=channels)
     theirs = [m for m in published.features.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
     mine = [m for m in stages.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
     for own, other in zip(mine, theirs, strict=True):

@@ -16,30 +16,35 @@ _ONE_VALUE = "Expected more than 1 value per channel"  # torch's batch norm
 
 def check_frames(net: Net, frames: Iterable[tuple[int, int]], batch_size: int, model: str) -> None:
     """Raises ImagoError where ``net`` cannot train on batches of ``batch_size`` photos of one of ``frames`` (h, w)."""
-    state = {name: value.to("meta") for name, value in [*net.named_parameters(), *net.named_buffers()]}
     training = net.training
     net.train()
     try:
         for frame in frames:
-            images = torch.empty(batch_size, net.in_channels, *frame, device="meta")
-            more = ([torch.zeros(1, 4, device="meta")] * batch_size,) if getattr(net, "wants_proposals", False) else ()
-            with torch.no_grad():
-                functional_call(net, state, (images, *more))
-    except NotImplementedError:
-        pass  # what depends on values (which boxes are best) comes behind the layers that can fail by their shapes
-    except ValueError as error:
-        raise explain(error, model, frame, batch_size) from error
+            fault = _find_fault(net, frame, batch_size)
+            if fault is None:
+                continue
+            if _ONE_VALUE not in str(fault):
+                at = f"{frame[0]} x {frame[1]}"
+                raise ImagoError(f"{model} cannot train on frames of {at}: {fault}. Set --size, or choose another net")
+            larger = _find_fault(net, (8 * frame[0], 8 * frame[1]), batch_size) is None
+            raise ImagoError(
+                f"{model} normalizes over a batch, and of {batch_size} photo of {frame[0]} x {frame[1]} one of its "
+                f"layers sees a single value; train with --batch-size 2 or more{', or a larger --size' if larger else ''} "
+                "(--grad-accum-steps does not help)"
+            )
     finally:
         net.train(training)
 
 
-def explain(error: ValueError, model: str, frame: tuple[int, int], batch_size: int) -> ImagoError:
-    """The same in words."""
-    at = f"{frame[0]} x {frame[1]}"
-    if _ONE_VALUE not in str(error):
-        return ImagoError(f"{model} cannot train on frames of {at}: {error}. Set --size, or choose another net")
-    return ImagoError(
-        f"{model} normalizes over a batch, and of {batch_size} photo{'s' if batch_size > 1 else ''} of {at} one of its "
-        "layers sees a single value; train with --batch-size 2 or more (--grad-accum-steps does not help)"
-        + ("" if min(frame) > 64 else ", or a larger --size")
-    )
+def _find_fault(net: Net, frame: tuple[int, int], batch_size: int) -> ValueError | None:
+    state = {name: value.to("meta") for name, value in [*net.named_parameters(), *net.named_buffers()]}
+    images = torch.empty(batch_size, net.in_channels, *frame, device="meta")
+    proposals = ([torch.zeros(1, 4, device="meta")] * batch_size,) if getattr(net, "wants_proposals", False) else ()
+    try:
+        with torch.no_grad():
+            functional_call(net, state, (images, *proposals))
+    except NotImplementedError:
+        return None  # what depends on values (the best boxes) comes behind the layers that can fail by their shapes
+    except ValueError as error:
+        return error
+    return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
+from imago.core.bands import MOST_BANDS, Ranges, check_ranges, check_shown
 from imago.core.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, SizeRule
 from imago.core.settings import LABEL_MAPS, NOT_RCNN, check_values, setting
 from imago.core.tta import TTA
@@ -115,19 +116,32 @@ class InputSettings:
         True, "With rule area: frames of the shapes that the photos have, not only squares.", tasks=NOT_RCNN, why=_CROPS
     )
     multiple: int = setting(32, "Sides of the frame are multiples of this.", tasks=NOT_RCNN, why=_CROPS)
-    channels: int = setting(3, "Channels of the photos.")
+    channels: int = setting(
+        3, "Channels of the photos, 1 to 32: 1 grey, 3 RGB, others are the bands of TIFFs, of 8 or 16 bits or float."
+    )
+    show_bands: tuple[int, ...] = setting(
+        (),
+        "Which bands reports and overlays show as red, green and blue, counted from 1, as 4,3,2.  [default: the first]",
+        commas=True,
+    )
     mean: tuple[float, ...] = setting(
         (),
         "Taken out of each channel, on the 0..1 scale; by default what the pretrained encoder, or --weights, was "
-        "trained on, else ImageNet's.",
+        "trained on; of three channels of 8 bits else ImageNet's, of others those of the training photos.",
         commas=True,
     )
     std: tuple[float, ...] = setting((), "What each channel is then divided by; default as --mean.", commas=True)
+    # Values that become 0 and 255, of each channel of photos of more than 8 bits; found on training photos.
+    ranges: Ranges = field(default=(), metadata={"cli": False})
 
     def __post_init__(self) -> None:
         check_values(self)
         check_least(self, 1, "size", "multiple", "channels")
         check_least(self, 0, "start_size")
+        if self.channels > MOST_BANDS:
+            raise ValueError(f"channels lie from 1 to {MOST_BANDS}; got {self.channels}")
+        check_ranges(self.ranges, self.channels)
+        check_shown(self.show_bands, self.channels)
         for name in ("mean", "std"):
             if getattr(self, name) and len(getattr(self, name)) != self.channels:
                 raise ValueError(f"{name} has a number for each of {self.channels} channels; got {getattr(self, name)}")
@@ -158,7 +172,9 @@ class InputSettings:
         step = max(self.multiple, multiple)
         side_px = side_px or self.inference_size or self.size
         side = max(step, round(side_px / step) * step) if self.rule != "resize" else side_px
-        return InputSpec(self.rule, (side, side), step, self.channels, mean, std)
+        return InputSpec(
+            self.rule, (side, side), step, self.channels, mean, std, ranges=self.ranges, show_bands=self.show_bands
+        )
 
 
 @dataclass(frozen=True)

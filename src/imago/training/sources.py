@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
 
+from imago.core.bands import Ranges
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import Labels
 from imago.data.augment.settings import Augmentation
@@ -31,6 +32,18 @@ class RunData(Generic[AnySample]):
     val: dict[str, tuple[AnySample, ...]]  # by folder
     datasets: tuple[Any, ...]  # Dataset or Dataset, as the samples are
     notes: tuple[str, ...]
+
+    def with_ranges(self, ranges: Ranges) -> RunData[AnySample]:
+        """The same photos, deep values scaled by ``ranges``."""
+        if not ranges:
+            return self
+
+        def ranged(samples: tuple[AnySample, ...]) -> tuple[AnySample, ...]:
+            return tuple(replace(sample, ranges=ranges) for sample in samples)
+
+        train = tuple(replace(source, samples=ranged(source.samples)) for source in self.train)
+        val = {folder: ranged(samples) for folder, samples in self.val.items()}
+        return replace(self, train=train, val=val)
 
     @property
     def val_samples(self) -> list[AnySample]:

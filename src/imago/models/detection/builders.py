@@ -16,12 +16,9 @@ Pairs = Sequence[Sequence[float]]  # anchors: width and height in network pixels
 THRESHOLDS = ("score_thresh", "nms_thresh", "detections_per_img")  # attributes of every net; see base.py
 
 
-def _check_published(pretrained: bool, in_channels: int, width: int, fc_width: int) -> None:
-    if pretrained and (in_channels, width, fc_width) != (3, 64, 4096):
-        raise ValueError(
-            "published VGG-16 weights are for 3 channels, width 64 and fc_width 4096; got "
-            f"{in_channels}, {width} and {fc_width}"
-        )
+def _check_published(pretrained: bool, width: int, fc_width: int) -> None:
+    if pretrained and (width, fc_width) != (64, 4096):
+        raise ValueError(f"published VGG-16 weights are of width 64 and fc_width 4096; got {width} and {fc_width}")
 
 
 def build_fastrcnn(
@@ -48,7 +45,7 @@ def build_fastrcnn(
             f"got {negative_from} and {batch_size_per_image}"
         )
     if encoder in ("vgg16", "vgg16_bn"):
-        _check_published(pretrained, in_channels, width, fc_width or 4096)
+        _check_published(pretrained, width, fc_width or 4096)
         net = forms.build_vgg_fast_rcnn(
             classes,
             in_channels,
@@ -80,7 +77,7 @@ def build_rcnn(
     if in_channels != 3:
         raise ValueError(f"R-CNN looks at crops of 3 channels; got in_channels={in_channels}")
     if encoder == "vgg16":
-        _check_published(pretrained, in_channels, width, fc_width)
+        _check_published(pretrained, width, fc_width)
     return build_rcnn(classes, encoder, pretrained, crop, width, fc_width)
 
 
@@ -109,7 +106,7 @@ def build_fasterrcnn(
         if frozen_norms or frozen_stages:
             name = "frozen_norms" if frozen_norms else "frozen_stages"
             raise ValueError(f"{name} is for encoders with a pyramid; leave it out with VGG-16")
-        _check_published(pretrained, in_channels, width or 64, fc_width or 4096)
+        _check_published(pretrained, width or 64, fc_width or 4096)
         net = forms.build_vgg_faster_rcnn(
             classes, in_channels, width or 64, norm=encoder == "vgg16_bn", fc_width=fc_width or 4096,
             sizes=sizes or (128, 256, 512), proposals=proposals or 300,

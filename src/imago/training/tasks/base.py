@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -20,7 +21,9 @@ from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
 from imago.core.settings import find_changed, find_inapplicable, find_needless
 from imago.data.augment.settings import Augmentation
+from imago.data.band_statistics import measure_bands
 from imago.export.export import BEST
+from imago.files.images import read_values
 from imago.files.model_file import find_safetensors_card
 from imago.inference.predictor import Predictor
 from imago.models.base import SegmentationNet
@@ -58,7 +61,8 @@ class Task(ABC):
         self.data = data
         self.folder = folder  # of the run
         self.net = self.build_net(config)
-        self.config = with_normalization(config, self.net)
+        self.config = with_statistics(with_normalization(config, self.net), data)
+        self.data = data.with_ranges(self.config.input.ranges)
         self.card = self.build_card(root)
 
     @classmethod
@@ -138,6 +142,29 @@ class Task(ABC):
         """The best weights as a user would run them, and ``card`` with what is chosen on training photos."""
 
 
+def with_statistics(config: TrainConfig, data: RunData[Any]) -> TrainConfig:
+    """``config`` with the ranges of deep values, mean and spread of the training photos, where neither the user nor
+    weights name others. Photos of three channels of 8 bits keep ImageNet's."""
+    given = config.input
+    if given.ranges or ((given.mean or given.std) and given.channels == 3 and not is_deep(data)):
+        return config
+    if given.channels == 3 and not is_deep(data):
+        return config
+    found = measure_bands([sample for source in data.train for sample in source.samples], given.channels)
+    config = config.with_(ranges=found.ranges)
+    return config if given.mean or given.std else config.with_(mean=found.mean, std=found.std)
+
+
+def is_deep(data: RunData[Any]) -> bool:
+    """Whether the first training photo may have more than 8 bits: JPEGs, the usual case, are not opened."""
+    first = [source.samples[0] for source in data.train if source.samples]
+    return any(
+        sample.image_path.suffix.lower() in (".tif", ".tiff", ".png")
+        and read_values(sample.image_path, sample.channels)[0].dtype != np.uint8
+        for sample in first
+    )
+
+
 def with_normalization(config: TrainConfig, net: Net) -> TrainConfig:
     """``config`` with the mean and spread that the net's weights want: they stand in config.json, so that a resumed run
     prepares its photos alike. What the user gave stays."""
@@ -148,6 +175,7 @@ def with_normalization(config: TrainConfig, net: Net) -> TrainConfig:
         card = find_safetensors_card(Path(weights))
         if card is not None and card.input.channels == config.input.channels:
             wanted = card.input.mean, card.input.std
+            config = config.with_(ranges=card.input.ranges)
     return config if wanted is None else config.with_(mean=wanted[0], std=wanted[1])
 
 

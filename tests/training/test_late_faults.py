@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from tiny_run import silent, tiny
 
 from imago.core.errors import ImagoError, ModelError
+from imago.files import writing
 from imago.models import build as build_model
 from imago.models.detection.base import DetectionTarget
 from imago.training import loop, state
@@ -97,28 +98,28 @@ def test_a_validation_without_numbers_ends_the_run(root: Path, tmp_path: Path, m
 # No room
 
 
-@pytest.mark.parametrize("writer", ["save_file", "checkpoint", "metrics"])
-def test_a_full_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
+@pytest.mark.parametrize("name", ["resume.safetensors", "last.safetensors", "metrics.csv"])
+def test_a_full_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """At each kind of file; then there is room again, and the run goes on."""
+    write = writing.TargetFile.write
 
     def full(*args: Any, **named: Any) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    def no_space(*args: Any, **named: Any) -> None:
-        raise OSError(28, "No space left on device")
+    def full_for_one(self: Any, data: Any) -> int:
+        if self.path.name == name:
+            raise writing._explain_failure(self.path, OSError(28, "No space left on device"))
+        return write(self, data)
 
     config = tiny(tmp_path / "run")
     with monkeypatch.context() as patch:
-        if writer == "save_file":
+        if name == "resume.safetensors":
             patch.setattr(state, "save_file", full)
-        elif writer == "checkpoint":
-            patch.setattr("imago.models.checkpoint.packed", full)
-        else:
-            patch.setattr(loop.csv, "DictWriter", no_space)
-        with pytest.raises(ImagoError, match=r"No space left.* MB are free there.*--resume --out") as told:
+        patch.setattr(writing.TargetFile, "write", full_for_one)
+        with pytest.raises(ImagoError, match=rf"{name}: .*MB are free there.*--resume --out") as told:
             train(config, root, say=silent)
         assert "\n" not in str(told.value)
-    assert not list((tmp_path / "run").glob(".*state*.part"))
+    assert not list((tmp_path / "run").glob(".*.part"))
     train(config, root, resume=True, say=silent)
     assert (tmp_path / "run" / "report.html").is_file()
 

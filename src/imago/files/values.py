@@ -38,7 +38,7 @@ def scale_to_bytes(
     for rows in _strips(values):
         part = (values[rows].astype(np.float64) - lows) * factor
         if missing:
-            part[~_is_number(values[rows], no_data)] = 0
+            part[~is_number(values[rows], no_data)] = 0
         out[rows] = (np.clip(part, 0, 255) + 0.5).astype(np.uint8)
     return out, notes
 
@@ -58,7 +58,7 @@ def _find_extremes(values: np.ndarray, no_data: float | None) -> tuple[float, fl
     low, high, missing = np.inf, -np.inf, 0
     for rows in _strips(values):
         part = values[rows]
-        known = _is_number(part, no_data)
+        known = is_number(part, no_data)
         count = int(np.count_nonzero(known))
         missing += part.size - count
         if count:
@@ -67,7 +67,7 @@ def _find_extremes(values: np.ndarray, no_data: float | None) -> tuple[float, fl
     return (low, high, missing) if missing < values.size else (0.0, 1.0, missing)
 
 
-def _is_number(values: np.ndarray, no_data: float | None) -> np.ndarray:
+def is_number(values: np.ndarray, no_data: float | None) -> np.ndarray:
     known: np.ndarray = np.isfinite(values)
     if no_data is not None and np.isfinite(no_data):
         known &= values != values.dtype.type(no_data) if _holds(values.dtype, no_data) else True

@@ -29,7 +29,8 @@ def check_frames(net: Net, frames: Iterable[tuple[int, int]], batch_size: int, m
             larger = _find_fault(net, (8 * frame[0], 8 * frame[1]), batch_size) is None
             raise ImagoError(
                 f"{model} normalizes over a batch, and of {batch_size} photo of {frame[0]} x {frame[1]} one of its "
-                f"layers sees a single value; train with --batch-size 2 or more{', or a larger --size' if larger else ''} "
+                f"layers sees a single value; train with --batch-size 2 or more"
+                f"{', or a larger --size' if larger else ''} "
                 "(--grad-accum-steps does not help)"
             )
     finally:

@@ -57,7 +57,7 @@ def test_default_colors_differ() -> None:
     [
         ({"names": ()}, "at least one name"),
         ({"names": ("a", "b", "a")}, "stand twice: a"),
-        ({"names": ("a", "b"), "colors": ((0, 0, 0),)}, "2 names but 1 colours"),
+        ({"names": ("a", "b"), "colors": ((0, 0, 0),)}, "a name and a colour belong together; got 2 and 1"),
         ({"names": ("a", "b"), "ignore": 1}, "also the value of class 'b'.*2 or more"),
         ({"names": ("a", "b"), "ignore": -1}, "0 to 65535; got -1"),
         ({"names": ("a", "")}, "number 1 has none"),

@@ -183,7 +183,7 @@ def test_painted_the_first_wins() -> None:
     ("changes", "words"),
     [
         ({"classes": [1, 2, 3]}, "reshape"),
-        ({"cropped": []}, "1 boxes need as many masks; got 0"),
+        ({"cropped": []}, "boxes need as many masks, here 1; got 0"),
         (
             {"cropped": [CroppedMask.from_mask(np.ones((2, 2), bool), 4, 1)]},
             r"mask 0 lies at \(4, 1, 6, 3\), outside of the 5",
@@ -220,5 +220,5 @@ def test_facts_of_annotated_objects_follow_the_chosen() -> None:
     assert chosen.difficult.tolist() == [False, True]
     assert chosen.stated_areas is not None
     assert chosen.stated_areas.tolist() == [15.25, 3.5]
-    with pytest.raises(ValueError, match="2 boxes need as many stated_areas; got shape"):
+    with pytest.raises(ValueError, match="boxes need as many stated_areas, here 2; got shape"):
         Instances((9, 9), instances.boxes, instances.classes, instances.scores, stated_areas=np.zeros(3))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imago.core.text import escape, one_line, printable, to_json, to_utf8, unescape
+from imago.core.text import escape, one_line, plural, printable, to_json, to_utf8, unescape
 
 PARTS = st.sampled_from(
     ["\\", "\\\\", "x", "xE9", "\\xE9", "\udce9", "uD800", "\ud800", "\\uDCE9", "a", "日", "E9", "\n"]
@@ -53,3 +53,15 @@ def test_every_stream_can_print_it(text: str, encoding: str) -> None:
 def test_a_terminal_is_not_told_what_to_do() -> None:
     assert printable("\x1b[2Jphoto\tof\n\x9b") == "\\x1b[2Jphoto\tof\n\\x9b"
     assert one_line("a\r\nb") == "a\\x0d\\x0ab"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "verb", "text"),
+    [
+        (0, "photo", "", "0 photos"), (1, "photo", "", "1 photo"), (2, "class", "", "2 classes"),
+        (1, "class", "have", "1 class has"), (3, "box", "need", "3 boxes need"), (1, "box", "need", "1 box needs"),
+        (1, "photo", "are", "1 photo is"), (12_345, "photo", "", "12,345 photos"),
+    ],
+)  # fmt: skip
+def test_plurals(number: int, noun: str, verb: str, text: str) -> None:
+    assert plural(number, noun, verb) == text

@@ -49,7 +49,7 @@ def test_palette_has_the_colors_of_the_labels() -> None:
 def test_palette_of_many_classes() -> None:
     full = Labels(tuple(str(i) for i in range(256)), ignore=65535)
     assert len(palette_bytes(full)) == 768
-    with pytest.raises(ValueError, match="256 colours, but there are 300 classes"):
+    with pytest.raises(ValueError, match="256 colours; there are more classes, 300"):
         palette_bytes(Labels(tuple(str(i) for i in range(300)), ignore=65535))
 
 
@@ -207,7 +207,7 @@ def test_heat_table() -> None:
     cells = list(table.iter("td"))
     assert cells[0].attrib["title"] == "a<b taken for a<b: 90.00 %"
     assert "rgba(37,99,235,0.810)" in cells[0].attrib["style"]
-    with pytest.raises(ValueError, match="2 names need a table of 2 x 2"):
+    with pytest.raises(ValueError, match="the table must be 2 x 2"):
         heat_table(np.zeros((3, 3)), ["a", "b"])
 
 

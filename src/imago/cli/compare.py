@@ -13,6 +13,7 @@ import click
 from imago.cli.console import echo
 from imago.cli.options import CountSettings, add_options, build_settings, find_asked, find_given
 from imago.cli.train import add_data_options, build_config
+from imago.core.text import plural
 from imago.data.augment.settings import Augmentation
 from imago.training.config import TrainConfig
 
@@ -78,7 +79,7 @@ def compare_command(
     samples, labels = kind.open_data(config, root, split, limit)  # before any training: what is amiss is told now
     ready, failed = prepare_candidates(candidates, config, root, out)
     result = compare(kind, ready, samples, labels, echo, failed=failed)
-    title = f"{len(result.entries)} models on {len(samples)} images"
+    title = f"{plural(len(result.entries), 'model')} on {plural(len(samples), 'image')}"
     notes = (budget(config),) if any(entry.candidate.architecture for entry in result.entries) else ()
     for path in write(result, render(result, title, notes), out):
         echo(path)

@@ -27,6 +27,7 @@ from imago.cli.photos import (
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ImagoError
 from imago.core.settings import FINDS_OBJECTS, GIVES_OUTLINES, setting
+from imago.core.text import plural
 from imago.files.paths import names_file
 
 if TYPE_CHECKING:
@@ -130,9 +131,10 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
                 pixels = np.asarray(image)
                 mode: Mode = "RGBA" if pixels.shape[2] == 4 else "RGB"
                 write_picture(stream, "PNG", pixels.shape[:2], mode, iter([pixels]), metadata, name=str(path))
-        return () if paths else ("nothing was found",)
+        told = f"{plural(len(paths), 'object')}: {paths[0].name}{' ...' if paths[1:] else ''}" if paths else ""
+        return (told or "nothing was found",)
 
-    return process(predictor, plan, write, settings)
+    return process(predictor, plan, write, settings, as_planned=False)
 
 
 def owner_mark(planned: PlannedImage) -> str:

@@ -9,6 +9,7 @@ import click
 
 from imago.cli.console import echo, echo_json
 from imago.cli.options import SizeHW
+from imago.core.text import plural
 
 if TYPE_CHECKING:
     from imago.data.check import CheckReport
@@ -105,7 +106,7 @@ def anchors_command(data: Path, count: int, size_hw: tuple[int, int], split: str
     samples = open_dataset(data, "detection", masks=False).split(split)  # drawing COCO's polygons would take an hour
     sizes = collect_box_sizes(samples, size_hw)
     if not len(sizes):
-        raise DataError(f"{data}: the {len(samples)} photos of {split!r} have no object")
+        raise DataError(f"{data}: the {plural(len(samples), 'photo', 'have')} no object (split {split!r})")
     anchors, iou = find_anchors(sizes, count, seed)
     if as_json:
         found = {
@@ -117,4 +118,4 @@ def anchors_command(data: Path, count: int, size_hw: tuple[int, int], split: str
         echo_json(found)
         return
     echo(", ".join(f"{width:.0f},{height:.0f}" for width, height in anchors.tolist()))
-    echo(f"mean IoU {iou:.3f} over {len(sizes)} boxes of {len(samples)} photos ({split})")
+    echo(f"mean IoU {iou:.3f} over {plural(len(sizes), 'box')} of {plural(len(samples), 'photo')} ({split})")

@@ -14,7 +14,7 @@ import click
 
 from imago import __version__
 from imago.cli.console import DEBUG_HINT, debug_option, debugging, echo, traceback_text
-from imago.core.errors import OUT_OF_MEMORY, DataError, ImagoError, describe_fault
+from imago.core.errors import OUT_OF_MEMORY, DataError, ImagoError, describe_fault, is_out_of_memory
 from imago.core.text import one_line
 
 # Where each command lives, and its line in the help. ``imago --help`` imports none of them.
@@ -100,7 +100,7 @@ def error_line(error: Exception) -> str:
         return "\n  ".join([str(error), *map(one_line, error.faults)])
     if isinstance(error, ImagoError):
         return str(error)
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, OSError) and error.filename is not None:
         name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename

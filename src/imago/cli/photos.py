@@ -13,7 +13,7 @@ from imago.cli.options import find_asked
 from imago.cli.progress import Meter
 from imago.core.errors import ImagoError
 from imago.core.settings import setting
-from imago.core.text import one_line
+from imago.core.text import one_line, plural
 from imago.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -179,8 +179,13 @@ def say_doubt(predictor: Predictor, quiet: bool = False) -> None:
         echo(f"note: {doubt}", err=True)
 
 
-def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write, settings: PhotoSettings) -> int:
-    """Run ``plan`` and tell: notes and failures as they come, a summary at the end. Returns the exit code."""
+def process(
+    predictor: Predictor, plan: Sequence[PlannedImage], write: Write, settings: PhotoSettings, as_planned: bool = True
+) -> int:
+    """Run ``plan`` and tell: notes and failures as they come, a summary at the end. Returns the exit code.
+
+    ``as_planned``: whether ``write`` writes the files that the plan names.
+    """
     from imago.inference.batch import run_batch
 
     debug = debugging()
@@ -205,13 +210,13 @@ def process(predictor: Predictor, plan: Sequence[PlannedImage], write: Write, se
             on_outcome=tell,
         )
         if not settings.quiet:
-            meter.say(_summarize(report, plan, meter.seconds))
+            meter.say(_summarize(report, plan, meter.seconds, as_planned))
     return 1 if report.failed else 0
 
 
-def _summarize(report: Report, plan: Sequence[PlannedImage], seconds: float) -> str:
-    if len(plan) == 1 and report.done and plan[0].outputs:
+def _summarize(report: Report, plan: Sequence[PlannedImage], seconds: float, as_planned: bool) -> str:
+    if as_planned and len(plan) == 1 and report.done and plan[0].outputs:
         return f"{', '.join(str(path) for path in plan[0].outputs)}: written in {seconds:.1f} s"
     rate = f", {report.done / seconds:.1f} images/s" if report.done > 1 else ""
     failed = f"; {len(report.failed)} failed" if report.failed else ""
-    return f"{report.done} of {len(plan)} images done in {seconds:.1f} s{rate}{failed}"
+    return f"{report.done} of {plural(len(plan), 'image')} done in {seconds:.1f} s{rate}{failed}"

@@ -24,6 +24,7 @@ from imago.cli.photos import (
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ImagoError
 from imago.core.settings import LABELS_PIXELS, setting
+from imago.core.text import plural
 from imago.core.tta import TTA
 
 if TYPE_CHECKING:
@@ -187,4 +188,5 @@ def write_tables(
             write_coco(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
         else:
             write_counts(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
-        settings.say(f"{path}: {sum(len(photo.instances) for photo in photos)} objects in {len(photos)} photos")
+        objects = sum(len(photo.instances) for photo in photos)
+        settings.say(f"{path}: {plural(objects, 'object')} in {plural(len(photos), 'photo')}")

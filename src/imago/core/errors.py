@@ -31,6 +31,21 @@ class ModelError(ImagoError):
 OUT_OF_MEMORY = "not enough memory; close other programs or make the photo smaller"
 
 
+_ALLOCATION = (
+    "insufficient memory",
+    "failed to allocate",
+    "bad allocation",
+    "bad_alloc",
+    "out of memory",
+    "not enough memory",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error of Python, OpenCV, ONNX Runtime or PyTorch says, each in its own words."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _ALLOCATION)
+
+
 def describe_fault(error: BaseException) -> str:
     """One line for an error that nobody foresaw: what it says, and where in the code it was raised."""
     import os
@@ -46,7 +61,7 @@ def fault_line(error: Exception, path: Path) -> str:
     """One line, with ``path`` in it, for whatever went wrong with that file, foreseen or not."""
     if isinstance(error, ImagoError):
         line = str(error)
-    elif isinstance(error, MemoryError):
+    elif is_out_of_memory(error):
         line = OUT_OF_MEMORY
     elif isinstance(error, OSError):
         line = error.strerror or str(error)

@@ -103,9 +103,9 @@ class Instances:
         for name in _COLUMNS[1:]:
             values = getattr(self, name)
             if values is not None and values.shape != (count,):
-                raise ValueError(f"{count} boxes need as many {name}; got shape {values.shape}")
+                raise ValueError(f"boxes need as many {name}, here {count}; got shape {values.shape}")
         if self.cropped is not None and len(self.cropped) != count:
-            raise ValueError(f"{count} boxes need as many masks; got {len(self.cropped)}")
+            raise ValueError(f"boxes need as many masks, here {count}; got {len(self.cropped)}")
         for index, mask in enumerate(self.cropped or ()):
             left, top, right, bottom = mask.box
             if left < 0 or top < 0 or right > self.size_hw[1] or bottom > self.size_hw[0]:

@@ -51,7 +51,7 @@ class Labels:
         if not self.colors:
             object.__setattr__(self, "colors", default_colors(len(self.names)))
         if len(self.colors) != len(self.names):
-            raise ValueError(f"{len(self.names)} names but {len(self.colors)} colours; give one colour a name")
+            raise ValueError(f"a name and a colour belong together; got {len(self.names)} and {len(self.colors)}")
         wrong = next((color for color in self.colors if not all(0 <= part <= 255 for part in color)), None)
         if wrong is not None:
             raise ValueError(f"colours are three numbers from 0 to 255; got {wrong}")

@@ -80,3 +80,15 @@ def printable(text: str, encoding: str = "utf-8") -> str:
 def one_line(text: str) -> str:
     """``text`` with its line ends escaped: a name may hold some."""
     return text.replace("\r", "\\x0d").replace("\n", "\\x0a")
+
+
+_VERBS = {"are": "is", "have": "has"}  # others take an s
+
+
+def plural(number: int, noun: str, verb: str = "") -> str:
+    """``1 photo``, ``2 photos``, ``1 box has``, ``3 boxes have``: ``noun`` in the singular, ``verb`` in the plural."""
+    if number != 1:
+        noun += "es" if noun.endswith(("s", "x", "ch")) else "s"
+    elif verb:
+        verb = _VERBS.get(verb, f"{verb}s")
+    return " ".join(filter(None, (f"{number:,}" if number >= 10_000 else str(number), noun, verb)))

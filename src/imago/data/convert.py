@@ -20,6 +20,7 @@ import numpy as np
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
 from imago.core.labels import IGNORE, Labels
+from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
 from imago.data.grouping import BACKGROUND, DROPPED, Grouping, unannotated
 from imago.data.mask_pixels import UNKNOWN, LabelReader
@@ -82,7 +83,7 @@ def paint_dataset(dataset: Dataset, grouping: Grouping | None = None, min_area: 
     if grouping is not None:
         table, labels = grouping.table(labels), grouping.labels()
     elif len(labels) > UNKNOWN:
-        raise DataError(f"{dataset.root}: {len(labels)} classes; a label map holds {UNKNOWN}: group them")
+        raise DataError(f"{dataset.root}: {plural(len(labels), 'class')}; a label map holds {UNKNOWN}: group them")
     else:
         table = np.arange(len(labels))
     values = tuple(int(value) for value in table[: len(dataset.labels)])
@@ -91,7 +92,10 @@ def paint_dataset(dataset: Dataset, grouping: Grouping | None = None, min_area: 
     notes = ["label maps are painted from objects: where two overlap the smaller is on top, crowd regions are ignored"]
     if min_area:
         count = len(dataset.split("all")) - len(painted.split("all"))
-        notes.append(f"objects below {min_area:.1%} of the photo are ignored; {count} photos have no other, left out")
+        notes.append(
+            f"objects below {min_area:.1%} of the photo are ignored; "
+            f"{plural(count, 'photo', 'have')} no other, left out"
+        )
 
     def paint(split: str, sample: Sample) -> Sample:
         read = sample.read_instances or sample.instances  # the latter says what is missing

@@ -16,6 +16,7 @@ from imago.core.bands import Ranges
 from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
+from imago.core.text import plural
 from imago.files.images import read_image
 
 
@@ -92,7 +93,7 @@ class Dataset:
         )
         train = tuple(sample for sample in rest if sample.name not in val)
         kept = tuple(sample for name in dict.fromkeys(val) for sample in rest if sample.name == name)
-        note = f"{len(kept)} photos kept for validation by name, {len(train)} to train on"
+        note = f"{plural(len(kept), 'photo')} kept for validation by name, {len(train)} to train on"
         notes = (*(n for n in self.notes if "by the hash of the name" not in n), note)  # that split is given up
         return replace(self, splits={**self.splits, "train": train, "val": kept}, notes=notes), faults
 
@@ -105,7 +106,9 @@ class Dataset:
         count = sum(map(len, splits.values()))
         if not count:
             raise DataError(f"{self.root}: no photo is named like {pattern!r}; leave out only, or mend it")
-        return replace(self, splits=splits, notes=(*self.notes, f"{count} photos are named like {pattern!r}"))
+        return replace(
+            self, splits=splits, notes=(*self.notes, f"{plural(count, 'photo', 'are')} named like {pattern!r}")
+        )
 
     def align_classes(self, labels: Labels) -> Dataset:
         """The same objects with classes that are values of ``labels``, found by their names. Raises DataError for a

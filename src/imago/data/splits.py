@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imago.core.text import to_utf8
+from imago.core.text import plural, to_utf8
 from imago.files.text import read_text
 
 NAMES = ("train", "val", "test")
@@ -37,7 +37,7 @@ class Splits:
         if "val" in self.members or not self.members.get("train"):
             return self
         train, val = split_names(self.members["train"])
-        note = f"{why}: {len(val)} photos kept for validation, by the hash of the name"
+        note = f"{why}: {plural(len(val), 'photo')} kept for validation, by the hash of the name"
         members = {"train": train, "val": val, **{k: v for k, v in self.members.items() if k not in ("train", "val")}}
         return replace(self, members=members, notes=(*self.notes, note))
 
@@ -86,7 +86,8 @@ def find_splits(root: Path, names: Sequence[str], known: set[str] | None = None,
     if (by_folder := split_by_folder(names)) is not None:
         return replace(by_folder.with_val_split("no folder val"), faults=stray)
     train, val = split_names(names)
-    note = f"no train.txt: {len(train)} photos to train on and {len(val)} for validation, by the hash of the name"
+    counts = f"{plural(len(train), 'photo')} to train on and {len(val)} for validation"
+    note = f"no train.txt: {counts}, by the hash of the name"
     return Splits({"train": train, "val": val}, (note,), stray)
 
 
@@ -104,7 +105,7 @@ def split_by_folder(names: Sequence[str]) -> Splits | None:
             members.setdefault(split, []).append(name)
     if not members or (beside and len(members) < 2):
         return None
-    notes = (f"{len(beside)} photos lie in no folder of a split and are not used",) if beside else ()
+    notes = (f"{plural(len(beside), 'photo', 'lie')} in no folder of a split; not used",) if beside else ()
     return Splits({split: tuple(members[split]) for split in NAMES if split in members}, notes)
 
 
@@ -126,7 +127,9 @@ def _read_lists(folder: Path, names: Sequence[str], known: set[str]) -> Splits:
     notes = []
     left_out = [name for name in names if name not in home]
     if left_out:
-        notes.append(f"{len(left_out)} photos stand in no split file and are not used ({', '.join(left_out[:3])} ...)")
+        notes.append(
+            f"{plural(len(left_out), 'photo', 'stand')} in no split file; not used ({', '.join(left_out[:3])} ...)"
+        )
     return Splits(members, tuple(notes), tuple(faults)).with_val_split("no val.txt")
 
 

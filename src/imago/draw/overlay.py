@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from imago.core.bands import to_rgb
 from imago.core.labels import Labels
+from imago.core.text import plural
 from imago.draw.palette import color_table
 
 _STRIP = 1 << 20  # pixels washed at a time: an image of 100 megapixels needs no second copy of itself
@@ -85,7 +86,7 @@ def _areas(label_map: np.ndarray, labels: Labels) -> np.ndarray:
     counts = np.bincount(label_map.ravel(), minlength=len(labels))
     extra = [int(v) for v in np.flatnonzero(counts[len(labels) :]) + len(labels) if v != labels.ignore]
     if extra:
-        raise ValueError(f"the label map holds the value {extra[0]}, but there are {len(labels)} classes")
+        raise ValueError(f"the label map holds the value {extra[0]}, but there are {plural(len(labels), 'class')}")
     return counts
 
 

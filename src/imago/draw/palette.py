@@ -13,7 +13,7 @@ IGNORED = (224, 224, 192)  # the cream that PASCAL VOC draws "void" in
 def palette_bytes(labels: Labels) -> bytes:
     """768 bytes for a palette PNG: red, green, blue of the values 0 to 255. "Ignore" is cream, unused values black."""
     if len(labels) > 256:
-        raise ValueError(f"a palette has 256 colours, but there are {len(labels)} classes; save 16-bit grey instead")
+        raise ValueError(f"a palette has 256 colours; there are more classes, {len(labels)}; save 16-bit grey instead")
     colors = [*labels.colors, *[UNUSED] * (256 - len(labels))]
     if labels.ignore < 256:
         colors[labels.ignore] = IGNORED

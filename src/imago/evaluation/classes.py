@@ -9,6 +9,7 @@ import numpy as np
 from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
+from imago.core.text import plural
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,10 @@ def match_classes(own: Labels, wanted: Labels, *, model: str, data: object = "")
         )
     raise DataError(
         (f"{data}: " if data else "")
-        + f"the data has {len(wanted)} classes ({shorten_names(wanted.names)}), but the model {model!r} has {len(own)} "
-        f"({shorten_names(own.names)}); both need the same number in one order, or the model all names of the data's: "
-        "bring them together with --group"
+        + f"the data has {plural(len(wanted), 'class')} ({shorten_names(wanted.names)}), but the model "
+        f"{model!r} has {len(own)} ({shorten_names(own.names)}); "
+        "both need the same number in one order, or "
+        "the model all names of the data's: bring them together with --group"
     )
 
 

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from imago.core.errors import ModelError
 from imago.core.model_card import ModelCard
+from imago.core.text import plural
 from imago.export.detection_parity import SURE, TOLERANCE, compare_detection
 from imago.export.graph import Input, Translations, example_hw, pack_card, trace
 from imago.export.semantic import ExportReport, check_export, describe_sizes
@@ -97,7 +98,7 @@ def export_detection(
     if not largest <= limit:  # "not <=", so that nan is refused too
         raise ModelError(
             f"{out}: not written. Its answers differ from torch by up to {largest:.2g} in scores and boxes on "
-            f"{len(samples)} images (inf: an object is missing or one too many); allowed are {limit:.2g}. "
+            f"{plural(len(samples), 'image')} (inf: an object is missing or one too many); allowed are {limit:.2g}. "
             + ("Export as float32, or allow more with --tolerance." if half else "Allow more with --tolerance.")
         )
     with atomic_write(out, overwrite=overwrite) as stream:

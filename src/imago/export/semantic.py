@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from imago.core.errors import ModelError
 from imago.core.input_spec import InputSpec
 from imago.core.model_card import ModelCard
+from imago.core.text import plural
 from imago.export.graph import example_hw, pack_card, trace
 from imago.export.parity import compare_semantic
 from imago.files.writing import atomic_write, exists
@@ -104,7 +105,7 @@ def export_onnx(
     if not (found.largest <= limit and found.mean <= limit * MEAN_SHARE):  # "not <=", so that nan is refused too
         raise ModelError(
             f"{out}: not written. Its answers differ from torch by up to {found.largest:.2g} (mean {found.mean:.2g}) "
-            f"on {len(samples)} images; allowed are {limit:.2g} (mean {limit * MEAN_SHARE:.2g}). "
+            f"on {plural(len(samples), 'image')}; allowed are {limit:.2g} (mean {limit * MEAN_SHARE:.2g}). "
             + ("Export as float32, or allow more with --tolerance." if half else "Allow more with --tolerance.")
         )
     if not found.shortfall <= SHORTFALL:
@@ -153,7 +154,7 @@ def check_export(
         )
     if spec.channels != net.in_channels:
         raise ModelError(
-            f"model {card.name!r}: the net takes {net.in_channels} channels but its card says {spec.channels}"
+            f"model {card.name!r}: the net takes {plural(net.in_channels, 'channel')} but its card says {spec.channels}"
         )
     try:
         net.check(torch.empty(1, spec.channels, *example_hw(spec), device="meta"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imago.core.errors import ImageError
-from imago.files.paths import path_kind
+from imago.files.paths import explain_missing, path_kind
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,7 +31,11 @@ def open_stream(source: Any, name: str | None) -> tuple[BinaryIO, str]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _not_empty(io.BytesIO(source), name or "image")
     if not isinstance(source, (str, os.PathLike)):
-        return _not_empty(io.BytesIO(source.read()), name or str(getattr(source, "name", "image")))
+        label = name or str(getattr(source, "name", "image"))
+        content = source.read() if callable(getattr(source, "read", None)) else None
+        if not isinstance(content, bytes):
+            raise ImageError(f"{label}: {_explain_type(source, content)}")
+        return _not_empty(io.BytesIO(content), label)
     path, label = Path(source), name or str(source)
     kind = path_kind(path)
     if kind == "device":  # some never end
@@ -44,10 +48,24 @@ def open_stream(source: Any, name: str | None) -> tuple[BinaryIO, str]:
             with stream:
                 return _not_empty(io.BytesIO(stream.read()), label)
     except FileNotFoundError as error:
-        raise ImageError(f"{label}: there is no such file") from error
+        raise ImageError(explain_missing(label if name is None else f"{label} ({path})")) from error
     except (OSError, ValueError) as error:
         raise ImageError(f"{label}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
     return _not_empty(stream, label)
+
+
+def _explain_type(source: Any, content: Any) -> str:
+    """What to give in place of an object that is no image; ``content``: what its ``read`` gave."""
+    if isinstance(content, str):
+        return "is opened as text; open it as bytes, by open(path, 'rb')"
+    kind = type(source).__name__
+    if hasattr(source, "__array__"):
+        return f"a {kind} is no image here; pass it as an array: np.asarray(image), colours last"
+    if isinstance(source, (list, tuple)):
+        return f"a {kind} of numbers is no image here; pass it as an array: np.array(image, np.uint8)"
+    if isinstance(source, (set, frozenset, dict)):
+        return f"a {kind} has no order that answers could come in; pass a list of images"
+    return f"expected a path, the bytes of a file, a binary stream, a Pillow image or an array; got {kind}"
 
 
 def _not_empty(stream: BinaryIO, label: str) -> tuple[BinaryIO, str]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypeGuard
 import numpy as np
 
 from imago.core.bands import Ranges, to_rgb
-from imago.core.errors import ImageError
+from imago.core.errors import ImageError, is_out_of_memory
 from imago.files.decoder_warnings import decode_listening
 from imago.files.headers import BROKEN, TIFF_STARTS, format_reason, open_header, open_stream, orientation
 from imago.files.metadata import Dpi, read_metadata
@@ -215,6 +215,9 @@ def _read_jpeg(data: bytes, wanted: _Wanted) -> Photo:
     try:
         pixels, warnings = decode_listening(lambda: cv2.imdecode(coded, how | cv2.IMREAD_IGNORE_ORIENTATION))
     except cv2.error as error:
+        if is_out_of_memory(error):
+            size_wh = header.size
+            raise ImageError(f"{label}: not enough memory for {size_wh[0]} x {size_wh[1]} pixels") from error
         raise ImageError(f"{label}: the JPEG cannot be decoded ({format_reason(error)})") from error
     if pixels is None or pixels.shape[:2] != header.size[::-1]:
         raise ImageError(f"{label}: the JPEG is damaged and cannot be decoded; copy it again")
@@ -318,7 +321,8 @@ def _from_pillow(image: Image.Image, wanted: _Wanted, known: tuple[str, ...] = (
         raise ImageError(f"{label}: the image is damaged or cut off ({fault}); copy it again{way_on}") from error
     notes += told
     if from_file and image.format not in ("JPEG", "MPO") and _has_more(image):
-        notes.append("more than one frame or page: the first is used")
+        page = image.tell()
+        notes.append(f"more than one frame or page: {'the first' if not page else f'number {page + 1}'} is used")
     way = orientation(image)  # Pillow turns TIFFs itself while it loads them, and they carry no such block
     if opacity is not None:
         opacity = _turn(opacity, way)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imago.core.errors import ImageError
+from imago.core.text import plural
 from imago.files.images import SUFFIXES
-from imago.files.paths import has_folder, path_kind
+from imago.files.paths import explain_missing, has_folder, path_kind, web_address
 
 OUTPUT_SUFFIXES = {
     "cutout": ".cutout.png",
@@ -50,6 +51,8 @@ def find_images(
 def _expand(text: str) -> list[Path]:
     if not text:
         raise ImageError("an empty path (''): name a photo or a folder; '.' is the current folder")
+    if web_address(text):
+        raise ImageError(explain_missing(text))
     if os.path.lexists(text) or not glob.has_magic(text):
         return [Path(text)]
     matches = sorted(glob.glob(text, recursive=True))
@@ -82,11 +85,13 @@ def _images_at(path: Path, recursive: bool, say: Callable[[str], None]) -> list[
     if kind == "device":
         raise ImageError(f"{path}: is a device or a terminal, not an image; name a file, or - for a pipe")
     if kind == "missing" and not os.path.lexists(path):
-        raise ImageError(f"{path}: there is no such file or folder")
+        raise ImageError(explain_missing(path, "file or folder"))
     return [InputImage(path, Path(path.name), piped=not has_folder(path))]
 
 
 def _walk(folder: Path, recursive: bool, say: Callable[[str], None]) -> Iterator[InputImage]:
+    """The images, in no order; what else there is, is said in one line."""
+    others: list[str] = []
     seen = set()  # real places of the folders: links may lead back
 
     def refuse(error: OSError) -> None:
@@ -103,9 +108,14 @@ def _walk(folder: Path, recursive: bool, say: Callable[[str], None]) -> Iterator
             lowered = name.lower()
             if name.startswith(".") or lowered.endswith(tuple(OUTPUT_SUFFIXES.values())):
                 continue
-            if os.path.splitext(lowered)[1] in SUFFIXES:
+            if os.path.splitext(lowered)[1] not in SUFFIXES:
+                others.append(name)
+            else:
                 path = Path(place, name)
                 if path_kind(path) not in ("file", "missing"):  # missing: a link that leads nowhere; reading says so
                     say(f"{path}: is no file but a pipe, device or folder; it is left out")
                     continue
                 yield InputImage(path, path.relative_to(folder))
+    if others:
+        named = ", ".join(sorted(others)[:3]) + (" ..." if len(others) > 3 else "")
+        say(f"{folder}: {plural(len(others), 'file')} of no image's ending left out ({named})")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from imago.core.errors import ImagoError
+from imago.core.text import plural
 from imago.files.inputs import OUTPUT_SUFFIXES, InputImage
 from imago.files.paths import names_file
 from imago.files.png import read_png_text
@@ -77,7 +78,7 @@ def plan_outputs(
     if faults:
         more = [f"... and {len(faults) - _LISTED} more"] if len(faults) > _LISTED else []
         lines = "\n  ".join(faults[:_LISTED] + more)
-        raise ImagoError(f"nothing was run, for {len(faults)} outputs are in the way:\n  {lines}")
+        raise ImagoError(f"nothing was run, for {plural(len(faults), 'output', 'are')} in the way:\n  {lines}")
     if not (skip_existing and kinds):
         return plan
     return skip_written(plan, lambda planned: all(map(os.path.lexists, planned.outputs)), say)
@@ -119,9 +120,11 @@ def no_transparency(name: str) -> ImagoError:
 
 def _plan_file(inputs: Sequence[InputImage], out: Path, kinds: Sequence[str], opaque: bool) -> PlannedImage:
     if len(inputs) != 1:
-        raise ImagoError(f"{out}: is one file, and there are {len(inputs)} photos; name a folder")
+        raise ImagoError(f"{out}: is one file, and there are {plural(len(inputs), 'photo')}; name a folder")
     if len(kinds) != 1:
-        raise ImagoError(f"{out}: one file cannot hold {len(kinds)} outputs ({', '.join(kinds)}); name a folder")
+        raise ImagoError(
+            f"{out}: one file cannot hold {plural(len(kinds), 'output')} ({', '.join(kinds)}); name a folder"
+        )
     check_ending(out, kinds[0], opaque)
     return PlannedImage(inputs[0], (out,))
 

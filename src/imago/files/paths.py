@@ -8,6 +8,7 @@ it ends as Imago's files end (``.png``, ``.json`` ...), and a folder if not (``r
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,24 @@ from imago.core.errors import ImagoError
 
 PathKind = Literal["missing", "folder", "file", "pipe", "device"]
 ENDINGS = frozenset((".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".json", ".txt"))  # of files that are written
+
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")  # two letters at least: C:/ is a drive
+
+
+def web_address(path: Path | str) -> str:
+    """The address that ``path`` is, as it was typed (a Path makes one slash of two); empty where it is none."""
+    text = os.fspath(path)
+    found = _ADDRESS.match(text)
+    return f"{found[1]}://{text[found.end() :]}" if found and not os.path.lexists(text) else ""
+
+
+def explain_missing(path: Path | str, what: str = "file") -> str:
+    """A line for a path where nothing is; ``what`` was expected there."""
+    address = web_address(path)
+    if address:
+        return f"{address}: is a web address, and Imago reads files; download it first"
+    return f"{path}: there is no such {what}"
 
 
 def path_kind(path: Path | str) -> PathKind:
@@ -39,6 +58,8 @@ def has_folder(path: Path | str) -> bool:
 def names_file(path: Path | str) -> bool:
     """Whether an output path means one file; else it means a folder. Raises ImagoError for what can be neither."""
     kind = path_kind(path)
+    if web_address(path):
+        raise ImagoError(f"{web_address(path)}: is a web address, and Imago writes files; name a file or a folder")
     if not os.fspath(path) or kind in ("pipe", "device"):
         what = {"pipe": "a pipe", "device": "a device"}.get(kind, "an empty path")
         raise ImagoError(f"{os.fspath(path)!r}: is {what}, where no file can be put; use '-' to write to a pipe")

@@ -10,6 +10,7 @@ import numpy as np
 
 from imago.core.bands import Ranges
 from imago.core.errors import ImageError
+from imago.core.text import plural
 from imago.files.values import scale_to_bytes
 
 if TYPE_CHECKING:
@@ -156,6 +157,11 @@ def read_array(
     array: np.ndarray, channels: int, label: str, ranges: Ranges = ()
 ) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     """(H, W) or (H, W, C) -> uint8 (H, W, channels), opacity or None, notes. Not copied where it fits already."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise ImageError(f"{label}: a masked array says nothing of what lies under its mask; pass array.filled(0)")
+    array = np.asarray(array)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3:
@@ -186,7 +192,10 @@ def read_array(
         opacity = np.ascontiguousarray(values[:, :, 3])
         over = blend_over_white(values[:, :, :3], opacity)
         return (over if channels == 3 else _gray(over)[:, :, None]), opacity, notes
-    raise ImageError(f"{label}: the model wants {channels} channels; the array has {given}: shape {array.shape}")
+    hint = "; channels stand last: array.transpose(1, 2, 0)" if array.shape[0] == channels else ""
+    raise ImageError(
+        f"{label}: the model wants {plural(channels, 'channel')}; the array has {given}: shape {array.shape}{hint}"
+    )
 
 
 def read_stored(

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imago.core.errors import ImagoError, fault_line
+from imago.core.errors import ImagoError, fault_line, is_out_of_memory
 from imago.core.text import one_line
 from imago.files.images import Damaged, image_size
 from imago.files.inputs import InputImage
@@ -136,6 +136,6 @@ def _trip(
             return None
         return Outcome(planned, notes + write(prediction, planned))
     except Exception as error:  # whatever it is, the other photos have nothing to do with it
-        foreseen = isinstance(error, (ImagoError, MemoryError, OSError))
+        foreseen = isinstance(error, (ImagoError, OSError)) or is_out_of_memory(error)
         line = one_line(fault_line(error, path))  # the name may hold a line end
         return Outcome(planned, notes, line, None if foreseen else error)

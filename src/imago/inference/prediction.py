@@ -18,7 +18,7 @@ from imago.core.errors import ImagoError
 from imago.core.frozen import freeze, freeze_array
 from imago.core.instances import Instances
 from imago.core.labels import Labels, binary_labels
-from imago.core.text import to_json, to_utf8
+from imago.core.text import plural, to_json, to_utf8
 from imago.files.images import Photo
 from imago.files.inputs import OUTPUT_SUFFIXES
 from imago.files.outputs import check_ending
@@ -27,6 +27,7 @@ from imago.files.pictures import FORMATS, Format, Metadata, write_picture
 from imago.files.png import Mode, strip_rows
 from imago.files.writing import atomic_write, exists
 from imago.inference.cutout.alpha import STRIP_ROWS, AlphaMap, ArrayAlpha, compute_full_alpha
+from imago.inference.cutout.background import resolve_background
 from imago.inference.cutout.compose import MARGIN, Cutout, compose
 from imago.inference.cutout.matting import matte
 from imago.inference.instances.postprocess import check_objects, iter_instances, to_class_map, to_records
@@ -146,7 +147,7 @@ class Prediction:
         return freeze(AlphaMap(1 - self.scores[0], _guide(self.photo)))
 
     def compose(
-        self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = MARGIN
+        self, background: Any = "transparent", crop: bool = False, matting: bool = False, margin: float = MARGIN
     ) -> Cutout:
         """The cut-out, not made yet, with its notes; see ``inference.cutout.compose``. ``matting`` refines hair."""
         photo, alpha = self.photo, self.alpha_map
@@ -157,9 +158,10 @@ class Prediction:
         return compose(photo, alpha, background, crop, margin)
 
     def cutout(
-        self, background: str | Path = "transparent", crop: bool = False, matting: bool = False, margin: float = MARGIN
+        self, background: Any = "transparent", crop: bool = False, matting: bool = False, margin: float = MARGIN
     ) -> Image.Image:
-        """The subject as a Pillow image: RGBA, or RGB on a background (a colour, ``blur`` or an image's path)."""
+        """The subject as a Pillow image: RGBA, or RGB on a ``background``: a colour (``white``,
+        ``(255, 255, 255)``), ``blur``, or an image (its path, a Pillow image, an array (H, W, C))."""
         from PIL import Image
 
         return self._dress(Image.fromarray(self.compose(background, crop, matting, margin).array()))
@@ -197,10 +199,11 @@ class Prediction:
         }
 
     def instance_cutouts(
-        self, background: str | Path = "transparent", margin: float = 0.02
+        self, background: Any = "transparent", margin: float = 0.02
     ) -> Iterator[tuple[str, Image.Image]]:
         """Every object by itself, the surest first: its class, and a trimmed Pillow image (RGBA, or RGB on a
         background) with soft edges. Raises ImagoError for a model that finds no objects."""
+        background = resolve_background(background)
         for value, photo, alpha in iter_instances(self.photo, self._objects(), margin):
             single = Prediction(photo, binary_labels(), alpha_map=alpha)
             yield self.labels.names[value], single.cutout(background, crop=True, margin=margin)
@@ -219,7 +222,7 @@ class Prediction:
     def write_cutout(
         self,
         stream: BinaryIO,
-        background: str | Path = "transparent",
+        background: Any = "transparent",
         crop: bool = False,
         matting: bool = False,
         margin: float = MARGIN,
@@ -336,7 +339,7 @@ class Prediction:
             stem = Path(self.name).stem
             return [where / (stem + OUTPUT_SUFFIXES[each]) for each in what]
         if len(what) != 1:
-            raise ImagoError(f"{where}: one file cannot hold {len(what)} outputs; name a folder")
+            raise ImagoError(f"{where}: one file cannot hold {plural(len(what), 'output')}; name a folder")
         check_ending(where, what[0])
         return [where]
 
@@ -355,7 +358,7 @@ def _check_label_map(label_map: np.ndarray, labels: Labels, size_hw: tuple[int, 
         )
     for strip in _strips(label_map):
         if strip.max() >= len(labels) and (strip[strip >= len(labels)] != labels.ignore).any():
-            raise ValueError(f"the label map holds {strip.max()}, but there are {len(labels)} labels")
+            raise ValueError(f"the label map holds {strip.max()}, but there are {plural(len(labels), 'label')}")
 
 
 def _strips(values: np.ndarray) -> Iterator[np.ndarray]:

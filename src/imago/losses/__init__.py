@@ -13,6 +13,7 @@ from torch import Tensor
 
 from imago.core.errors import ImagoError
 from imago.core.labels import IGNORE
+from imago.core.text import plural
 from imago.losses.lovasz import lovasz
 from imago.losses.overlap import dice, jaccard
 from imago.losses.pixelwise import cross_entropy, focal, ohem
@@ -87,7 +88,7 @@ def build(formula: str, *, classes: int, ignore: int = IGNORE, class_weights: Se
     if class_weights is not None:
         expected = max(classes, 2)
         if len(class_weights) != expected:
-            raise ImagoError(f"{expected} classes need as many class weights; got {len(class_weights)}")
+            raise ImagoError(f"{plural(expected, 'class', 'need')} as many class weights; got {len(class_weights)}")
         if not all(math.isfinite(w) and w >= 0 for w in class_weights):
             raise ImagoError(f"class weights must be 0 or more; got {', '.join(str(w) for w in class_weights)}")
         if not any(name in TAKES_CLASS_WEIGHTS for name in parts):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from imago.core.labels import IGNORE
+from imago.core.text import plural
 
 HITS, TRUTH, PREDICTED = 0, 1, 2  # the rows of the counts
 
@@ -75,14 +76,14 @@ class ConfusionMatrix:
 
     def _complaint(self, where: str, value: int) -> str:
         return (
-            f"the {where} holds the value {value}, but there are {self.classes} classes (0 to {self.classes - 1}; "
-            f"{self.ignore} is ignored in the truth); group or remap the labels first"
+            f"the {where} holds the value {value}, but there are {plural(self.classes, 'class')} "
+            f"(0 to {self.classes - 1}; {self.ignore} is ignored in the truth); group or remap the labels first"
         )
 
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         if (self.classes, self.ignore) != (other.classes, other.ignore):
             raise ValueError(
-                f"cannot add matrices of {self.classes} and {other.classes} classes "
+                f"cannot add matrices of {self.classes} and {plural(other.classes, 'class')} "
                 f"(ignore {self.ignore} and {other.ignore}); both must agree"
             )
         result = ConfusionMatrix(self.classes, self.ignore)

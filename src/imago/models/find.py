@@ -7,6 +7,7 @@ from pathlib import Path
 
 from imago.core.errors import ModelError
 from imago.files.download import models_folder
+from imago.files.paths import explain_missing, web_address
 from imago.models.published import PUBLISHED
 from imago.models.shipped import shipped_models
 
@@ -19,6 +20,8 @@ def models_on_disk() -> dict[str, Path]:
 def find_model(model: str | Path) -> Path:
     """The file behind a name or path. Raises ModelError that says what there is, or how to get it."""
     text = os.fspath(model)
+    if web_address(text):
+        raise ModelError(explain_missing(text))
     if isinstance(model, Path) or Path(text).suffix.lower() in (".onnx", ".safetensors") or os.sep in text:
         return _model_file(Path(text))
     shipped, on_disk = shipped_models(), models_on_disk()
@@ -45,7 +48,7 @@ def _model_file(path: Path) -> Path:
         advice = f"name one of the files in it: {', '.join(inside)}" if inside else "and there is no model in it"
         raise ModelError(f"{path}: is a folder, not a model file; {advice}")
     if not path.is_file():
-        raise ModelError(f"{path}: there is no such model file")
+        raise ModelError(explain_missing(path, "model file"))
     if path.suffix.lower() not in (".onnx", ".safetensors"):
         raise ModelError(f"{path}: not a model file that Imago reads; give an .onnx or a .safetensors file")
     return path

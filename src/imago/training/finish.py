@@ -12,7 +12,7 @@ import torch
 
 from imago.core.errors import ModelError
 from imago.core.model_card import ModelCard
-from imago.core.text import escape, to_json, to_utf8
+from imago.core.text import escape, plural, to_json, to_utf8
 from imago.evaluation.evaluate import evaluate
 from imago.evaluation.report import ReportData, pick_examples, write_report
 from imago.evaluation.results import Evaluation
@@ -87,7 +87,7 @@ def evaluate_folders(task: Task, predictor: Predictor, say: Say) -> dict[str, Ev
 def collect_notes(task: Task, card: ModelCard) -> list[str]:
     """What the report says below its tables: on the data, the preset and the arithmetic."""
     labels, size = card.object_labels, " x ".join(map(str, card.input.size_hw))
-    arithmetic = f"{card.architecture}, {len(labels)} classes, size rule {card.input.rule} at {size}"
+    arithmetic = f"{card.architecture}, {plural(len(labels), 'class')}, size rule {card.input.rule} at {size}"
     return [*task.data.notes, *read_choices(task.folder), f"{arithmetic}; torch {torch.__version__}"]
 
 

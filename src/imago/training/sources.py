@@ -10,6 +10,7 @@ from typing import Any, Generic
 from imago.core.bands import Ranges
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import Labels
+from imago.core.text import plural
 from imago.data.augment.settings import Augmentation
 from imago.data.borders import border_dataset
 from imago.data.check import check_samples
@@ -100,7 +101,7 @@ def _gather(
     for entry, dataset in zip(config.data, datasets, strict=True):
         if dataset.labels.names != labels.names:
             raise DataError(
-                f"{entry.path} has {len(dataset.labels)} classes ({', '.join(dataset.labels.names)}) but "
+                f"{entry.path} has {plural(len(dataset.labels), 'class')} ({', '.join(dataset.labels.names)}) but "
                 f"{config.data[0].path} has {len(labels)} ({', '.join(labels.names)}); group both to the same ones"
                 + (" (objects: list them all as classes)" if open_one is open_detection_folder else "")
             )

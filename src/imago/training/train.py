@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 import imago
 from imago.core.errors import DataError, ImagoError, ModelError
-from imago.core.text import to_utf8
+from imago.core.text import plural, to_utf8
 from imago.export.export import BEST
 from imago.files.text import read_json
 from imago.files.writing import atomic_write
@@ -244,8 +244,8 @@ def describe_run(run: Run) -> str:
     photos = sum(len(source.samples) for source in run.data.train)
     return (
         f"{settings.model}{':' + settings.encoder if settings.encoder else ''}, "
-        f"{sum(p.numel() for p in run.net.parameters()):,} parameters, {len(run.data.labels)} classes; "
-        f"{photos} photos to train on, {len(run.data.val_samples)} for validation; "
+        f"{sum(p.numel() for p in run.net.parameters()):,} parameters, {plural(len(run.data.labels), 'class')}; "
+        f"{plural(photos, 'photo')} to train on, {len(run.data.val_samples)} for validation; "
         f"{device}, {choose_precision(run.config.runtime.precision, device)}"
     )
 

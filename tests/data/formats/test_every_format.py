@@ -255,7 +255,7 @@ def test_which_words_are_splits(word: str, split: str | None) -> None:
 def test_photos_beside_split_folders_are_said(tmp_path: Path) -> None:
     found = find_splits(tmp_path, ["train/a", "val/b", "c"])
     assert found.members == {"train": ("train/a",), "val": ("val/b",)}
-    assert found.notes == ("1 photos lie in no folder of a split and are not used",)
+    assert found.notes == ("1 photo lies in no folder of a split; not used",)
     (tmp_path / "train.txt").write_text("./images/train/a.jpg\nval/b\n")  # as YOLO's programs write lists
     assert set(find_splits(tmp_path, ["train/a", "val/b", "c"]).members["train"]) <= {"train/a", "val/b"}
 
@@ -310,7 +310,7 @@ def test_colours_of_labelmap(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages" / "d.png").write_bytes((tmp_path / "JPEGImages" / "a.png").read_bytes())
     dataset = open_dataset(tmp_path)
     assert dataset.labels.names == ("background", "dog", "cat")
-    assert dataset.notes[-1] == "1 photos have no mask in SegmentationClass/ and are not used"
+    assert dataset.notes[-1] == "1 photo has no mask in SegmentationClass/; not used"
     label = dataset.split("train")[0].label_map()
     assert (label[:, 11] == IGNORE).all()
     assert np.array_equal(label[:, :11], np.array([0, 2, 1])[LABEL[:, :11]])

@@ -155,7 +155,7 @@ def test_label_images_there_and_back(tmp_path: Path) -> None:
     with pytest.raises(ImagoError, match="is there already"):
         write_label_image(path, instances)
     many = Instances.make((2, 2), np.tile([[0, 0, 1, 1]], (70_000, 1)), np.ones(70_000))
-    with pytest.raises(DataError, match="70000 objects; a label image of 16 bits holds 65,535"):
+    with pytest.raises(DataError, match="holds 65,535 objects; got 70000"):
         write_label_image(tmp_path / "b.png", many)
     write_label_image(tmp_path / "c.png", Instances.make((4, 4)))
     assert len(LabelImageReader(tmp_path / "c.png")()) == 0

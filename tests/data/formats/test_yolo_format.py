@@ -33,7 +33,7 @@ def test_polygons_and_photos_without_objects(tmp_path: Path) -> None:
     (root / "labels" / "train" / "b.txt").write_text("\n")
     dataset = open_dataset(root, "detection")
     assert dataset.has_masks
-    assert "1 photos have no label file" in dataset.notes[-1]
+    assert "1 photo has no label file" in dataset.notes[-1]
     assert [len(sample.instances()) for sample in dataset.split("train")] == [0, 0, 1]
     instances = dataset.split("val")[0].instances()
     assert instances.boxes.tolist() == [[10, 2, 30, 10]]

@@ -109,7 +109,7 @@ def test_refuses_other_inputs() -> None:
     net = narrow()
     with pytest.raises(ValueError, match="multiples of 16"):
         net(torch.zeros(1, 3, 60, 64), [torch.zeros(0, 4)])
-    with pytest.raises(ValueError, match="2 images need as many lists of proposals; got 1"):
+    with pytest.raises(ValueError, match="expected a list of proposals an image, 2 of them; got 1"):
         net(torch.zeros(2, 3, 64, 64), [torch.zeros(0, 4)])
 
 

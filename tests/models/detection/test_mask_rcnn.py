@@ -274,7 +274,7 @@ def test_what_was_not_annotated_is_not_taught_as_background() -> None:
 def test_what_cannot_be_learnt_from() -> None:
     image, target = scene(1)
     net = narrow("mask")
-    with pytest.raises(ValueError, match="1 images need as many targets; got 0"):
+    with pytest.raises(ValueError, match="expected a target an image, 1 of them; got 0"):
         net.loss(image[None], [])
     with pytest.raises(ValueError, match=r"image 0 of the batch has a box without area, \[5.0, 5.0, 5.0, 9.0\]"):
         net.loss(image[None], [DetectionTarget(torch.tensor([[5.0, 5, 5, 9]]), torch.tensor([1]), target.masks)])

@@ -10,6 +10,7 @@ import numpy as np
 
 from imago.core.errors import DataError
 from imago.core.labels import Labels
+from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.label_maps import PAIRS, index_by_stem
 from imago.data.splits import NAMES, Splits, find_splits
@@ -53,7 +54,7 @@ def survey_empty(
         divided = find_splits(root, names)
     samples = {name: Sample(name, photos[name], channels, read_label_map=EmptyReader(photos[name])) for name in names}
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
-    dataset = Dataset(root, labels, splits, (f"{len(names)} photos without a subject", *divided.notes))
+    dataset = Dataset(root, labels, splits, (f"{plural(len(names), 'photo')} without a subject", *divided.notes))
     faults += divided.faults
     if val:
         dataset, unknown = dataset.with_val(val)

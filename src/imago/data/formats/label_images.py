@@ -119,7 +119,7 @@ def write_label_image(path: Path, instances: Instances, overwrite: bool = False)
     """
     if len(instances) > 65_535:
         raise DataError(
-            f"{path}: {len(instances)} objects; a label image of 16 bits holds 65,535. Cut the image in parts"
+            f"{path}: a label image of 16 bits holds 65,535 objects; got {len(instances)}. Cut the image in parts"
         )
     with atomic_write(path, overwrite) as stream:
         Image.fromarray(instances.to_label_image()).save(stream, "PNG")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
+from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import instance_labels, read_class_list
 from imago.data.formats.format import Format, Found, ReadOptions, Truth
@@ -69,7 +70,9 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
         masks, mask_faults = index_by_stem(folder / "masks", MASK_SUFFIXES)
         faults += photo_faults + mask_faults
         if len(photos) != 1:
-            faults.append(f"{folder / 'images'}: holds {len(photos)} photos; expected one, whose objects lie in masks/")
+            faults.append(
+                f"{folder / 'images'}: holds {plural(len(photos), 'photo')}; expected one, whose objects lie in masks/"
+            )
             continue
         (image_path,) = photos.values()
         reader = MaskFilesReader(image_path, tuple(masks.values()))
@@ -83,7 +86,9 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
     listed = root / "classes.txt"
     names = read_class_list(listed) if listed.is_file() else [CLASS]
     if len(names) != 1:
-        raise DataError(f"{listed}: names {len(names)} classes; masks of one object each have no class but one")
+        raise DataError(
+            f"{listed}: names {plural(len(names), 'class')}; masks of one object each have no class but one"
+        )
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
     return Dataset(root, instance_labels(names, root), splits, divided.notes), (*faults, *divided.faults)
 

@@ -25,6 +25,7 @@ from imago.core import boxes
 from imago.core.errors import DataError
 from imago.core.instances import Instances, masks_to_boxes
 from imago.core.labels import IGNORE
+from imago.core.text import plural
 from imago.data.classes import Classes
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import find_box_fault, instance_labels
@@ -151,7 +152,7 @@ def read_maps(root: Path, options: ReadOptions) -> Found:
     layout = Layout(files.photos, files.classes, (*files.faults, *lone), files.find_classes(background=False), divided)
     dataset, faults = read_layout(root, layout, options)
     without = len(files.photos) - len(names)
-    notes = (f"{without} photos have no mask in SegmentationClass/ and are not used",) if without else ()
+    notes = (f"{plural(without, 'photo', 'have')} no mask in SegmentationClass/; not used",) if without else ()
     return replace(dataset, notes=(*dataset.notes, *notes)), faults
 
 

@@ -22,6 +22,7 @@ from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.core.polygons import fill_polygons, join_rings, outline
+from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import find_box_fault, instance_labels
 from imago.data.formats.format import Format, Found, ReadOptions, Truth, write_text
@@ -77,7 +78,7 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
     without = sum(not label.is_file() for _, label in pairs.values())
     if without == len(pairs):
         photo, label = next(iter(pairs.values()), (root, root))
-        raise DataError(f"{root}: {without} photos and no label file; expected {label} for {photo}")
+        raise DataError(f"{root}: {plural(without, 'photo')} and no label file; expected {label} for {photo}")
     has_masks = _has_masks(root, pairs, read, options.masks, faults)
     samples = {}
     for name, (photo, _) in pairs.items():
@@ -88,7 +89,7 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
     notes = divided.notes
     if without:
-        notes += (f"{without} photos have no label file: they count as photos without an object",)
+        notes += (f"{plural(without, 'photo', 'have')} no label file: no object is counted there",)
     return Dataset(root, instance_labels(names, root), splits, notes, has_masks), (*faults, *divided.faults)
 
 

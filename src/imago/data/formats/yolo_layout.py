@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imago.core.errors import DataError
+from imago.core.text import plural
 from imago.data.formats.checks import read_class_list
 from imago.data.formats.label_maps import index_by_stem
 from imago.data.formats.yolo_yaml import Value, read_yolo_yaml
@@ -82,7 +83,7 @@ def _read_names(root: Path, yaml: Path | None, settings: dict[str, Value]) -> li
             raise DataError(f"{yaml}: names: must number the classes 0 to {len(given) - 1}; got {', '.join(given)}")
         given = [given[str(index)] for index in range(len(given))]
     if not given or ("nc" in settings and settings["nc"] != str(len(given))):
-        raise DataError(f"{yaml}: names: lists {len(given)} classes, nc: says {settings.get('nc', 'nothing')}")
+        raise DataError(f"{yaml}: names: lists {plural(len(given), 'class')}, nc: says {settings.get('nc', 'nothing')}")
     return given
 
 

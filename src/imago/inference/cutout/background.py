@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from imago.core.errors import ImagoError
+from imago.core.errors import ImageError, ImagoError
 from imago.core.input_spec import resize_image
 from imago.files.color_profiles import ProfileError, convert_colors
 from imago.files.images import Photo, read_image
 
+Behind = str | Path | Photo  # what stands behind, as ``resolve_background`` gives it
 Color = tuple[int, ...]  # RGB, or RGBA where it lets something through; 0..255
 
 
@@ -34,8 +37,33 @@ def parse_color(text: str | Path) -> Color | None:
     return values[:3] if values[3:] in ((), (255,)) else values
 
 
-def is_opaque(background: str | Path) -> bool:
+def resolve_background(background: Any) -> Behind:
+    """What Python may give as a background: ``transparent`` (or None), ``blur``, a colour in words or as 3 or 4 numbers
+    0..255, the path of an image, a Pillow image, an array (H, W, C) as ``read_image`` takes it. Raises ImagoError."""
+    if background is None:
+        return "transparent"
+    if isinstance(background, Photo):
+        return background
+    if isinstance(background, (str, os.PathLike)):
+        plain = background if isinstance(background, str) else Path(background)
+        check_background(plain)
+        return plain
+    if isinstance(background, (tuple, list)) or (isinstance(background, np.ndarray) and background.ndim == 1):
+        parts = list(background)
+        whole = all(isinstance(part, (int, np.integer)) and not isinstance(part, bool) for part in parts)
+        if len(parts) in (3, 4) and whole and all(0 <= part <= 255 for part in parts):
+            return "#" + "".join(f"{int(part):02x}" for part in parts)
+        raise ImagoError(f"a colour is 3 or 4 whole numbers from 0 to 255; got {background!r}")
+    try:
+        return read_image(background, name="background")
+    except ImageError as error:
+        raise ImagoError(f"{error}; a background is also transparent, blur, or a colour like white") from error
+
+
+def is_opaque(background: Behind) -> bool:
     """Whether a cut-out on it has no transparent part left."""
+    if isinstance(background, Photo):
+        return True
     return background != "transparent" and len(parse_color(background) or ()) != 4
 
 
@@ -50,7 +78,7 @@ def check_background(background: str | Path) -> None:
 
 
 def make_backdrop(
-    background: str | Path, photo: Photo, small: tuple[np.ndarray, np.ndarray]
+    background: Behind, photo: Photo, small: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """What stands behind, in the photo's own colour profile, which the cut-out carries; and notes.
 
@@ -61,15 +89,15 @@ def make_backdrop(
         return None, ()
     if background == "blur":
         return blur_background(*small), ()
-    color = parse_color(background)
+    color = None if isinstance(background, Photo) else parse_color(background)
     if color is not None:
         flat = np.array(color, np.uint8)
         converted, notes = _to_profile(flat[None, None, :3], None, photo.icc)
         flat[:3] = converted[0, 0]
         return flat, notes
-    image = read_image(Path(background))
+    image = background if isinstance(background, Photo) else read_image(Path(background))
     converted, notes = _to_profile(cover(image.pixels, photo.size_hw), image.icc, photo.icc)
-    return converted, tuple(f"background {background}: {note}" for note in image.notes) + notes
+    return converted, tuple(f"background {image.name}: {note}" for note in image.notes) + notes
 
 
 def _to_profile(colors: np.ndarray, source: bytes | None, target: bytes | None) -> tuple[np.ndarray, tuple[str, ...]]:

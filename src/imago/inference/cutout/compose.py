@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from imago.core.input_spec import resize_image
 from imago.files.images import Photo
 from imago.files.png import Mode
 from imago.inference.cutout.alpha import STRIP_ROWS, AlphaMap, AlphaRows, resize_rows, small_size
-from imago.inference.cutout.background import check_background, is_opaque, make_backdrop
+from imago.inference.cutout.background import Behind, is_opaque, make_backdrop, resolve_background
 
 COLOR_SIDE = 512  # pixels of the longer side of the copy that colours are averaged on; the means are smooth anyway
 MANY = 0.2  # share of soft pixels in a strip above which all of its pixels are worked on
@@ -38,7 +38,7 @@ class Cutout:
     photo: Photo
     alpha: AlphaRows
     small: tuple[np.ndarray, np.ndarray]  # what ``make_small_copy`` makes of the two
-    background: str | Path = "transparent"
+    background: Behind = "transparent"
     backdrop: np.ndarray | None = None  # what ``make_backdrop`` makes of it
     box: Box | None = None  # what is kept, None: all
     notes: tuple[str, ...] = ()
@@ -122,12 +122,11 @@ class Cutout:
 def compose(
     photo: Photo,
     alpha: AlphaRows,
-    background: str | Path = "transparent",
+    background: Any = "transparent",
     crop: bool = False,
     margin: float = MARGIN,
 ) -> Cutout:
-    """``background``: ``transparent``, a colour (``background.parse_color``), ``blur`` or the path of an
-    image, which is cut to cover the photo.
+    """``background``: as ``background.resolve_background`` takes it; an image is cut to cover the photo.
 
     ``crop`` keeps the subject and ``margin`` times its longer side all round. Raises ImagoError for a background that
     is none of these. Where nothing was found, ``notes`` of the answer says so, and nothing is cropped.
@@ -138,7 +137,7 @@ def compose(
         raise ImagoError(
             f"{photo.name}: cut-outs are made of RGB photos; this one has {photo.pixels.shape[2]} channels"
         )
-    check_background(background)
+    background = resolve_background(background)
     small = make_small_copy(photo, alpha)
     found = subject_box(small[1], photo.size_hw, margin)
     notes = () if found else ("nothing was found; the cut-out is empty" + (", and not cropped" if crop else ""),)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imago.core.errors import ModelError
+from imago.core.errors import ModelError, is_out_of_memory
 from imago.core.model_card import DETECTION_TASKS, ModelCard
 from imago.core.text import escape
 from imago.files.model_file import read_onnx_card, sidecar
@@ -87,6 +87,8 @@ class OnnxEngine:
         try:
             answers = [self._run(part) for part in parts]
         except runtime_errors() as error:
+            if is_out_of_memory(error):
+                raise MemoryError from error
             raise ModelError(
                 f"{self.name}: cannot run on input of shape {frame.shape} ({first_line(error)}); "
                 "does the size rule in its card fit the network?"

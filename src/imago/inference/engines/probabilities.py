@@ -6,6 +6,7 @@ import numpy as np
 
 from imago.core.errors import ModelError
 from imago.core.model_card import ModelCard
+from imago.core.text import plural
 
 
 def to_probabilities(scores: np.ndarray, card: ModelCard, name: str) -> np.ndarray:
@@ -17,7 +18,7 @@ def to_probabilities(scores: np.ndarray, card: ModelCard, name: str) -> np.ndarr
     if scores.ndim != 4 or scores.shape[1] != classes:
         raise ModelError(
             f"{name}: the first output has shape {scores.shape}; expected (N, {classes}, h, w) for its "
-            f"task {card.task!r} and {len(card.labels)} labels. Mend the card or export the model again"
+            f"task {card.task!r} and {plural(len(card.labels), 'label')}. Mend the card or export the model again"
         )
     if card.output == "logit":
         scores = sigmoid(scores) if classes == 1 else softmax(scores)

@@ -107,7 +107,7 @@ class FastRCNN(DetectionModel):
         """Class logits (R, classes) and deltas (R, classes - 1, 4); R is the number of all proposals together."""
         self.check(images)
         if len(proposals) != len(images):
-            raise ValueError(f"{len(images)} images need as many lists of proposals; got {len(proposals)}")
+            raise ValueError(f"expected a list of proposals an image, {len(images)} of them; got {len(proposals)}")
         feature_maps = self.body(images)
         # The pooling counts the last pixel in, our boxes end behind it.
         inner = [torch.cat([boxes[:, :2], boxes[:, 2:] - 1], dim=1).float() for boxes in proposals]

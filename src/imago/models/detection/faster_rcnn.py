@@ -98,7 +98,7 @@ class FasterRCNN(DetectionModel):
     def check_targets(self, images: Tensor, targets: list[DetectionTarget]) -> None:
         """Raises ValueError where ``targets`` of ``images`` (N, C, H, W) cannot be learnt from."""
         if len(targets) != len(images):
-            raise ValueError(f"{len(images)} images need as many targets; got {len(targets)}")
+            raise ValueError(f"expected a target an image, {len(images)} of them; got {len(targets)}")
         for number, target in enumerate(targets):
             flat = (target.boxes[:, 2:] <= target.boxes[:, :2]).any(dim=1)
             if flat.any():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imago.core.errors import ImagoError
+from imago.core.text import plural
 from imago.files.text import read_json
 from imago.training.config import TrainConfig
 from imago.training.presets.memory import Trial, largest_batch
@@ -71,7 +72,7 @@ class PresetChoices:
             fits, tried = largest_batch(trials(self.config), memory_bytes, pace.batch_size)
             self.choose("batch_size", fits, f"{tried}; {pace.batch_size} are aimed at")
             steps = max(1, pace.batch_size // self.config.optimization.batch_size)
-            self.choose("grad_accum_steps", steps, f"so that {pace.batch_size} photos move the weights")
+            self.choose("grad_accum_steps", steps, f"so that {plural(pace.batch_size, 'photo', 'move')} the weights")
         self.choose("lr", *_rate(self.config, pace))
         if not self.given & {"minutes", "epochs"}:
             self.choose("epochs", *_length(pace, photos, name))
@@ -92,13 +93,13 @@ def _rate(config: TrainConfig, pace: Pace) -> tuple[float, str]:
     start = "ready weights" if tuned else "fresh weights"
     # Adam's steps have a size of their own; their noise falls with the root of the batch (Malladi et al. 2022).
     rate = pace.sgd_lr * seen / 16 if settings.optimizer == "sgd" else adam * math.sqrt(seen / 16)
-    return float(f"{rate:.2g}"), f"{settings.optimizer} from {start}, {seen} photos a move"
+    return float(f"{rate:.2g}"), f"{settings.optimizer} from {start}, {plural(seen, 'photo')} a move"
 
 
 def _length(pace: Pace, photos: int, name: str) -> tuple[int, str]:
     fewest, most = pace.epochs
     epochs = min(most, max(fewest, round(pace.pictures / photos)))
-    return epochs, f"{photos} photos; {name} aims at {pace.pictures} pictures, in {fewest} to {most} rounds"
+    return epochs, f"{plural(photos, 'photo')}; {name} aims at {pace.pictures} pictures, in {fewest} to {most} rounds"
 
 
 def format_choices(choices: Sequence[Choice]) -> list[str]:

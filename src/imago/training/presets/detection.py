@@ -17,6 +17,7 @@ import torch
 
 from imago.core.errors import DataError
 from imago.core.input_spec import InputSpec
+from imago.core.text import plural
 from imago.data.anchors import find_anchors, measure_box_sizes
 from imago.data.dataset import Sample
 from imago.files.images import image_size
@@ -218,7 +219,9 @@ def _anchors(
     if option == "anchors":
         anchors, iou = find_anchors(boxes, len(net.anchors))
         pairs = [[round(side, 1) for side in pair] for pair in anchors.tolist()]
-        chosen.choose_option(option, pairs, f"k-means over {len(boxes)} boxes in its frame, mean IoU {iou:.2f}")
+        chosen.choose_option(
+            option, pairs, f"k-means over {plural(len(boxes), 'box')} in its frame, mean IoU {iou:.2f}"
+        )
         return
     usual = sorted({size for level in net.rpn.sizes for size in level})
     small = float(np.quantile(np.sqrt(boxes.prod(axis=1)), SMALL))

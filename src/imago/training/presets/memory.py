@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imago.core.errors import ImagoError
+from imago.core.text import plural
 from imago.training.config import TrainConfig
 
 MOST_SHARE = 0.8  # of the free memory; photos, workers and the moving average need the rest
@@ -67,8 +68,8 @@ def largest_batch(trials: tuple[Trial, ...], memory_bytes: int, wanted: int) -> 
         batch //= 2
     if base + slope * batch > room:
         raise ImagoError(
-            f"a step with {batch} photos takes {(base + slope * batch) / 1e9:.1f} GB and {memory_bytes / 1e9:.1f} GB "
-            "are free; choose a smaller --size or another --model"
+            f"a step with {plural(batch, 'photo')} takes {(base + slope * batch) / 1e9:.1f} GB and "
+            f"{memory_bytes / 1e9:.1f} GB are free; choose a smaller --size or another --model"
         )
     seconds = small.seconds + (large.seconds - small.seconds) * (batch - small.batch_size) / (
         large.batch_size - small.batch_size
@@ -88,8 +89,9 @@ def try_batches(config: TrainConfig, make: MakeBatch, device: str) -> tuple[Tria
     process.join()
     if process.exitcode != 0 or not answers.poll():
         raise ImagoError(
-            f"even a step with {TRIED[0]} photos of {config.input.size} pixels does not run with {config.net.model} "
-            f"here (the process ended with {process.exitcode}); choose a smaller --size or another --model"
+            f"even a step with {plural(TRIED[0], 'photo')} of {config.input.size} pixels does not run with "
+            f"{config.net.model} here (the process ended with {process.exitcode}); choose a smaller --size or "
+            "another --model"
         )
     found = answers.recv()
     if isinstance(found, str):

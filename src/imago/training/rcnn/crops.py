@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from imago.core.errors import DataError
 from imago.core.input_spec import InputSpec
+from imago.core.text import plural
 from imago.data.augment.photometric import photometric_distort
 from imago.data.augment.settings import Augmentation
 from imago.data.crops import add_padding, warp_crop
@@ -77,8 +78,9 @@ class CropDataset(Dataset[Crops]):
         self.positive, self.negative = select_crops(self.rois, stages.positive_from)
         if not len(self.positive) or not len(self.negative):
             raise DataError(
-                f"fine-tuning needs boxes of objects and of background; the {len(self.photos)} photos have "
-                f"{len(self.positive)} and {len(self.negative)}. Is anything outlined in them?"
+                f"fine-tuning needs boxes of objects and of background; the "
+                f"{plural(len(self.photos), 'photo', 'have')} {len(self.positive)} and "
+                f"{len(self.negative)}. Is anything outlined in them?"
             )
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:

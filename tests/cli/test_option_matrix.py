@@ -57,6 +57,7 @@ FILES = {
     "damaged": Trial(("--damaged", "use")),
     "strip_metadata": Trial(("--strip-metadata",)),
     "max_megapixels": Trial(("--max-megapixels", "0.0145")),
+    "show_bands": Trial(("--show-bands", "3,2,1")),
     "quiet": Trial(("--quiet",)),
 }
 TRIALS: dict[str, dict[str, Trial]] = {
@@ -73,7 +74,8 @@ TRIALS: dict[str, dict[str, Trial]] = {
         "alpha_bits": Trial(("--alpha-bits", "16"), beside=("--save", "alpha")),
     },
 }  # fmt: skip
-NOT_TRIED = {"paths", "model", "debug"}  # what is read and by what: no option of how
+# What is read and by what; --tta-zoom looks again where the subject is small, which it is not in these photos.
+NOT_TRIED = {"paths", "model", "debug", "zoom"}
 
 
 def paint(seed: int) -> np.ndarray:

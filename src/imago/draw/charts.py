@@ -105,9 +105,7 @@ def heat_table(
     Percentages stand in the cells up to ``numbers_up_to`` classes; past that only in the cells' titles.
     """
     if values.shape != (len(names), len(names)):
-        raise ValueError(
-            f"the table must be {len(names)} x {len(names)}, as the names; got {values.shape}"
-        )
+        raise ValueError(f"the table must be {len(names)} x {len(names)}, as the names; got {values.shape}")
     show = len(names) <= numbers_up_to
     head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
     rows = []

@@ -92,9 +92,7 @@ def _copy_parts(image: np.ndarray, instances: Instances, labels: Labels, strengt
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must lie between 0 and 1; got {strength}")
     if len(instances) and not 0 <= instances.classes.min() <= instances.classes.max() < len(labels):
-        raise ValueError(
-            f"there is an object of class {instances.classes.max()}; the labels end at {len(labels) - 1}"
-        )
+        raise ValueError(f"there is an object of class {instances.classes.max()}; the labels end at {len(labels) - 1}")
     return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else np.array(image, order="C")
 
 

@@ -85,7 +85,8 @@ CARDS = {
 }
 CHANGES: dict[str, Any] = {
     "score_thresh": 0.3, "nms_thresh": 0.4, "nms": "soft", "class_agnostic": True, "classes": ["box"],
-    "detections_per_img": 2, "tta_flip": True, "tta_scales": [0.5, 1], "slide": True, "tta_zoom": True, "show_bands": [3, 2, 1], "crf": DenseCRF(),
+    "detections_per_img": 2, "tta_flip": True, "tta_scales": [0.5, 1], "slide": True,
+    "tta_zoom": True, "show_bands": [3, 2, 1], "crf": DenseCRF(),
     "separation": Separation(neck=0.5), "find_proposals": lambda image, options: image, "max_pixels": 10**7,
 }  # fmt: skip
 REFUSED = {

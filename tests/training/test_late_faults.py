@@ -108,7 +108,7 @@ def test_a_full_disk(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     def full_for_one(self: Any, data: Any) -> int:
         if self.path.name == name:
-            raise writing._explain_failure(self.path, OSError(28, "No space left on device"))
+            raise writing.explain_failure(self.path, OSError(28, "No space left on device"))
         return write(self, data)
 
     config = tiny(tmp_path / "run")

@@ -19,7 +19,8 @@ Read = TypeVar("Read")
 
 
 def read_for(spec: InputSpec, sample: Any) -> np.ndarray:
-    """The image of ``sample`` as the model of ``spec`` sees it: deep values are scaled by its own ranges."""
+    """The image of ``sample``, uint8 (H, W, C), as the model of ``spec`` sees it: deep values are scaled by its own
+    ranges."""
     if spec.ranges and hasattr(sample, "ranges"):
         sample = replace(sample, ranges=spec.ranges)
     image: np.ndarray = sample.image()

@@ -68,6 +68,7 @@ def _find_extremes(values: np.ndarray, no_data: float | None) -> tuple[float, fl
 
 
 def is_number(values: np.ndarray, no_data: float | None) -> np.ndarray:
+    """bool of the same shape: what is neither NaN nor infinite, nor the mark for no data."""
     known: np.ndarray = np.isfinite(values)
     if no_data is not None and np.isfinite(no_data):
         known &= values != values.dtype.type(no_data) if _holds(values.dtype, no_data) else True

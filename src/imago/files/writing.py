@@ -34,7 +34,7 @@ def atomic_write(path: Path, overwrite: bool = False, synced: bool = False) -> I
         path.parent.mkdir(parents=True, exist_ok=True)
         raw = TargetFile(path, part)
     except OSError as error:
-        raise _explain_failure(path, error) from error
+        raise explain_failure(path, error) from error
     stream = io.BufferedWriter(raw, 1 << 20)
     try:
         yield stream
@@ -68,10 +68,11 @@ class TargetFile(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            raise _explain_failure(self.path, error) from error
+            raise explain_failure(self.path, error) from error
 
 
-def _explain_failure(path: Path, error: OSError) -> ImagoError:
+def explain_failure(path: Path, error: OSError) -> ImagoError:
+    """The error for a file ``path`` that cannot be written."""
     if error.errno in _FULL:
         return ImagoError(f"{path}: the disk is full; nothing was written there. Make room or choose another folder")
     return ImagoError(f"{path}: cannot be written ({error.strerror or error}); choose another place with --out")
@@ -92,4 +93,4 @@ def _rename(part: Path, path: Path, overwrite: bool) -> None:
     except FileExistsError as error:
         raise exists(path) from error
     except OSError as error:
-        raise _explain_failure(path, error) from error
+        raise explain_failure(path, error) from error

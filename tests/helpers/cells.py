@@ -24,13 +24,13 @@ def draw_cells(seed: int, size_hw: tuple[int, int] = (64, 80), most: int = 6) ->
     return image.clip(0, 255).astype(np.uint8), numbers
 
 
-def write_cells(folder: Path, count: int = 8, size_hw: tuple[int, int] = (64, 80)) -> Path:
+def write_cells(folder: Path, count: int = 8, size_hw: tuple[int, int] = (64, 80), most: int = 6) -> Path:
     """``images/*.png`` and ``masks/*.png``, in which every value is a cell; a quarter of them to validate on."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     names = [f"cells{index:02d}" for index in range(count)]
     for index, name in enumerate(names):
-        image, numbers = draw_cells(index, size_hw)
+        image, numbers = draw_cells(index, size_hw, most)
         Image.fromarray(image).save(folder / "images" / f"{name}.png")
         Image.fromarray(numbers).save(folder / "masks" / f"{name}.png")
     kept = count * 3 // 4

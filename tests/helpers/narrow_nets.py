@@ -37,6 +37,9 @@ FORMS = {
     ),
     "unet-attention": Form("unet", {"width": 8, "attention": True}, 16, 1, 1.84289, 0.647339),
     "unet-full-size": Form("unet", {**HALF, "widths": [24, 16, 12, 8, 8], "attention": True}, 32, 1, 1.07188, 4.51646),
+    "unet-detail": Form(
+        "unet", {**HALF, "widths": [24, 16, 12, 8, 8], "projection": True, "detail": 4}, 32, 1, 0.950193, 8.00533
+    ),
     "u2netp": Form("u2netp", {"width": 16}, 1, 7, -1.68438, 4.38718),
     "u2net": Form("u2net", {"width": 8}, 1, 7, -2.54531, 5.06055),
     "fcn32s": Form("fcn32s", {"width": 8, "fc_width": 16}, 32, 1, 182947, 125681),

@@ -227,6 +227,10 @@ def test_published_encoder_channels_of_any_number() -> None:
             {"encoder": "resnet18_half", "widths": [8]},
             "the encoder has 4 steps up, or 5 to full size; got 1 widths",
         ),
+        ("unet", {"encoder": "resnet18_half", "widths": [8] * 4, "detail": 4}, "takes 5 widths; got 4 and 4 widths"),
+        ("unet", {"encoder": "resnet18_half", "detail": -1}, "detail is 0 or a count of features at full size"),
+        ("unet", {"detail": 4}, "detail=4 is for a unet with an encoder; without one it starts at full size"),
+        ("maskrcnn", {"distance": True}, "'maskrcnn' has no option 'distance'"),
         ("unet", {"classes": "two"}, "architecture 'unet': "),
         ("deeplabv3", {"encoder": "mobilenet_v3_large", "output_stride": 8}, "was asked for; use output_stride=16"),
         ("pspnet", {"encoder": "vgg16"}, "this net wants one that can be dilated"),
@@ -251,3 +255,39 @@ def test_images_that_do_not_fit(form: Form) -> None:
 def test_loss_without_criterion() -> None:
     with pytest.raises(RuntimeError, match=r"set net\.criterion"):
         make(FORMS["unet"]).loss(noise(1, 3, 64, 64), Target(torch.zeros(1, 64, 64, dtype=torch.long)))
+
+
+@pytest.mark.parametrize("architecture", ["unet", "pspnet", "u2netp"])  # one output, one and a side output, seven
+def test_a_distance_map_beside_the_classes(architecture: str, tmp_path: Path) -> None:
+    """One channel more, with a sigmoid of its own; the loss judges it where the target has one."""
+    form = FORMS[architecture]
+    torch.manual_seed(0)
+    net = undropped(build(form.architecture, classes=3, distance=True, **form.options))
+    assert (net.classes, net.distance) == (3, True)
+    net.criterion = losses.build("ce+dice", classes=3)
+    images, labels = noise(2, 3, 64, 64), torch.zeros(2, 64, 64, dtype=torch.long)
+    outputs = net.eval()(images)
+    assert {tuple(output.shape) for output in outputs} == {(2, 4, 64, 64)}
+    answer = net.decode(outputs)
+    torch.testing.assert_close(answer[:, :3], torch.softmax(outputs[0][:, :3], dim=1))
+    torch.testing.assert_close(answer[:, 3], torch.sigmoid(outputs[0][:, 3]))
+
+    weights, distance = torch.rand(2, 64, 64), torch.rand(2, 64, 64)
+    labels[0, :9] = 255
+    plain = net.criterion(outputs[0][:, :3], Target(labels, weights))
+    both = net.judge(outputs[0], Target(labels, weights, distance))
+    counted = torch.where(labels == 255, 0.0, weights)
+    entropy = nn.functional.binary_cross_entropy_with_logits(outputs[0][:, 3], distance, reduction="none")
+    torch.testing.assert_close(net.judge(outputs[0], Target(labels, weights)), plain)
+    torch.testing.assert_close(both, plain + (entropy * counted).sum() / counted.sum())
+    main = net.loss(images, Target(labels, weights, distance))["main"]
+    torch.testing.assert_close(main, both)
+
+    names = Labels(("background", "border", "cell"))
+    options = {"classes": 3, "distance": True, **form.options}
+    spec = InputSpec(rule="pad", multiple=32)
+    card = ModelCard("cells", form.architecture, options, "semantic", names, spec, "logit", objects=True, distance=True)
+    save(net, card, tmp_path / "cells.safetensors")
+    again, read = load(tmp_path / "cells.safetensors")
+    assert read.distance
+    torch.testing.assert_close(again.decode(again(images)), answer)

@@ -200,14 +200,15 @@ def test_an_unknown_architecture_lists_both_kinds(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_borders_separate_cells_to_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("more", [[], ["--distance"]])
+def test_borders_separate_cells_to_the_end(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``--objects``: AP tables, report, and a model.onnx that finds the same objects."""
     folder = write_cells(tmp_path / "cells", 16)
     out = tmp_path / "run"
     words = [
         "train", str(folder), "--objects", "--model", "unet", "--option", "width=8", "--size", "64", "--multiple", "16",
         "--batch-size", "4", "--workers", "0", "--precision", "32", "--device", "cpu", "--epochs", "20",
-        "--rule", "pad", "--lr", "0.01", "--validate-every", "5", "--out", str(out),
+        "--rule", "pad", "--lr", "0.01", "--validate-every", "5", "--out", str(out), *more,
     ]  # fmt: skip
     assert run_command(words) == 0
     assert "masks: AP (IoU 0.50 to 0.95)" in capsys.readouterr().out
@@ -216,6 +217,7 @@ def test_borders_separate_cells_to_the_end(tmp_path: Path, capsys: pytest.Captur
     assert (out / "report.html").is_file()
     exported, trained = load(out / "model.onnx"), load(out / "best.safetensors")
     assert exported.finds_objects
+    assert exported.card.distance == trained.card.distance == bool(more)
     assert exported.card.separation == trained.card.separation is not None
     image = draw_cells(99)[0]
     one, other = exported.objects(image), trained.objects(image)

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cells import write_cells
 from tiny_run import BINARY, silent, tiny
 
 from imago.evaluation.evaluate import evaluate
 from imago.evaluation.semantic import SemanticScoring
 from imago.inference.predictor import Predictor
-from imago.models.base import Target
+from imago.models.base import SegmentationNet, Target
 from imago.training.config import DataSource
 from imago.training.train import build
 from imago.training.validate import SCORING, fit_label, validate, watch_net
@@ -61,3 +62,19 @@ def test_no_second_look_and_no_objects_while_training(root: Path, tmp_path: Path
     (samples,) = run.data.val.values()
     validate(watch_net(run.net, run.card, torch.device("cpu")), {"tiny": samples})  # type: ignore[arg-type]
     assert len(looks) == len(samples)
+
+
+def test_a_distance_map_is_no_class_while_training(tmp_path: Path) -> None:
+    """The label map is judged, and its loss; the channel beside it is left out."""
+    write_cells(tmp_path / "cells", 4)
+    cells = {"data": (DataSource("cells"),), "model": "unet", "option": ("width=4",), "rule": "pad", "size": 64}
+    run = build(tiny(tmp_path / "run", objects=True, distance=True, **cells), tmp_path, False, silent)
+    assert isinstance(run.net, SegmentationNet)
+    run.net.eval()
+    engine = watch_net(run.net, run.card, torch.device("cpu"))
+    (samples,) = run.data.val.values()
+    assert engine.run(np.zeros((1, 3, 64, 80), np.float32)).shape == (1, 3, 64, 80)
+    assert engine.last[0].shape == (1, 4, 64, 80)
+    seen = validate(engine, {"cells": samples})
+    assert 0 < seen.score < 1
+    assert seen.loss == pytest.approx(seen.loss)  # a number

@@ -16,7 +16,7 @@ from imago.core.separation import Separation
 from imago.core.tta import TTA
 from imago.core.upgrade import upgrade_card
 
-FORMAT = 2  # raised when a card gets a field: an older Imago refuses what it does not know
+FORMAT = 3  # raised when a card gets a field: an older Imago refuses what it does not know
 METADATA_KEY = "imago"  # the key in the metadata of .onnx and .safetensors files that holds the card as JSON
 
 # One soft foreground; one class a pixel; objects as boxes; objects as boxes with masks. A model of the last two keeps
@@ -44,6 +44,7 @@ class ModelCard:
     objects: bool = (
         False  # semantic: the classes are background, border, insides (data.borders): objects are made of them
     )
+    distance: bool = False  # with ``objects``: the last channel is no class, but a distance map (data.borders)
     separation: Separation | None = None  # with ``objects``: how they are made; None: as Separation() says
     min_component_fraction: float = 0.0  # binary: separate parts below this share of the largest one are left out
     proposals: ProposalOptions | None = None  # boxes, instances: the net judges proposals of selective search
@@ -89,6 +90,8 @@ class ModelCard:
                 f"objects are made of background, border and insides; got task {self.task}, "
                 f"labels {', '.join(self.labels.names)}"
             )
+        if self.distance and not self.objects:
+            return "a distance map tells objects apart, and the model makes none"
         if self.separation is not None and not self.objects:
             return "separation is how objects are made, and the model makes none"
         if self.proposals is not None and self.task not in DETECTION_TASKS:

@@ -1,4 +1,7 @@
-"""Cards and run folders of format 1, read in the words of format 2. Only names differ."""
+"""Cards and run folders of format 1, read in the words of format 2. Only names differ.
+
+Cards of format 2 are read as they are: format 3 only adds to them (distance maps).
+"""
 
 from __future__ import annotations
 

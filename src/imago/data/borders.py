@@ -17,6 +17,7 @@ from imago.core.labels import IGNORE, Labels
 from imago.data.dataset import Dataset, Sample
 
 BACKGROUND, BORDER, INSIDE = 0, 1, 2  # values of the label map; classes after the first go on from INSIDE
+DEEPEST = 255  # value of a distance map at the middle of an object
 
 
 def border_labels(labels: Labels) -> Labels:
@@ -41,8 +42,7 @@ def border_map(instances: Instances, width_px: float = 2.0, least_inside: float 
         if instances.crowd is not None and instances.crowd[index]:
             found[where][crop & (found[where] == 0)] = IGNORE
             continue
-        # A frame of nothing around: the image's edge cuts an object as a border does.
-        depth = cv2.distanceTransform(np.pad(crop, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        depth = distance_to_outline(crop, where, instances.size_hw)
         rim = min(width_px, (1 - least_inside) * float(depth.max()))
         part, count = found[where], covered[where]
         inside = crop & (depth > rim)
@@ -50,6 +50,50 @@ def border_map(instances: Instances, width_px: float = 2.0, least_inside: float 
         part[inside & (count == 0)] = INSIDE - 1 + int(instances.classes[index])
         count[crop] = 1
     return found
+
+
+def distance_to_outline(crop: np.ndarray, where: tuple[slice, slice], size_hw: tuple[int, int]) -> np.ndarray:
+    """float32 (h, w), pixels: of an object, bool (h, w), that lies at ``where`` in an image of ``size_hw``; 0 outside.
+
+    An image's edge is no outline: training looks at windows of photos and at their mirrored borders, where objects go
+    on. One that fills the whole image is as deep everywhere as the image is large.
+    """
+    sides = [(int(span.start > 0), int(span.stop < side)) for span, side in zip(where, size_hw, strict=True)]
+    framed = np.pad(crop, sides).astype(np.uint8)  # of nothing, but where the image ends
+    (top, _), (left, _) = sides
+    away = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[top : top + crop.shape[0], left : left + crop.shape[1]]
+    return np.minimum(away, np.float32(max(size_hw)))
+
+
+def distance_map(instances: Instances) -> np.ndarray:
+    """uint8 (H, W): how far from its outline a pixel of an object lies, as a share of the object's largest distance, 1
+    to ``DEEPEST``; 0 outside.
+
+    The share tells two that touch apart whatever their size: it is 1 in the middle of each and nearly 0 between them,
+    also where no border can be seen. It is the object probability of StarDist (Schmidt et al. 2018, arXiv:1806.03535).
+    Where objects lie over one another it is 1 / ``DEEPEST``: both end there. Crowd regions have none.
+    """
+    found = np.zeros(instances.size_hw, np.uint8)
+    for index in range(len(instances)):
+        where, crop = instances.region(index)
+        if not crop.size or (instances.crowd is not None and instances.crowd[index]):
+            continue
+        away = distance_to_outline(crop, where, instances.size_hw)
+        share = np.maximum(1, np.round(DEEPEST * away / max(1.0, float(away.max())))).astype(np.uint8)
+        part = found[where]
+        part[crop] = np.where(part[crop] > 0, 1, share[crop])
+    return found
+
+
+def pack_distance(label: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Two maps uint8 (H, W) as one, uint16: the distance in the upper byte. So both are moved as one by augmentation,
+    which takes no mean of labels; 0 stays background and ``IGNORE`` itself."""
+    return label | (distance.astype(np.uint16) << 8)
+
+
+def unpack_distance(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two maps of ``pack_distance``."""
+    return (packed & 255).astype(np.uint8), (packed >> 8).astype(np.uint8)
 
 
 @dataclass(frozen=True)

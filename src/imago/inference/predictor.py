@@ -24,10 +24,12 @@ from imago.inference.instances.separation import separate_in
 from imago.inference.label_map import enlarge_labels
 from imago.inference.options import PredictOptions, check_options, resolve_tta
 from imago.inference.prediction import Prediction
-from imago.inference.tta import predict_tta
+from imago.inference.tta import predict_tta, resize_plane
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from imago.inference.crf import DenseCRF
 
     Picture = Path | str | bytes | BinaryIO | np.ndarray | Image
     Pictures = list[Any] | tuple[Any, ...] | Iterator[Any]
@@ -121,20 +123,28 @@ class Predictor:
             return self._find(cast(DetectionEngine, self.engine), photo)
         scores = self.scores(photo.pixels)
         if self.options.crf is not None:
-            both = np.stack([1 - scores[0], scores[0]]) if self.card.task == "binary" else scores
-            refined = self.options.crf.refine(both, photo.rgb)
-            scores = refined[1:] if self.card.task == "binary" else refined
+            scores = self._refine(self.options.crf, scores, photo)
         if self.card.task == "binary":
             mask = drop_small_components(scores[0], self.card.min_component_fraction)
             return Prediction(photo, self.card.labels, alpha_map=AlphaMap(mask, photo.rgb))
         if self.card.objects:
             labels = self.card.object_labels
-            found = separate_in(scores, photo.size_hw, self.separation)
+            found = separate_in(scores, photo.size_hw, self.separation, self.card.distance)
             return Prediction(photo, labels, instances=select(found, labels, self.options.detection))
         return Prediction(photo, self.card.labels, label_map=enlarge_labels(scores, photo.size_hw), low_scores=scores)
 
+    def _refine(self, crf: DenseCRF, scores: np.ndarray, photo: Photo) -> np.ndarray:
+        """``scores`` float32 (K, h, w) as ``crf`` refines them; a distance map is no probability, and stays."""
+        if self.card.task == "binary":
+            return crf.refine(np.stack([1 - scores[0], scores[0]]), photo.rgb)[1:]
+        if not self.card.distance:
+            return crf.refine(scores, photo.rgb)
+        refined = crf.refine(scores[:-1], photo.rgb)
+        return np.concatenate([refined, resize_plane(scores[-1], refined.shape[1:])[None]])
+
     def scores(self, image: np.ndarray) -> np.ndarray:
         """What the net says of uint8 (H, W, C), looked at as asked and as its card says: float32 (K, h, w), 0..1.
+        Where the card speaks of a distance map it is the last channel.
 
         Raises ModelError for a model that finds objects.
         """

@@ -14,6 +14,7 @@ class Target(NamedTuple):
 
     labels: Tensor  # int64 (N, H, W), classes (0 and 1 for a binary net); the ignore value counts for nothing
     weights: Tensor | None = None  # float32 (N, H, W), how much each pixel counts, None where all count alike
+    distance: Tensor | None = None  # float32 (N, H, W), 0..1, for nets that say it: see data.borders.distance_map
 
 
 Criterion = Callable[[Tensor, Target], Tensor]  # logits float (N, K, H, W) and target -> scalar
@@ -31,7 +32,7 @@ class Pixels(NamedTuple):
     @classmethod
     def from_logits(cls, logits: Tensor, target: Target, ignore: int) -> Pixels:
         """Raises ValueError where labels or weights do not lie over the logits (N, K, H, W)."""
-        labels, weights = target
+        labels, weights = target.labels, target.weights
         expected = (logits.shape[0], *logits.shape[2:])
         for name, tensor in (("labels", labels), ("weights", weights)):
             if tensor is not None and tuple(tensor.shape) != expected:

@@ -7,7 +7,8 @@ A net that is a ``SegmentationNet`` gives
 - ``loss(images, target)``: named terms, each a scalar, to be added up;
 - ``decode(outputs)``: probabilities float32 (N, K, H, W) of the first output.
 
-K is 1 for a binary net (sigmoid), else the number of classes (softmax).
+K is 1 for a binary net (sigmoid), else the number of classes (softmax). A net with ``distance`` has one channel more,
+the last, with a sigmoid of its own: the distance map of ``imago.data.borders``.
 Example: ``UNet(classes=1)`` and an input (2, 3, 64, 64) give a tuple of one tensor (2, 1, 64, 64).
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from imago.losses.distance import distance_entropy
 from imago.losses.target import Criterion, Target
 
 __all__ = ["Criterion", "SegmentationNet", "Target"]
@@ -53,6 +55,8 @@ class SegmentationNet(ImageModel):
     """Base of the semantic nets. A subclass sets ``multiple``, ``side_weights`` and writes ``forward``. The head of
     this file says what its calls take and give, (N, C, H, W) to (N, K, H, W)."""
 
+    distance: bool = False  # whether the last channel is a distance map and no class; set by ``catalog.build``
+
     def __init__(self, classes: int, in_channels: int) -> None:
         if classes < 1 or in_channels < 1:
             raise ValueError(f"classes and in_channels must be 1 or more; got {classes} and {in_channels}")
@@ -66,16 +70,27 @@ class SegmentationNet(ImageModel):
 
     def loss(self, images: Tensor, target: Target) -> dict[str, Tensor]:
         """Named terms: ``main``, and ``side1`` ... where the net has more outputs."""
-        if self.criterion is None:
-            raise RuntimeError("set net.criterion (see imago.losses.build) before asking for a loss")
         outputs = self(images)
         names = ["main"] + [f"side{i}" for i in range(1, len(outputs))]
         return {
-            name: weight * self.criterion(output.float(), target)
+            name: weight * self.judge(output.float(), target)
             for name, weight, output in zip(names, self.side_weights, outputs, strict=True)
         }
+
+    def judge(self, logits: Tensor, target: Target) -> Tensor:
+        """The criterion's word on one output, and that of the distance map where the target has one. Scalar."""
+        if self.criterion is None:
+            raise RuntimeError("set net.criterion (see imago.losses.build) before asking for a loss")
+        if not self.distance:
+            return self.criterion(logits, target)
+        labels, distance = logits[:, : self.classes], logits[:, self.classes :]
+        total = self.criterion(labels, target)
+        return total if target.distance is None else total + distance_entropy(distance, target)
 
     def decode(self, outputs: tuple[Tensor, ...]) -> Tensor:
         """What ``forward`` gave -> float32 (N, K, H, W), 0..1."""
         logits = outputs[0].float()
+        if self.distance:
+            labels, distance = logits[:, : self.classes], logits[:, self.classes :]
+            return torch.cat([torch.softmax(labels, dim=1), torch.sigmoid(distance)], dim=1)
         return torch.sigmoid(logits) if self.classes == 1 else torch.softmax(logits, dim=1)

@@ -92,21 +92,26 @@ def build(name: str, **options: Any) -> Net:
     """A new net with fresh weights: a ``SegmentationNet``, or a ``DetectionModel``, as ``task_of(name)`` says.
 
     ``options``: ``classes``, ``in_channels`` and what ``options_of(name)`` lists. A net that labels pixels has 1 class
-    where it is binary; one that finds objects counts the background, and takes ``score_thresh``, ``nms_thresh`` and
-    ``detections_per_img`` besides.
+    where it is binary, and with ``distance=True`` says a distance map too (see imago.data.borders); one that finds
+    objects counts the background, and takes ``score_thresh``, ``nms_thresh`` and ``detections_per_img`` besides.
 
     Raises ModelError for a name or option that there is not, and for a value that the net cannot have;
     WeightsUnavailable (see imago.models.pretrained) where ``pretrained`` weights cannot be fetched.
     """
     known = options_of(name)
     thresholds = detection.THRESHOLDS if task_of(name) == "detection" else ()
+    distance = task_of(name) == "semantic" and options.pop("distance", False)
     for option in options:
         if option not in (*known, *thresholds):
             raise ModelError(f"architecture {name!r} has no option {option!r}; it takes {', '.join(known)}")
+    if distance:
+        options["classes"] = options.get("classes", 1) + 1
     try:
         net = ARCHITECTURES[name].builder(**{key: v for key, v in options.items() if key not in thresholds})
     except (TypeError, ValueError) as error:
         raise ModelError(f"architecture {name!r}: {error}") from error
     for threshold in thresholds:
         setattr(net, threshold, options.get(threshold, getattr(net, threshold)))
+    if distance:
+        net.classes, net.distance = net.classes - 1, True
     return net

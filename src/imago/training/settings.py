@@ -51,6 +51,13 @@ class NetSettings:
         tasks=LABEL_MAPS,
         why="these nets find single objects by themselves",
     )
+    distance: bool = setting(
+        False,
+        "Learn a distance map beside insides and borders: how far inside its object a pixel lies. Seeds may be taken "
+        "from it, which tells round objects apart where no border shows.",
+        tasks=("separation",),
+        why="it tells objects of a label map apart; it goes with --objects",
+    )
     head: Literal["auto", "sigmoid", "softmax"] = setting(
         "auto",
         "auto: sigmoid for two classes, softmax for more.",
@@ -80,9 +87,10 @@ class NetSettings:
         return "separation" if self.objects else "semantic"
 
     def options(self) -> dict[str, Any]:
-        """``option`` and ``encoder`` as keyword arguments of the builder. Raises ImagoError."""
+        """``option``, ``encoder`` and the like as keyword arguments of the builder. Raises ImagoError."""
         options: dict[str, Any] = {"encoder": self.encoder} if self.encoder else {}
         options |= {"pretrained": True} if self.pretrained else {}
+        options |= {"distance": True} if self.distance else {}
         return options | read_net_options(self.option)
 
 

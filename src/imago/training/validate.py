@@ -37,13 +37,17 @@ class ValidationEngine(TorchEngine):
         self.last = super().outputs(batch)
         return self.last
 
+    def decode(self, outputs: tuple[Tensor, ...]) -> np.ndarray:
+        """See ``TorchEngine.decode``; without a distance map, which is no class."""
+        return super().decode(outputs)[:, : self.net.classes]
+
     def loss(self, image: np.ndarray, label_map: np.ndarray) -> float:
         """Of the last outputs, which were those of ``image`` uint8 (H, W, C); nan for a net without a criterion."""
         if not isinstance(self.net, SegmentationNet) or self.net.criterion is None:
             return float("nan")
         fitted = fit_label(label_map, self.card.input.plan((image.shape[0], image.shape[1])))
         target = Target(torch.from_numpy(fitted[None].astype(np.int64)).to(self.device))
-        return float(self.net.criterion(self.last[0].float(), target))
+        return float(self.net.judge(self.last[0].float(), target))
 
 
 def watch_net(
@@ -51,7 +55,9 @@ def watch_net(
 ) -> ValidationEngine:
     """The engine of a net in training, with its arithmetic. Its card asks for no second look at a photo, and for label
     maps even where objects are made of them later."""
-    plain = card.with_(tta_flip=False, tta_scales=(1.0,), tta_zoom=False, objects=False, separation=None)
+    plain = card.with_(
+        tta_flip=False, tta_scales=(1.0,), tta_zoom=False, objects=False, distance=False, separation=None
+    )
     engine = ValidationEngine.of_net(net, plain, device, autocast)
     assert isinstance(engine, ValidationEngine)
     return engine

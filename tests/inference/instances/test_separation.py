@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_onnx import PLAIN
 
 from imago.core.boxes import iou_matrix
+from imago.core.errors import ModelError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
 from imago.core.labels import IGNORE, Labels
+from imago.core.model_card import ModelCard
 from imago.core.separation import Separation
-from imago.data.borders import BORDER, INSIDE, border_labels, border_map
+from imago.data.borders import BORDER, DEEPEST, INSIDE, border_labels, border_map, distance_map
+from imago.inference.crf import DenseCRF
+from imago.inference.engines.probabilities import softmax, to_probabilities
 from imago.inference.flood import parts
 from imago.inference.instances.separation import fill_holes, separate
+from imago.inference.options import PredictOptions
+from imago.inference.predictor import Predictor
 
 
 def discs(places: list[tuple[int, int, int]], size_hw: tuple[int, int], classes: list[int] | None = None) -> Instances:
@@ -141,3 +150,72 @@ def test_a_part_without_a_seed_is_an_object_that_scores_low() -> None:
     assert found.areas.tolist() == [100, 36]
     assert found.scores[0] == pytest.approx(0.94 * 0.97, abs=1e-3)
     assert found.scores[1] == pytest.approx(0.03 * 0.97, abs=1e-3)
+
+
+def with_distance(truth: Instances, borders: bool) -> np.ndarray:
+    """What a net says that is sure of the foreground and of the distance; without ``borders`` it sees none."""
+    labels = border_map(truth)
+    shown = certain(labels if borders else np.where(labels > 0, INSIDE, 0), 3)
+    return np.concatenate([shown, distance_map(truth)[None].astype(np.float32) / DEEPEST])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    radii=st.lists(st.integers(5, 14), min_size=2, max_size=5), seen=st.booleans(), least=st.sampled_from([0.4, 0.6])
+)
+def test_a_distance_map_tells_apart_what_no_border_does(radii: list[int], seen: bool, least: float) -> None:
+    """Discs in a row, of any size, each of which touches the next one."""
+    centers = np.cumsum([radii[0] + 2] + [one + other for one, other in pairwise(radii)])
+    places = [(20, int(x), radius) for x, radius in zip(centers, radii, strict=True)]
+    truth = discs(places, (40, int(centers[-1]) + radii[-1] + 3))
+    scores = with_distance(truth, seen)
+    found = separate(scores, Separation(seed_distance=least), with_distance=True)
+    assert len(found) == len(truth)
+    assert best_ious(found, truth).min() > 0.8
+    by_insides = separate(scores, Separation(), with_distance=True)
+    np.testing.assert_array_equal(by_insides.masks, separate(scores[:-1]).masks)  # the last channel is no class
+    assert len(by_insides) == (len(truth) if seen else 1)
+
+
+class DistanceEngine:
+    """Says the same of every photo: ``scores`` float32 (K, H, W)."""
+
+    def __init__(self, scores: np.ndarray, distance: bool = True) -> None:
+        labels = border_labels(Labels(("background", "cell")))
+        self.scores = scores
+        how = Separation(seed_distance=0.5) if distance else None
+        self.card = ModelCard(
+            "cells", "", {}, "semantic", labels, PLAIN, objects=True, distance=distance, separation=how
+        )
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self.scores[None]
+
+
+@pytest.mark.parametrize("refined", [False, True])
+def test_a_predictor_hands_the_distance_on(refined: bool) -> None:
+    """Two that touch, no border between: a CRF is told of the classes alone."""
+    truth = discs([(30, 25, 14), (30, 54, 14)], (60, 80))
+    scores = with_distance(truth, borders=False)
+    image = np.where(scores[:1] < 0.5, 200, 20).astype(np.uint8).transpose(1, 2, 0).repeat(3, axis=2)
+    options = PredictOptions(crf=DenseCRF(iterations=1) if refined else None)
+    model = Predictor(DistanceEngine(scores), options)
+    assert len(model(image).instances) == 2
+    assert model.scores(image).shape == (4, 60, 80)
+    alone = Predictor(DistanceEngine(scores[:3], distance=False), options)
+    assert len(alone(image).instances) == 1
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+def test_an_exported_distance_map(output: str) -> None:
+    card = DistanceEngine(np.zeros((4, 1, 1), np.float32)).card.with_(output=output)
+    logits = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
+    found = to_probabilities(logits, card, "cells.onnx")
+    if output == "probability":
+        assert found is logits
+    else:
+        np.testing.assert_allclose(found[:, :3], softmax(logits[:, :3]))
+        np.testing.assert_allclose(found[:, 3], 1 / (1 + np.exp(-logits[:, 3])), atol=1e-6)
+    words = r"cells\.onnx: the first output has shape \(2, 3, 5, 6\); expected \(N, 4, h, w\) .* and a distance map"
+    with pytest.raises(ModelError, match=words):
+        to_probabilities(logits[:, :3], card, "cells.onnx")

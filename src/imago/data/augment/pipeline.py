@@ -19,6 +19,7 @@ from imago.data.augment.elastic import deform, draw_shifts
 from imago.data.augment.photometric import photometric_distort
 from imago.data.augment.settings import Augmentation, Pair
 from imago.data.augment.weights import touching_weights
+from imago.data.borders import unpack_distance
 
 
 def augment(
@@ -30,8 +31,9 @@ def augment(
     others: list[Pair] | None = None,
     own_scale: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One training picture: image uint8 (h, w, C), label uint8 (h, w), weight float32 (h, w).
+    """One training picture: image uint8 (h, w, C), label as it was given (h, w), weight float32 (h, w).
 
+    ``label``: uint8 (h, w), or uint16 where ``data.borders.pack_distance`` put a distance map beside it.
     ``others`` are further photos (image, label), for backgrounds and second subjects. ``own_scale``: windows show the
     photo's own pixels, for nets that are used at a photo's own size (rule "pad"); else they are shares of the photo.
     """
@@ -49,9 +51,10 @@ def augment(
     elif others:
         image, label = _combine(image, label, settings, rng, others)
     image = photometric_distort(image, settings, rng)
-    weights = border_weights(label, settings.border_px, settings.border_weight)
+    labels = unpack_distance(label)[0] if label.dtype == np.uint16 else label
+    weights = border_weights(labels, settings.border_px, settings.border_weight)
     if settings.touching:
-        weights *= touching_weights(label, settings.touching)
+        weights *= touching_weights(labels, settings.touching)
     return np.ascontiguousarray(image), label, weights
 
 

@@ -3,7 +3,8 @@
 The net knows background, border and the inside of each class (``data.borders``). A watershed (``flood``) floods the map
 of "how much inside" from the seeds; what is not background belongs to a seed. A part without a seed (a small one, all
 border) is an object by itself, and scores low. Where no border was seen between two, their shape may still tell them
-apart (``split``).
+apart (``split``). Of a model that says a distance map (``data.borders.distance_map``) the middles may be the seeds, and
+the flood goes by the distance.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ BACKGROUND, BORDER, INSIDE = 0, 1, 2  # channels of the net; see data.borders
 MOST_PIXELS = 20_000_000  # of a map that is worked on: some 30 bytes each
 
 
-def separate_in(scores: np.ndarray, size_hw: tuple[int, int], how: Separation | None = None) -> Instances:
+def separate_in(
+    scores: np.ndarray, size_hw: tuple[int, int], how: Separation | None = None, with_distance: bool = False
+) -> Instances:
     """``separate`` for a photo of ``size_hw``: ``scores`` (K, h, w) of any size are brought to it first; past
     ``MOST_PIXELS`` the work is done smaller, and the masks are enlarged one by one."""
     ratio = min(1.0, math.sqrt(MOST_PIXELS / (size_hw[0] * size_hw[1])))
     work_hw = max(1, round(size_hw[0] * ratio)), max(1, round(size_hw[1] * ratio))
     if scores.shape[1:] != work_hw:
         scores = np.stack([cv2.resize(plane, work_hw[::-1], interpolation=cv2.INTER_LINEAR) for plane in scores])
-    found = separate(scores, how)
+    found = separate(scores, how, with_distance)
     if work_hw == size_hw or found.cropped is None:
         return found
     factor_y, factor_x = size_hw[0] / work_hw[0], size_hw[1] / work_hw[1]
@@ -44,19 +47,23 @@ def _enlarge(mask: CroppedMask, factor_y: float, factor_x: float) -> CroppedMask
     return CroppedMask.from_mask(large >= 0.5, left, top)
 
 
-def separate(scores: np.ndarray, how: Separation | None = None) -> Instances:
+def separate(scores: np.ndarray, how: Separation | None = None, with_distance: bool = False) -> Instances:
     """float32 (2 + classes, H, W), probabilities 0..1 -> the objects, the surest first, with masks.
 
+    ``with_distance``: a distance map is the last channel.
     An object's class is the one whose inside its pixels favour; its score the mean probability of "not background"
     times the largest one of "inside", and where shape may split (``neck``) times the share that it fills of its hull.
     """
     how = how or Separation()
     size_hw = scores.shape[1], scores.shape[2]
+    distance = scores[-1] if with_distance and how.seed_distance else None
+    scores = scores[:-1] if with_distance else scores
     inside = scores[INSIDE:].sum(axis=0)
     foreground = 1 - scores[BACKGROUND]
     region = foreground >= how.foreground
+    middle = inside > how.seed if distance is None else distance > how.seed_distance
     count, seeds, stats, _ = cv2.connectedComponentsWithStats(
-        ((inside > how.seed) & region).astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
+        (middle & region).astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
     )
     weak = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < how.least_seed_px)
     if weak.size:
@@ -64,7 +71,7 @@ def separate(scores: np.ndarray, how: Separation | None = None) -> Instances:
         table[weak] = 0
         seeds = table[seeds]
     seeds = add_lone_parts(seeds, region, count, how.least_area_px)
-    grown = grow(seeds, inside, region)
+    grown = grow(seeds, inside if distance is None else distance, region)
     masks, classes, confidence = [], [], []
     for where, crop in parts(grown):
         if np.count_nonzero(crop) < how.least_area_px:

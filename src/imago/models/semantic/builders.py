@@ -27,6 +27,7 @@ def build_unet(
     context: int = 0,
     projection: bool = False,
     attention: bool = False,
+    detail: int = 0,
 ) -> SegmentationNet:
     """``encoder`` empty: the network of the paper, ``width`` and ``norm`` count; else those from ``widths`` on."""
     from imago.models.encoders import build_encoder
@@ -34,10 +35,19 @@ def build_unet(
 
     if not encoder:
         _refuse_pretrained(pretrained, "unet without an encoder")
+        if detail:
+            raise ValueError(f"detail={detail} is for a unet with an encoder; without one it starts at full size")
         return UNet(classes, in_channels, width, norm, attention)
     maps = build_encoder(encoder, in_channels, pretrained)
     return EncoderUNet(
-        maps, classes, in_channels, widths=tuple(widths), context=context, projection=projection, attention=attention
+        maps,
+        classes,
+        in_channels,
+        widths=tuple(widths),
+        context=context,
+        projection=projection,
+        attention=attention,
+        detail=detail,
     )
 
 

@@ -14,7 +14,9 @@ form passes its signal through 23 layers without fading.
 default it is the form of segmentation-models-pytorch (five steps up, the last without a partner). For small nets:
 ``projection`` puts a 1 x 1 convolution before the doubling, so that the narrow map is the one that grows; ``context``
 lets the coarsest map see the whole photo; with fewer ``widths`` the answer is made at the stride of the finest map and
-enlarged bilinearly. Its initial weights are torch's; it always has batch normalisation.
+enlarged bilinearly. An encoder's first map mostly lies at stride 2, where objects a few pixels wide have run together:
+``detail`` gives the last step up a partner at full size, so many features made of the photo's own pixels by one 3 x 3
+convolution. Its initial weights are torch's; it always has batch normalisation.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imago.models.base import SegmentationNet
-from imago.models.blocks import resize_to
+from imago.models.blocks import conv_norm, resize_to
 from imago.models.encoders import Encoder
 
 
@@ -153,6 +155,7 @@ class EncoderUNet(SegmentationNet):
         context: int = 0,
         projection: bool = False,
         attention: bool = False,
+        detail: int = 0,
     ) -> None:
         super().__init__(classes, in_channels)
         # A map of the photo's own size is left out, as segmentation-models-pytorch does: it costs much, gains little.
@@ -161,6 +164,11 @@ class EncoderUNet(SegmentationNet):
         steps = len(channels) - 1
         if not steps <= len(widths) <= steps + 1:
             raise ValueError(f"the encoder has {steps} steps up, or {steps + 1} to full size; got {len(widths)} widths")
+        if detail < 0 or (detail and len(widths) == steps):
+            raise ValueError(
+                f"detail is 0 or a count of features at full size, which takes {steps + 1} widths; got {detail} and "
+                f"{len(widths)} widths"
+            )
         if any(coarse % fine for fine, coarse in pairwise(strides)):
             raise ValueError(f"each stride of the encoder must be a multiple of the one before; it has {strides}")
         self.encoder = encoder
@@ -169,7 +177,8 @@ class EncoderUNet(SegmentationNet):
         center = double_conv(channels[-1], channels[-1]) if encoder.ends_pooled and not context else nn.Identity()
         self.context = Context(channels[-1], context) if context else center
         ins = [context or channels[-1], *widths]
-        skips = [*channels[-2::-1], 0]
+        self.detail = conv_norm(in_channels, detail) if detail else None
+        skips = [*channels[-2::-1], detail]
         ratios = [*(coarse // fine for fine, coarse in reversed(list(pairwise(strides)))), strides[0]]
         self.up = nn.ModuleList(
             DecoderBlock(i, skip, o, ratio, projection, attention)
@@ -182,8 +191,9 @@ class EncoderUNet(SegmentationNet):
         self.check(images)
         feature_maps = self.encoder(images)[self.first :]  # strides 2, 4, 8, 16, 32 for a ResNet
         x = self.context(feature_maps[-1])
-        for step, join in enumerate(self.up):
-            x = join(x, feature_maps[-2 - step] if step + 1 < len(feature_maps) else None)
+        skips = [*feature_maps[-2::-1], None if self.detail is None else self.detail(images)]
+        for join, skip in zip(self.up, skips, strict=False):
+            x = join(x, skip)
         scores = self.head(x)
         # Not where it has the size already: a resize to the same size costs a step its share, and the file too.
         return (scores if self.reaches_full_size else resize_to(scores, images),)  # (N, K, H, W)

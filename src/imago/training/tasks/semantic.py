@@ -18,6 +18,7 @@ from imago.core.errors import ImagoError
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.data.augment.pipeline import augment
+from imago.data.borders import DEEPEST, distance_map, pack_distance, unpack_distance
 from imago.data.dataset import Sample
 from imago.inference.engines.torch import TorchEngine
 from imago.inference.predictor import Predictor
@@ -69,23 +70,26 @@ class SemanticTask(Task):
             tta_zoom=export.tta_zoom,
             min_component_fraction=export.min_component_fraction,
             objects=config.net.objects,
+            distance=net.distance,
             data=config.data_lines(root),
             license=export.license,
             note=export.note,
         )
 
     def build_dataset(self, cache_gb: float) -> Dataset[Any]:
-        return LabelMapDataset(PhotoCache(self.data.train, cache_gb, read_label), self.card.input)
+        read = read_packed if self.net.distance else read_label
+        return LabelMapDataset(PhotoCache(self.data.train, cache_gb, read), self.card.input)
 
     def collate(self, pictures: Sequence[Any]) -> Any:
         return default_collate(list(pictures))
 
     def loss(self, module: nn.Module, batch: Sequence[Tensor], device: torch.device) -> Mapping[str, Tensor]:
-        """``batch``: images float32 (N, C, h, w), labels int64 (N, h, w), weights float32 (N, h, w)."""
-        images, labels, weights = move_data_to_device(list(batch), device)
+        """``batch``: images float32 (N, C, h, w), labels int64 (N, h, w), weights float32 (N, h, w), and float32
+        (N, h, w) distances, 0..1, where the net says them."""
+        images, labels, *more = move_data_to_device(list(batch), device)
         if channels_last_is_faster(device.type):
             images = images.contiguous(memory_format=torch.channels_last)
-        return module.loss(images, Target(labels, weights))  # type: ignore[operator]
+        return module.loss(images, Target(labels, *more))  # type: ignore[operator]
 
     def validate(
         self,
@@ -101,24 +105,36 @@ class SemanticTask(Task):
 
 
 class LabelMapDataset(TrainDataset):
-    """A picture: image float32 (C, h, w) prepared by the InputSpec, labels int64 (h, w), weights float32 (h, w)."""
+    """A picture: image float32 (C, h, w) prepared by the InputSpec, labels int64 (h, w), weights float32 (h, w); and
+    float32 (h, w) distances, 0..1, where the label maps carry them."""
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, key: Key) -> tuple[Tensor, ...]:
         rng = np.random.default_rng(key.seed)
         image, label = self.cache.get(key.source, key.sample)
         how = self.cache.sources[key.source].augment
         borrows = self.lenders and (how.background or how.copy_paste or how.collage or how.empty)
         others = [self._other(rng) for _ in range(2 + how.pasted_max)] if borrows else None
         image, label, weight = augment(image, label, key.frame_hw, how, rng, others, own_scale=self.spec.rule == "pad")
+        more: tuple[Tensor, ...] = ()
+        if label.dtype == np.uint16:
+            label, distance = unpack_distance(label)
+            more = (torch.from_numpy(distance.astype(np.float32) / DEEPEST),)
         return (
             torch.from_numpy(self.spec.normalize(image)),
             torch.from_numpy(label.astype(np.int64)),
             torch.from_numpy(weight),
+            *more,
         )
 
     def _other(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         source = self.lenders[int(rng.integers(len(self.lenders)))]
         return self.cache.get(source, int(rng.integers(len(self.cache.sources[source].samples))))
+
+
+def read_packed(sample: Sample, image: np.ndarray) -> tuple[np.ndarray, int]:
+    """The border map with the distance map in its upper byte, uint16 (H, W), and its bytes."""
+    packed = pack_distance(sample.label_map(), distance_map(sample.instances()))
+    return packed, packed.nbytes
 
 
 def build_net(config: TrainConfig, labels: Labels) -> SegmentationNet:

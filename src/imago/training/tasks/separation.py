@@ -17,11 +17,12 @@ class SeparationTask(SemanticTask):
     def open_predictor(self, card: ModelCard, say: Say) -> tuple[Predictor, ModelCard]:
         predictor, card = super().open_predictor(card, say)
         learnt = [sample for source in self.data.train for sample in source.samples]
-        how, reached = choose_separation(predictor.scores, learnt)
+        how, reached = choose_separation(predictor.scores, learnt, card.distance)
         predictor = predictor.with_options(separation=how)
         shape = f", split at necks below {how.neck:g}" if how.neck else ""
+        seeds = f"a distance of {how.seed_distance:g}" if how.seed_distance else f"{how.seed:g}"
         say(
-            f"objects: seeds from {how.seed:g}, foreground from {how.foreground:g}{shape}; mean precision "
+            f"objects: seeds from {seeds}, foreground from {how.foreground:g}{shape}; mean precision "
             f"{reached:.3f} on training photos"
         )
         return predictor, card.with_(separation=how)

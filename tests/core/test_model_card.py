@@ -87,7 +87,7 @@ def test_damaged_cards_name_the_file(text: str, words: str) -> None:
         ("labels.ignore", -1, "labels: the ignore value"),
         ("precision", "float8", "precision must be one of"),
         ("tta_flp", True, "unknown settings tta_flp"),
-        ("format", "2", "expected a table with a format from 1 to 2"),
+        ("format", "2", f"expected a table with a format from 1 to {FORMAT}"),
         ("format", True, "expected a table with a format"),
         ("format", 0, "expected a table with a format"),
     ],

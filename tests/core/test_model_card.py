@@ -113,7 +113,7 @@ VALID = [
     json.loads(card.to_json())
     for card in (
         a_card(),
-        a_card(task="semantic", labels=SEPARATED, objects=True, separation=Separation(), options={}),
+        a_card(task="semantic", labels=SEPARATED, objects=True, distance=True, separation=Separation(), options={}),
         a_card(
             task="boxes",
             labels=TWO_CLASSES,
@@ -149,13 +149,13 @@ def several(of: Callable[[Any], bool], least: int = 0, most: float = math.inf) -
 BIG = 10**9
 # What each field may be, written down a second time, by hand; whether fields go together is not told here.
 ORACLE: dict[str, Callable[[Any], bool]] = {
-    "format": lambda value: type(value) is int and value in (1, 2),
+    "format": lambda value: type(value) is int and value in (1, 2, 3),
     "name": text, "architecture": text, "license": text, "recipe": text, "note": text,
     "options": lambda value: isinstance(value, dict),
     "task": one_of("binary", "semantic", "boxes", "instances"),
     "output": one_of("probability", "logit"),
     "precision": one_of("float32", "float16"),
-    "minmax_normalize": flag, "tta_flip": flag, "tta_zoom": flag, "objects": flag,
+    "minmax_normalize": flag, "tta_flip": flag, "tta_zoom": flag, "objects": flag, "distance": flag,
     "tta_scales": several(number(0.1, 8), 1),
     "min_component_fraction": lambda value: number(0, 1)(value) and value < 1,
     "crop_padding": lambda value: value is None or number(0, BIG, whole=True)(value),
@@ -175,6 +175,7 @@ ORACLE: dict[str, Callable[[Any], bool]] = {
     "input.scale": one_of("255", "max"),
     "separation": lambda value: value is None or isinstance(value, dict),
     "separation.seed": number(0, 1), "separation.foreground": number(0, 1), "separation.neck": number(0, 1),
+    "separation.seed_distance": number(0, 1),
     "separation.least_seed_px": number(1, BIG, whole=True), "separation.least_area_px": number(1, BIG, whole=True),
     "proposals": lambda value: value is None or isinstance(value, dict),
     "proposals.mode": one_of("fast", "quality"),

@@ -15,11 +15,12 @@ def to_probabilities(scores: np.ndarray, card: ModelCard, name: str) -> np.ndarr
     if scores.ndim == 3:  # a net without a channel axis
         scores = scores[:, None]
     classes = 1 if card.task == "binary" else len(card.labels)
-    if scores.ndim != 4 or scores.shape[1] != classes + card.distance:
+    channels = classes + card.distance
+    if scores.ndim != 4 or scores.shape[1] != channels:
+        more = " and a distance map" if card.distance else ""
         raise ModelError(
-            f"{name}: the first output has shape {scores.shape}; expected (N, {classes + card.distance}, h, w) for its "
-            f"task {card.task!r} and {plural(len(card.labels), 'label')}{' and a distance map' if card.distance else ''}. "
-            "Mend the card or export the model again"
+            f"{name}: the first output has shape {scores.shape}; expected (N, {channels}, h, w) for its task "
+            f"{card.task!r} and {plural(len(card.labels), 'label')}{more}. Mend the card or export the model again"
         )
     if card.output == "logit" and card.distance:
         scores = np.concatenate([softmax(scores[:, :classes]), sigmoid(scores[:, classes:])], axis=1)

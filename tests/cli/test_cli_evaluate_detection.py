@@ -18,6 +18,7 @@ from imago.core.input_spec import InputSpec
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
+from imago.core.read_settings import ReadSettings
 from imago.data.formats.coco import to_coco
 from imago.data.formats.format import ImageDetections
 from imago.data.open_dataset import open_dataset
@@ -62,7 +63,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def measure_all(predictor: Predictor, data: Path) -> Evaluation:
-    dataset = open_data(predictor, data, "")
+    dataset = open_data(predictor, data, "", ReadSettings(), "all", None).dataset
     notes = collect_notes(predictor, dataset, data)
     return measure(predictor, dataset.split("val"), dataset.labels, choose_scoring(predictor, True, 100), notes)
 

@@ -325,11 +325,11 @@ def test_data_that_cannot_be_compared_on(folder: Path, tmp_path: Path) -> None:
     def opened(*entries: DataSource) -> Any:
         return DetectionComparison().open_data(TrainConfig.of(data=entries), tmp_path, "val", None)
 
-    samples, labels = opened(DataSource("one"), DataSource("one", validate=False))
+    samples, labels, _ = opened(DataSource("one"), DataSource("one", validate=False))
     assert (len(samples), labels.names) == (4, ("background", "object"))
     with pytest.raises(DataError, match=r"the grouping names classes that the data does not have: b\. It has: object"):
         opened(DataSource("one", group="a=b"))
-    samples, labels = opened(DataSource("one", group="cell=object", val=("squares0",)))
+    samples, labels, _ = opened(DataSource("one", group="cell=object", val=("squares0",)))
     assert ([sample.name for sample in samples], labels.names) == (["squares0"], ("background", "cell"))
     with pytest.raises(DataError, match="yolo: has boxes alone, the folders before it masks"):
         opened(DataSource("one"), DataSource("yolo"))

@@ -14,7 +14,7 @@ from PIL import Image
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import IGNORE
 from imago.core.rle import unpack_rle
-from imago.data.check import check_samples
+from imago.data.check import check_samples, unseen_fault
 from imago.data.dataset import Dataset
 from imago.data.formats.coco_entries import draw_outline
 from imago.data.grouping import parse_grouping
@@ -269,10 +269,8 @@ FAULTS = (
 
 def test_every_fault_is_told_at_once(tiny_dataset: Path) -> None:
     dataset = spoil(tiny_dataset)
-    told = [
-        *survey_dataset(tiny_dataset, OpenOptions())[1],
-        *check_samples(dataset.split("all"), dataset.labels).faults,
-    ]
+    checked = check_samples(dataset.split("all"), dataset.labels)
+    told = [*survey_dataset(tiny_dataset, OpenOptions())[1], *checked.faults, unseen_fault(checked.unseen, True)]
     for fault in FAULTS:
         assert sum(fault in line for line in told) == 1, fault
     assert len(told) == len(FAULTS)
@@ -327,7 +325,8 @@ def test_groups(tiny_dataset: Path, tmp_path: Path, by_file: bool) -> None:
 def test_what_is_named_wins_over_the_rest(tiny_dataset: Path) -> None:
     dataset = open_dataset(tiny_dataset, grouping=parse_grouping("thing=rest; background=background"))
     label = dataset.split("train")[0].label_map()
-    assert np.array_equal(label == 0, draw_scene(0)[1] > 0)
+    assert np.array_equal(label == 1, draw_scene(0)[1] > 0)
+    assert dataset.labels.names == ("background", "thing")  # of two the background comes first
 
 
 @pytest.mark.parametrize(

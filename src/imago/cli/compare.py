@@ -76,12 +76,15 @@ def compare_command(
     kind = choose_task(candidates, config.net.objects)
     if find_asked(CountSettings):
         kind = kind.counting(build_settings(CountSettings, values).most)
-    samples, labels = kind.open_data(config, root, split, limit)  # before any training: what is amiss is told now
+    # Before any training: what is amiss is told now.
+    samples, labels, notes = kind.open_data(config, root, split, limit)
+    for note in notes:
+        echo(f"note: {note}")
     ready, failed = prepare_candidates(candidates, config, root, out)
     result = compare(kind, ready, samples, labels, echo, failed=failed)
     title = f"{plural(len(result.entries), 'model')} on {plural(len(samples), 'image')}"
-    notes = (budget(config),) if any(entry.candidate.architecture for entry in result.entries) else ()
-    for path in write(result, render(result, title, notes), out):
+    given = (budget(config),) if any(entry.candidate.architecture for entry in result.entries) else ()
+    for path in write(result, render(result, title, (*given, *notes)), out):
         echo(path)
     return 1 if result.failed else 0
 

@@ -12,6 +12,7 @@ from imago.cli.console import echo, echo_json
 from imago.cli.options import CountSettings, add_options, build_settings, find_asked, find_given
 from imago.cli.photos import say_doubt
 from imago.core.detection_options import DetectionOptions
+from imago.core.read_settings import ReadSettings
 from imago.core.settings import LABELS_PIXELS, setting
 from imago.core.text import to_json, to_utf8
 from imago.core.tta import TTA
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from imago.core.labels import Labels
     from imago.data.dataset import Dataset
+    from imago.data.selection import Selection
     from imago.evaluation.evaluate import Scoring
     from imago.evaluation.results import Evaluation
     from imago.inference.predictor import Predictor
@@ -65,6 +67,7 @@ class ScoreSettings:
 @add_options(ScoreSettings)
 @add_options(CountSettings)
 @add_options(DetectionOptions, without=("score_thresh", "classes", "detections_per_img"))
+@add_options(ReadSettings)
 @add_options(TTA)
 @click.option("--overwrite", is_flag=True, help="Replace the files of --json and --report if they are there already.")
 @click.pass_context
@@ -100,12 +103,13 @@ def evaluate_command(
         if path is not None and path.exists() and not overwrite:
             raise exists(path)  # before the work, not after it
     predictor = load(model)
-    types = (ScoreSettings, CountSettings, DetectionOptions, TTA)
+    types = (ScoreSettings, CountSettings, DetectionOptions, ReadSettings, TTA)
     refuse_inapplicable(predictor.card, model, types, find_asked(*types))
     predictor = predictor.with_options(tta=views, detection=choice, crf=DenseCRF() if score.crf else None)
     say_doubt(predictor)
-    dataset = open_data(predictor, data, group)
-    samples, notes = dataset.split(split)[:limit], collect_notes(predictor, dataset, data)
+    reading = build_settings(ReadSettings, values)
+    chosen = open_data(predictor, data, group, reading, split, limit)
+    dataset, samples, notes = chosen.dataset, chosen.samples, collect_notes(predictor, chosen.dataset, data)
     scoring = choose_scoring(predictor, score.boundary, count.most)
     result = measure(predictor, samples, dataset.labels, scoring, notes)
     scores = {"data": str(data), "split": split, **result.to_json()}
@@ -137,19 +141,26 @@ def choose_scoring(predictor: Predictor, boundary: bool, max_found: int) -> Scor
     return DetectionScoring(most=max_found) if predictor.finds_objects else SemanticScoring(boundary=boundary)
 
 
-def open_data(predictor: Predictor, data: Path, group: str) -> Dataset:
-    """What the model can be measured on; ``group``: as ``--group``. Raises DataError."""
-    from imago.data.grouping import common_labels, group_instances, parse_grouping
-    from imago.data.open_dataset import open_dataset
+def open_data(
+    predictor: Predictor, data: Path, group: str, reading: ReadSettings, split: str, limit: int | None
+) -> Selection:
+    """What the model can be measured on, each photo looked at; ``group``: as ``--group``. Raises DataError."""
+    from imago.cli.progress import Meter
+    from imago.data.grouping import parse_grouping
+    from imago.data.open_dataset import OpenOptions, survey_dataset
+    from imago.data.selection import select_samples
 
-    card = predictor.card
-    if not predictor.finds_objects:
-        return open_dataset(data, grouping=parse_grouping(group) if group else None, channels=card.input.channels)
-    dataset = open_dataset(data, "detection", channels=card.input.channels)
-    if not group:
-        return dataset
-    grouping = parse_grouping(group, least=1)
-    return group_instances(dataset, grouping, common_labels(grouping, card.object_labels.names[1:], data))
+    card, finds = predictor.card, predictor.finds_objects
+    options = OpenOptions(
+        "detection" if finds else "semantic",
+        grouping=parse_grouping(group, least=1 if finds else 2) if group else None,
+        channels=card.input.channels,
+        reading=reading,
+        classes=card.object_labels.names[1:] if finds and group else (),
+    )
+    dataset, faults = survey_dataset(data, options)
+    with Meter(len(dataset.split(split)[:limit])) as meter:
+        return select_samples(dataset, faults, reading, split, limit, lambda done, total: meter.advance())
 
 
 def collect_notes(predictor: Predictor, dataset: Dataset, data: Path) -> tuple[str, ...]:

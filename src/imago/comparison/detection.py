@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imago.comparison.opening import open_entries
 from imago.comparison.task import Opened, curve
-from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
-from imago.data.dataset import Dataset, Sample
+from imago.data.dataset import Sample
 from imago.draw.axes import Point
 from imago.draw.objects import draw_objects, shrink
 from imago.evaluation.classes import match_classes
@@ -50,31 +50,9 @@ class DetectionComparison:
         return "AP of boxes" if self.by_boxes else "AP"
 
     def open_data(self, config: TrainConfig, root: Path, split: str, limit: int | None) -> Opened:
-        from imago.training.sources import open_detection_folder
+        from imago.training.folders import open_detection_folder
 
-        entries = [entry for entry in config.data if entry.validate]
-        if not entries:
-            raise DataError("no folder validates; leave validate = true on one")
-        found: list[Sample] = []
-        datasets: list[Dataset] = []
-        for entry in entries:
-            dataset, faults = open_detection_folder(entry, root, config)
-            if faults:
-                count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
-                raise DataError(f"{root / entry.path}: {count} in the data set", faults)
-            datasets.append(dataset)
-            first = datasets[0]
-            if dataset.labels.names != first.labels.names:
-                raise DataError(f"{entry.path}: has other classes than the folders before it; give all the same ones")
-            if dataset.has_masks != first.has_masks:
-                raise DataError(
-                    f"{entry.path}: has {'masks' if dataset.has_masks else 'boxes alone'}, the folders before it "
-                    f"{'masks' if first.has_masks else 'boxes alone'}; give masks to all or to none"
-                )
-            for sample in dataset.split(split)[:limit]:
-                name = f"{entry.name(root)}/{sample.name}" if len(entries) > 1 else sample.name
-                found.append(replace(sample, name=name))
-        return tuple(found), datasets[0].labels
+        return open_entries(config, root, split, limit, open_detection_folder)
 
     def counting(self, most: int) -> DetectionComparison:
         return replace(self, most=most)

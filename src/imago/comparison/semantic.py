@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
+from imago.comparison.opening import open_entries
 from imago.comparison.task import Opened, curve
-from imago.core.errors import DataError, ImagoError
+from imago.core.errors import ImagoError
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
 from imago.data.dataset import Sample
-from imago.data.grouping import parse_grouping
-from imago.data.open_dataset import open_dataset
 from imago.draw.axes import Point
 from imago.draw.overlay import overlay
 from imago.evaluation.classes import match_classes
@@ -44,30 +43,9 @@ class SemanticComparison:
     timed = "Times are those of a run of the net on one photo."
 
     def open_data(self, config: TrainConfig, root: Path, split: str, limit: int | None) -> Opened:
-        found: list[Sample] = []
-        labels: Labels | None = None
-        entries = [entry for entry in config.data if entry.validate]
-        for entry in entries:
-            group = parse_grouping(entry.group) if entry.group else None
-            dataset = open_dataset(
-                root / entry.path,
-                grouping=group,
-                channels=config.input.channels,
-                val=entry.val,
-                licenses=entry.licenses,
-                min_area=entry.min_area,
-            )
-            labels = labels or dataset.labels
-            if dataset.labels.names != labels.names:
-                raise DataError(
-                    f"{entry.path}: has other classes than the folders before it; group all to the same ones"
-                )
-            for sample in dataset.split(split)[:limit]:
-                name = f"{entry.name(root)}/{sample.name}" if len(entries) > 1 else sample.name
-                found.append(replace(sample, name=name))
-        if labels is None:
-            raise DataError("no folder validates; leave validate = true on one")
-        return tuple(found), labels
+        from imago.training.folders import open_folder
+
+        return open_entries(config, root, split, limit, open_folder)
 
     def counting(self, most: int) -> SemanticComparison:
         raise ImagoError("--max-found is for models that find objects; these label pixels: leave it out")

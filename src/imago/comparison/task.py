@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,7 +18,13 @@ from imago.inference.predictor import Predictor
 if TYPE_CHECKING:
     from imago.training.config import TrainConfig
 
-Opened = tuple[tuple[Any, ...], Labels]  # samples with ``name``, ``image_path`` and ``image()``; their classes
+
+class Opened(NamedTuple):
+    """What is compared on."""
+
+    samples: tuple[Any, ...]  # with ``name``, ``image_path`` and ``image()``
+    labels: Labels
+    notes: tuple[str, ...] = ()
 
 
 def curve(history: Sequence[Mapping[str, float]], key: str) -> list[Point]:

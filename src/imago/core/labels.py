@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 Color = tuple[int, int, int]
@@ -29,16 +30,35 @@ def default_colors(count: int) -> tuple[Color, ...]:
     return tuple(colors)
 
 
+BY_NAME = -1
+BACKGROUND_NAMES = ("background", "_background_", "__background__", "bg", "null", "unlabeled", "unlabelled")
+
+
+def find_background(names: Sequence[str]) -> int | None:
+    """The value of the class that is called like a background; None where there is none."""
+    return next((names.index(name) for name in names if name.lower() in BACKGROUND_NAMES), None)
+
+
+def class_colors(count: int, background: int | None) -> tuple[Color, ...]:
+    """``default_colors`` with black for the background alone, wherever it stands."""
+    colors = list(default_colors(count + 1)[1:])
+    if background is not None:
+        colors.insert(background, (0, 0, 0))
+    return tuple(colors[:count])
+
+
 @dataclass(frozen=True)
 class Labels:
     """The classes of a model or a data set, in the order of their values in a label map.
 
-    ``names[i]`` is the class with value ``i``; index 0 is the background where there is one.
+    ``names[i]`` is the class with value ``i``. ``background`` is the value of what is no subject: pictures leave it
+    unpainted. Unless it is given it is the class that is called so; None where there is none.
     """
 
     names: tuple[str, ...]
     colors: tuple[Color, ...] = field(default=())  # RGB 0..255, one a class
     ignore: int = IGNORE  # value of pixels that count for nothing
+    background: int | None = BY_NAME
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -48,8 +68,12 @@ class Labels:
             raise ValueError(f"label names must differ; these stand twice: {', '.join(twice)}")
         if not all(self.names):
             raise ValueError(f"every label needs a name; number {self.names.index('')} has none")
+        if self.background == BY_NAME:
+            object.__setattr__(self, "background", find_background(self.names))
+        if self.background is not None and not 0 <= self.background < len(self.names):
+            raise ValueError(f"the background is the value of one of {len(self.names)} names; got {self.background}")
         if not self.colors:
-            object.__setattr__(self, "colors", default_colors(len(self.names)))
+            object.__setattr__(self, "colors", class_colors(len(self.names), self.background))
         if len(self.colors) != len(self.names):
             raise ValueError(f"a name and a colour belong together; got {len(self.names)} and {len(self.colors)}")
         wrong = next((color for color in self.colors if not all(0 <= part <= 255 for part in color)), None)
@@ -65,6 +89,11 @@ class Labels:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def with_background(self, background: int | None) -> Labels:
+        """The same with another background, or none. Default colours follow: black is the background's."""
+        usual = self.colors == class_colors(len(self.names), self.background)
+        return Labels(self.names, () if usual else self.colors, self.ignore, background)
 
 
 _VOC = (

@@ -143,7 +143,7 @@ class ModelCard:
         if not self.objects:
             return self.labels
         names, colors = self.labels.names, self.labels.colors
-        return Labels((names[0], *names[2:]), (colors[0], *colors[2:]), self.labels.ignore)
+        return Labels((names[0], *names[2:]), (colors[0], *colors[2:]), self.labels.ignore, self.labels.background)
 
     def with_(self, **changes: Any) -> ModelCard:
         return replace(self, **changes)

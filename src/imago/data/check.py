@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from PIL import Image
 from imago.core.errors import ImageError, fault_line
 from imago.core.labels import IGNORE, Labels
 from imago.data.dataset import Sample
+from imago.data.formats.checks import UnknownValues
 from imago.data.mask_pixels import UNKNOWN, UNREADABLE, LabelReader, colors_in
 from imago.files.images import image_size, read_image
 
@@ -30,7 +32,43 @@ class CheckReport:
     crowds: int  # regions that are marked as crowd or difficult; counted nowhere else
     objects: np.ndarray  # int64 (classes,): objects a class; the background's 0 first
     pixels: np.ndarray  # int64 (classes,): pixels a class
+    ignored: int = 0  # pixels of label maps that count for nothing
+    # int64 (classes,): photos that show a class
+    images: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    shown: tuple[frozenset[int], ...] = ()  # of each photo: the classes in it
+    sizes_hw: tuple[tuple[int, int], ...] = ()  # of the photos that could be read
     faults: tuple[str, ...] = field(default=())
+    damaged: frozenset[Path] = frozenset()  # photos that have a fault
+    unseen: tuple[str, ...] = ()  # where there are label maps: classes that no pixel has
+
+
+def pick_shown(samples: Sequence[Sample], checked: CheckReport, count: int) -> list[Sample]:
+    """Up to ``count`` of the samples that were checked, without faulty ones, in their order: first those that show
+    classes that no other has shown yet, then evenly from first to last."""
+    whole = [i for i, sample in enumerate(samples) if sample.image_path not in checked.damaged]
+    chosen: list[int] = []
+    seen: set[int] = set()
+    while whole and len(chosen) < count:
+        best = max(whole, key=lambda i: len(checked.shown[i] - seen))
+        if not checked.shown[best] - seen:
+            break
+        chosen.append(best)
+        seen |= checked.shown[best]
+    rest = [i for i in whole if i not in chosen]
+    step = max(1.0, len(rest) / max(1, count - len(chosen)))
+    chosen += [rest[int(k * step)] for k in range(count - len(chosen)) if int(k * step) < len(rest)]
+    return [samples[i] for i in sorted(chosen)]
+
+
+def unseen_fault(names: Sequence[str], faulty: bool) -> str:
+    """A line on classes that no pixel has, "" where there are none; ``faulty``: some masks could not be read."""
+    if not names:
+        return ""
+    readable = "readable " if faulty else ""
+    return (
+        f"no pixel of any {readable}mask belongs to: {', '.join(names)}; leave these classes out of the list, or group "
+        "them (--group)"
+    )
 
 
 @dataclass
@@ -41,7 +79,9 @@ class _Seen:
     objects: np.ndarray
     pixels: np.ndarray
     crowds: int = 0
+    ignored: int = 0
     empty: bool = False
+    size_hw: tuple[int, int] | None = None
 
 
 def check_samples(
@@ -49,27 +89,32 @@ def check_samples(
 ) -> CheckReport:
     """Reads all, label maps where there are any, else objects. Every fault is one line: photos that are damaged, photos
     of another size than their annotation, unknown values, outlines and masks that cannot be read or are empty, classes
-    out of range; and of label maps the classes that no pixel has."""
-    faults: list[str] = []
-    objects, pixels = np.zeros(len(labels), np.int64), np.zeros(len(labels), np.int64)
-    empty = crowds = 0
+    out of range. Classes of label maps that no pixel has are told apart from them: whether that is a fault the caller
+    knows."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        every = []
         for done, seen in enumerate(pool.map(lambda sample: _check_one(sample, labels), samples), 1):
-            faults += seen.faults
-            objects += seen.objects
-            pixels += seen.pixels
-            crowds += seen.crowds
-            empty += seen.empty
+            every.append(seen)
             if progress:
                 progress(done, len(samples))
-    unseen = [name for value, name in enumerate(labels.names) if not pixels[value]]
-    if unseen and any(sample.has_label_map for sample in samples):
-        readable = "readable " if faults else ""
-        faults.append(
-            f"no pixel of any {readable}mask belongs to: {', '.join(unseen)}; leave these classes out or group them"
-        )
+    none = np.zeros(len(labels), np.int64)
+    pixels = sum((seen.pixels for seen in every), none)
+    are_maps = any(sample.has_label_map for sample in samples)
     # Two folders of a recipe may share their photos, so a fault may be found twice.
-    return CheckReport(len(samples), empty, crowds, objects, pixels, tuple(dict.fromkeys(faults)))
+    return CheckReport(
+        photos=len(samples),
+        empty=sum(seen.empty for seen in every),
+        crowds=sum(seen.crowds for seen in every),
+        objects=sum((seen.objects for seen in every), none),
+        pixels=pixels,
+        ignored=sum(seen.ignored for seen in every),
+        images=sum(((seen.objects > 0) | (seen.pixels > 0) for seen in every), none),
+        shown=tuple(frozenset(np.flatnonzero(seen.objects + seen.pixels).tolist()) for seen in every),
+        sizes_hw=tuple(seen.size_hw for seen in every if seen.size_hw),
+        faults=tuple(dict.fromkeys(fault for seen in every for fault in seen.faults)),
+        damaged=frozenset(sample.image_path for sample, seen in zip(samples, every, strict=True) if seen.faults),
+        unseen=tuple(name for value, name in enumerate(labels.names) if are_maps and not pixels[value]),
+    )
 
 
 def _check_one(sample: Sample, labels: Labels) -> _Seen:
@@ -77,24 +122,27 @@ def _check_one(sample: Sample, labels: Labels) -> _Seen:
     seen = _Seen([], np.zeros(len(labels), np.int64), np.zeros(len(labels), np.int64))
     size_hw = None
     try:
-        size_hw = check_photo(sample)
+        size_hw = seen.size_hw = check_photo(sample)
     except Exception as error:  # whatever it is, it is this photo's
         seen.faults.append(fault_line(error, sample.image_path))
     try:
-        (_check_label_map if sample.has_label_map else _check_instances)(sample, size_hw, seen)
+        if sample.has_label_map:
+            _check_label_map(sample, size_hw, seen, labels.background)
+        else:
+            _check_instances(sample, size_hw, seen)
     except Exception as error:
         line = fault_line(error, sample.label_path or sample.image_path)
         seen.faults += [] if line in seen.faults else [line]
     return seen
 
 
-def _check_label_map(sample: Sample, size_hw: tuple[int, int] | None, seen: _Seen) -> None:
+def _check_label_map(sample: Sample, size_hw: tuple[int, int] | None, seen: _Seen, background: int | None) -> None:
     reader = sample.read_label_map
     if isinstance(reader, LabelReader):
         stored = reader.read_raw()
         unknown = unknown_values(reader, stored)
         if unknown:
-            seen.faults.append(f"{reader.path}: {unknown}")
+            seen.faults.append(UnknownValues(f"{reader.path}: {unknown}"))
         label = reader.to_classes(stored)
     else:
         label = sample.label_map()
@@ -104,8 +152,10 @@ def _check_label_map(sample: Sample, size_hw: tuple[int, int] | None, seen: _See
             f"{where} is {label.shape[0]} x {label.shape[1]} but {sample.image_path.name} is "
             f"{size_hw[0]} x {size_hw[1]} (height x width)"
         )
-    seen.pixels = np.bincount(label.ravel(), minlength=256)[: len(seen.pixels)]
-    seen.empty = not seen.pixels[1:].any()
+    counts = np.bincount(label.ravel(), minlength=256)
+    seen.pixels, seen.ignored = counts[: len(seen.pixels)], int(counts[IGNORE])
+    others = [value for value in range(len(seen.pixels)) if value != background]
+    seen.empty = not seen.pixels[others].any()
 
 
 def _check_instances(sample: Sample, size_hw: tuple[int, int] | None, seen: _Seen) -> None:

@@ -1,19 +1,32 @@
-"""The classes of a folder of masks: from ``classes.txt``, or found by looking into the masks."""
+"""The classes of a folder of masks: what the user says, what ``classes.txt`` says, or what is found by looking.
+
+What is found by looking must look like classes (mask_survey.py), over the whole set. In doubt nothing is guessed: the
+error shows the histogram and the options that say what is meant.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from imago.core.errors import DataError, ImageError
-from imago.core.labels import IGNORE, Color, Labels
-from imago.data.mask_pixels import UNKNOWN, Codes, colors_in, is_colored, palette_in, read_mask
+from imago.core.errors import DataError
+from imago.core.labels import IGNORE, Color, Labels, find_background
+from imago.core.read_settings import ReadSettings
+from imago.data import mask_survey
+from imago.data.mask_pixels import UNKNOWN, Codes, LabelReader, Levels, palette_in
+from imago.data.mask_survey import MaskSurvey
 from imago.files.text import read_text
 
-BLACK_AND_WHITE = {0, 255}
+BLACK_AND_WHITE = {0, IGNORE}
+USUAL = ReadSettings()
+
+
+class DoubtfulMasks(DataError):
+    """It cannot be told what the values of masks mean. ``are_counted``: they are more than classes have, and are
+    numbered without gaps, as objects are."""
+
+    are_counted = False
 
 
 @dataclass(frozen=True)
@@ -24,35 +37,105 @@ class Classes:
     table: tuple[int, ...]  # 256 entries, value in the file -> class, IGNORE or UNKNOWN
     codes: Codes | None = None  # for masks of RGB colour codes: colour -> value
     note: str = ""  # what was found by looking
+    levels: Levels | None = None  # what grey values mean, where they are not the table's
+    snap: bool = False  # colours that are no code take the nearest one
+
+    def reader(self, path: Path) -> LabelReader:
+        """What reads one mask of these classes."""
+        return LabelReader(path, self.table, self.codes, self.levels, self.snap)
 
 
-def find_classes(root: Path, masks: Sequence[Path]) -> Classes:
-    """Raises DataError where the list is faulty or no classes can be made out. Unreadable masks are passed over:
-    the check of the data names them, with all the other faults."""
+def find_classes(root: Path, masks: Sequence[Path], reading: ReadSettings = USUAL) -> Classes:
+    """Raises DataError where the list is faulty or no classes can be made out, DoubtfulMasks where it is not sure.
+    Unreadable masks are passed over: the check of the data names them, with all the other faults."""
     path = root / "classes.txt"
-    return _read_listed(path, masks) if path.is_file() else _find(root, masks)
+    names, colors = _read_list(path) if path.is_file() else ((), ())
+    if reading.mask_threshold or reading.mask_values:
+        if colors:
+            raise DataError(f"{path}: lists colours, but {reading.of_masks} is of grey values; leave one out")
+        return _say_levels(path, names, reading)
+    if colors:
+        codes = {color: value for value, color in enumerate(colors)}
+        labels = _build_labels(path, names, colors)
+        return Classes(labels, _identity(len(names)), codes, snap=reading.mask_snap)
+    found = _name(path, names, masks, reading) if names else _find(root, masks, reading)
+    return snap_values(found, reading)
 
 
-def _read_listed(path: Path, masks: Sequence[Path]) -> Classes:
+def apply_reading(known: Classes, root: Path, masks: Sequence[Path], reading: ReadSettings) -> Classes:
+    """``known``, of a layout that says itself what its masks mean, as the user says."""
+    said = bool(reading.mask_threshold or reading.mask_values)
+    return find_classes(root, masks, reading) if said else snap_values(known, reading)
+
+
+def snap_values(found: Classes, reading: ReadSettings) -> Classes:
+    """The same; with ``--mask-snap`` values that are no class take the nearest one, with ``--ignore`` another value
+    counts for nothing."""
+    table = list(found.table)
+    if reading.ignored is not None and reading.ignored < len(table) and found.codes is None:
+        table = [UNKNOWN if meaning == IGNORE else meaning for meaning in table]
+        table[reading.ignored] = IGNORE
+    if reading.ignore == "none" and table[IGNORE] == IGNORE:
+        table[IGNORE] = UNKNOWN
+    if not reading.mask_snap or found.codes is not None:
+        return replace(found, table=tuple(table), snap=reading.mask_snap)
+    values = [value for value, meaning in enumerate(table) if meaning not in (UNKNOWN, IGNORE)]
+    ignored = table.index(IGNORE) if IGNORE in table else None
+    levels = Levels.nearest(values, [table[value] for value in values], ignored)
+    return replace(found, table=_identity(len(found.labels)), levels=levels)
+
+
+def _read_list(path: Path) -> tuple[tuple[str, ...], tuple[Color, ...]]:
+    """Names, and colours where each line has one. Raises DataError."""
     try:
         lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file in UTF-8; write one class a line") from error
     parts = [line.split() for line in lines]
-    if lines and all(len(p) >= 4 and all(v.isdigit() and int(v) < 256 for v in p[-3:]) for p in parts):
-        colors = tuple((int(p[-3]), int(p[-2]), int(p[-1])) for p in parts)
-        codes = {color: value for value, color in enumerate(colors)}
-        if len(codes) < len(colors):
-            raise DataError(f"{path}: two classes have the same colour; give each its own")
-        return Classes(_build_labels(path, [" ".join(p[:-3]) for p in parts], colors), _identity(len(lines)), codes)
-    palette = palette_in(masks[0], len(lines)) if masks else ()
-    labels = _build_labels(path, lines, palette if len(set(palette)) == len(lines) else ())
-    if len(lines) == 2:
-        # Twenty masks tell whether two classes are drawn as black and white; a stray value in one is told by the check.
-        values = _values_in(masks[:20])
-        if 255 in values and 1 not in values:
-            return Classes(labels, _black_and_white())
-    return Classes(labels, _identity(len(lines)))
+    if not lines or not all(len(p) >= 4 and all(v.isdigit() and int(v) < 256 for v in p[-3:]) for p in parts):
+        _build_labels(path, lines)  # raises where they cannot be
+        return tuple(lines), ()
+    colors = tuple((int(p[-3]), int(p[-2]), int(p[-1])) for p in parts)
+    if len(set(colors)) < len(colors):
+        raise DataError(f"{path}: two classes have the same colour; give each its own")
+    return tuple(" ".join(p[:-3]) for p in parts), colors
+
+
+def _name(path: Path, names: Sequence[str], masks: Sequence[Path], reading: ReadSettings) -> Classes:
+    """The values are classes in the order of ``names``; two classes may be drawn as black and white."""
+    palette = palette_in(masks[0], len(names)) if masks else ()
+    colors = palette if len(set(palette)) == len(names) else ()
+    black = find_background(names)
+    if any(not any(color) and value != black for value, color in enumerate(colors)):
+        colors = ()  # black would be seen on no photo
+    labels = _build_labels(path, names, colors)
+    if len(names) == 2:
+        seen = mask_survey.survey_masks(masks)
+        if IGNORE in seen.values and not seen.colored and reading.ignored != IGNORE:
+            if 1 not in seen.values:
+                return Classes(labels, _black_and_white())
+            if reading.ignore == "auto" and (why := mask_survey.doubt_ignored(seen)):
+                raise _doubt(path.parent, seen, why)
+    return Classes(labels, _identity(len(names)))
+
+
+def _say_levels(path: Path, names: Sequence[str], reading: ReadSettings) -> Classes:
+    """What ``--mask-threshold`` or ``--mask-values`` says. Raises DataError for a list of another length."""
+    if reading.mask_threshold:
+        count = 2
+        usual: tuple[str, ...] = ("background", "foreground")
+        levels = Levels((reading.mask_threshold,), (0, 1), reading.ignored)
+        note = f"masks: values from {reading.mask_threshold} on are the second class, all below it the first"
+    else:
+        values = reading.mask_values
+        ignored = IGNORE if reading.ignore == "auto" and IGNORE not in values else reading.ignored
+        levels = Levels.nearest(values, range(len(values)), ignored)
+        count, usual = len(values), tuple(f"class {value}" for value in values)
+        usual = ("background", "foreground") if set(values) == BLACK_AND_WHITE else usual
+        note = f"masks: the values {', '.join(map(str, values))} are classes, and others are the nearest of them"
+    if names and len(names) != count:
+        raise DataError(f"{path}: names {len(names)} classes, but {reading.of_masks} says that there are {count}")
+    return Classes(_build_labels(path, names or usual), _identity(count), note=note, levels=levels)
 
 
 def _build_labels(source: Path, names: Sequence[str], colors: Sequence[Color] = ()) -> Labels:
@@ -72,51 +155,80 @@ def _black_and_white() -> tuple[int, ...]:
     return tuple({0: 0, 255: 1}.get(value, UNKNOWN) for value in range(256))
 
 
-def _find(root: Path, masks: Sequence[Path]) -> Classes:
-    colors = _colors_in(masks)
-    if is_colored(colors):
-        if len(colors) > UNKNOWN:
-            raise DataError(
-                f"{root}: RGB masks with {len(colors)} colours (are they JPEGs, or smoothed?); "
-                "list the classes in classes.txt, one a line: name R G B"
-            )
-        ordered = sorted(colors)
-        labels = _build_labels(root / "masks", [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in ordered], ordered)
-        codes = {color: value for value, color in enumerate(ordered)}
-        note = f"no classes.txt: {len(ordered)} colours found in the masks"
-        return Classes(labels, _identity(len(ordered)), codes, note)
-    values = _values_in(masks)
-    if values <= BLACK_AND_WHITE:
+def _find(root: Path, masks: Sequence[Path], reading: ReadSettings) -> Classes:
+    seen = mask_survey.survey_masks(masks)
+    if seen.colored:
+        return _find_colors(root, seen, reading)
+    if seen.values.keys() <= BLACK_AND_WHITE and reading.ignored not in seen.values:
         note = "no classes.txt: masks of 0 and 255, two classes"
         return Classes(Labels(("background", "foreground")), _black_and_white(), note=note)
-    kept = sorted(values - {IGNORE})
-    if len(kept) > UNKNOWN:
-        raise DataError(
-            f"{root}: masks with {len(values)} values (are they soft, or JPEGs?); list the classes in classes.txt"
-        )
-    new = {value: index for index, value in enumerate(kept)} | {IGNORE: IGNORE}
+    chosen = _choose(root, seen, reading)
+    black_and_white = reading.mask_snap and set(chosen) == BLACK_AND_WHITE
+    if reading.ignore == "auto" and not black_and_white and (why := mask_survey.doubt_ignored(seen)):
+        raise _doubt(root, seen, why)
+    usual = None if reading.ignore == "none" else IGNORE
+    ignored = usual if reading.ignored is None else reading.ignored
+    ignored = None if black_and_white and reading.ignored is None else ignored
+    kept = [value for value in chosen if value != ignored]
+    if kept and kept[-1] > IGNORE:
+        raise _doubt(root, seen, f"the values go up to {kept[-1]}, and classes have values to 255")
+    new = {value: index for index, value in enumerate(kept)} | ({} if ignored is None else {ignored: IGNORE})
     table = tuple(new.get(value, UNKNOWN) for value in range(256))
     shown = ", ".join(map(str, kept[:20])) + (" ..." if len(kept) > 20 else "")
     note = f"no classes.txt: {len(kept)} values found in the masks: {shown}"
-    return Classes(_build_labels(root / "masks", [f"class {value}" for value in kept]), table, note=note)
+    if ignored in seen.values:
+        note += f"; {ignored} counts for nothing ({seen.values[ignored].pixels / seen.pixels:.1%} of the pixels)"
+    names = [f"class {value}" for value in kept]
+    names = ["background", "foreground"] if set(kept) == BLACK_AND_WHITE else names
+    labels = _build_labels(root / "masks", names)
+    if kept[0] == 0:  # where nobody says a name
+        labels = labels.with_background(0)
+        note += "; 0 is taken as background (--background-class says another, or none)"
+    return Classes(labels, table, note=note)
 
 
-def _colors_in(masks: Iterable[Path]) -> set[Color]:
-    """Of all RGB masks; empty where there are none."""
-    colors: set[Color] = set()
-    for mask in masks:
-        try:
-            colors |= colors_in(mask) or set()
-        except ImageError:
-            continue  # told by the check
-    return colors
+def _find_colors(root: Path, seen: MaskSurvey, reading: ReadSettings) -> Classes:
+    chosen = _choose(root, seen, reading)
+    ordered = mask_survey.as_colors(chosen)
+    labels = _build_labels(root / "masks", [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in ordered], ordered)
+    codes = {color: value for value, color in enumerate(ordered)}
+    note = f"no classes.txt: {len(ordered)} colours found in the masks"
+    return Classes(labels, _identity(len(ordered)), codes, note, snap=reading.mask_snap)
 
 
-def _values_in(masks: Iterable[Path]) -> set[int]:
-    values: set[int] = set()
-    for mask in masks:
-        try:
-            values |= {int(v) for v in np.nonzero(np.bincount(read_mask(mask).ravel(), minlength=256))[0]}
-        except ImageError:
-            continue  # told by the check
-    return values
+def _choose(root: Path, seen: MaskSurvey, reading: ReadSettings) -> list[int]:
+    """The values, or colours, that are classes, rising. Raises DoubtfulMasks."""
+    if reading.mask_snap:
+        return mask_survey.classes_among(seen)
+    found = sorted(seen.found)
+    rims = mask_survey.find_rims(seen)
+    what = "colours" if seen.colored else "values"
+    if rims:
+        named = mask_survey.as_colors(rims) if seen.colored else rims
+        shown = ", ".join(map(str, named[:4])) + (" ..." if len(named) > 4 else "")
+        raise _doubt(
+            root, seen,
+            f"of {len(found)} {what} {len(rims)} fill no area ({shown}), as soft rims, a JPEG's and stray pixels do",
+        )  # fmt: skip
+    if len(found) > UNKNOWN:
+        raise _doubt(root, seen, f"masks with {len(found)} {what} (are they soft, or JPEGs?)")
+    return found
+
+
+def _doubt(root: Path, seen: MaskSurvey, why: str) -> DoubtfulMasks:
+    """With the histogram, and all ways out."""
+    likely = mask_survey.classes_among(seen)
+    ways = ["say what is meant (in a recipe: under reading, or at the top):"]
+    if not seen.colored:
+        if len(likely) == 2 or (len(likely) == 3 and likely[-1] == IGNORE):
+            start = likely[1] if len(likely) == 3 else -(-sum(likely) // 2)
+            ways.append(f"--mask-threshold {start}: two classes, the foreground from {start} on")
+        if len(likely) > 1:
+            listed = ",".join(map(str, likely[:20])) + (",..." if len(likely) > 20 else "")
+            ways.append(f"--mask-values {listed}: these are the classes, others take the nearest")
+        if IGNORE in seen.values:
+            ways.append("--ignore 255: it counts for nothing; --ignore none: it is a class")
+    ways.append("--mask-snap: what fills no area takes the nearest value or colour that does")
+    codes = "name R G B" if seen.colored else "a name for each value from 0 on"
+    ways.append(f"or list the classes in {root / 'classes.txt'}, a line each: {codes}")
+    return DoubtfulMasks(f"{root}: cannot tell what the masks mean: {why}", (*mask_survey.describe_values(seen), *ways))

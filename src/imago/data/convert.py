@@ -130,6 +130,36 @@ def group_label_maps(dataset: Dataset, grouping: Grouping) -> Dataset:
     return replace(dataset, labels=grouping.labels(), splits=dataset.map_samples(regroup_one))
 
 
+def order_two(dataset: Dataset) -> Dataset:
+    """Of two classes the background comes first: the second is what a model of one soft mask finds."""
+    labels = dataset.labels
+    if len(labels) != 2 or labels.background != 1:
+        return dataset
+    (first, second), colors = labels.names, labels.colors
+
+    def swap(split: str, sample: Sample) -> Sample:
+        reader = sample.read_label_map
+        if isinstance(reader, LabelReader):
+            table = tuple(1 - value if value < 2 else value for value in reader.table)
+            return replace(sample, read_label_map=replace(reader, table=table))
+        return replace(sample, read_label_map=SwapReader(sample.label_map))
+
+    turned = Labels((second, first), (colors[1], colors[0]), labels.ignore, background=0)
+    note = f"{second!r} is background and becomes value 0, {first!r} value 1"
+    return replace(dataset, labels=turned, splits=dataset.map_samples(swap), notes=(*dataset.notes, note))
+
+
+@dataclass(frozen=True)
+class SwapReader:
+    """Reads a label map of two classes with its values exchanged."""
+
+    read: Callable[[], np.ndarray]
+
+    def __call__(self) -> np.ndarray:
+        label = self.read()
+        return np.where(label < 2, 1 - label, label).astype(np.uint8)
+
+
 How = Literal["whole", "parts"]
 LEAST_PART = 0.1  # of the largest part's pixels
 
@@ -190,4 +220,4 @@ def read_regions(dataset: Dataset, grouping: Grouping, labels: Labels, how: How)
 
     what = "each class of a photo" if how == "whole" else "each connected part"
     notes = (*dataset.notes, f"{what} is an object")
-    return Dataset(dataset.root, labels, dataset.map_samples(to_instances), notes)
+    return replace(dataset, labels=labels, splits=dataset.map_samples(to_instances), notes=notes, has_masks=True)

@@ -69,6 +69,7 @@ class Dataset:
     splits: dict[str, tuple[Sample, ...]]
     notes: tuple[str, ...] = ()  # what was found by looking rather than read
     has_masks: bool = True  # False: boxes alone
+    format: str = ""  # what the folder was taken for, in words
 
     def split(self, name: str) -> tuple[Sample, ...]:
         if name == "all":

@@ -2,67 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from imago.core.errors import ImageError
+from imago.core.labels import IGNORE
 
 Codes = dict[tuple[int, int, int], int]  # RGB 0..255 -> value
 UNKNOWN = 254  # the value of what no class has; so there are at most 254 classes
+JPEG_TINT = 24  # a grey JPEG that was stored with colours has as much of them at most
 UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's ways
 
 
-def read_mask(path: Path, codes: Codes | None = None) -> np.ndarray:
-    """uint8 (H, W): palette indices or grey values as stored, or colours through ``codes``.
-
-    Pixels of an RGB mask whose colour is not in ``codes`` become UNKNOWN. With ``codes``, a palette or grey file is
-    taken by its colours if all of them are known (some programs store RGB masks of few colours so), else as stored.
-    Raises ImageError.
-    """
+def load_mask(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """What stands in the file: palette indices or grey values (H, W), whole numbers of any width, and None; or of an
+    RGB file the mean of its channels and its colours, uint8 (H, W, 3). Raises ImageError."""
     try:
         with Image.open(path) as image:
             image.load()
             if image.mode in ("P", "L", "1"):
-                stored = np.array(image).astype(np.uint8)
-                by_color = None if codes is None else _decode(np.array(image.convert("RGB")), codes)
-                return stored if by_color is None or (by_color == UNKNOWN).any() else by_color
+                return np.array(image).astype(np.uint8), None
             if image.mode.startswith("I"):
-                wide = np.array(image)
-                if wide.min() < 0 or wide.max() > 255:
-                    raise ImageError(
-                        f"{path}: mask values go up to {wide.max()}; up to 254 classes (values 0 to 255) can be read"
-                    )
-                return wide.astype(np.uint8)
+                return np.array(image), None
             if image.mode == "LA":
-                return np.array(image)[:, :, 0].copy()
+                return np.array(image)[:, :, 0].copy(), None
             colors = np.array(image.convert("RGB"))
+            if image.format == "JPEG" and int(np.ptp(colors, axis=2).max(initial=0)) <= JPEG_TINT:
+                return colors.mean(axis=2).round().astype(np.uint8), None
+            return colors.mean(axis=2).round().astype(np.uint8), colors
     except FileNotFoundError as error:
         raise ImageError(f"{path}: mask is missing") from error
     except UNREADABLE as error:
         raise ImageError(f"{path}: mask cannot be read ({error})") from error
-    gray = (colors[:, :, 0] == colors[:, :, 1]).all() and (colors[:, :, 1] == colors[:, :, 2]).all()
-    if codes is None:
-        if gray:
-            return colors[:, :, 0].copy()
-        raise ImageError(f"{path}: mask is RGB but no colour codes are known; list them in classes.txt as: name R G B")
-    return _decode(colors, codes)
 
 
-def _pack(colors: np.ndarray) -> np.ndarray:
+def read_mask(path: Path, codes: Codes | None = None, snap: bool = False) -> np.ndarray:
+    """uint8 (H, W): palette indices or grey values as stored, or colours through ``codes``.
+
+    Pixels of an RGB mask whose colour is not in ``codes`` become UNKNOWN, or with ``snap`` take the nearest colour of
+    ``codes``. With ``codes``, a palette or grey file is taken by its colours if all of them are known (some programs
+    store RGB masks of few colours so), else as stored. Raises ImageError.
+    """
+    stored, colors = load_mask(path)
+    if colors is not None and (codes is not None or is_colored(colors)):
+        if codes is None:
+            raise ImageError(
+                f"{path}: mask is RGB but no colour codes are known; list them in classes.txt as: name R G B"
+            )
+        return _decode(colors, codes, snap)
+    if stored.dtype != np.uint8 and (stored.min() < 0 or stored.max() > 255):
+        raise ImageError(
+            f"{path}: mask values go up to {stored.max()}; up to 254 classes (values 0 to 255) can be read. Of two "
+            "classes --mask-threshold says which value parts them, of more --mask-values which they are"
+        )
+    stored = stored.astype(np.uint8)
+    if codes is not None:
+        by_color = _decode(_shown_colors(path), codes, snap=False)
+        if not (by_color == UNKNOWN).any():
+            return by_color
+        if snap and not (np.isin(stored, list(codes.values()))).all():
+            return _decode(_shown_colors(path), codes, snap)
+    return stored
+
+
+def is_colored(colors: np.ndarray) -> bool:
+    """Whether uint8 (H, W, 3) holds any colour but greys."""
+    return not (colors == colors[:, :, :1]).all()
+
+
+def _shown_colors(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+def pack_colors(colors: np.ndarray) -> np.ndarray:
+    """uint8 (..., 3) -> uint32 (...), a number for each colour."""
     wide = colors.astype(np.uint32)
     return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
 
 
-def _decode(colors: np.ndarray, codes: Codes) -> np.ndarray:
-    packed = _pack(colors)
+def unpack_colors(packed: np.ndarray) -> np.ndarray:
+    """uint32 (N,) -> int64 (N, 3)."""
+    wide = packed.astype(np.int64)
+    return np.stack([wide >> 16, wide >> 8 & 255, wide & 255], axis=-1)
+
+
+def _decode(colors: np.ndarray, codes: Codes, snap: bool) -> np.ndarray:
+    packed = pack_colors(colors)
     labels = np.full(packed.shape, UNKNOWN, np.uint8)
     for (red, green, blue), value in codes.items():
         labels[packed == (red << 16 | green << 8 | blue)] = value
+    if snap and (unknown := labels == UNKNOWN).any():
+        found, which = np.unique(packed[unknown], return_inverse=True)
+        palette, values = np.array(list(codes), np.int64), np.array(list(codes.values()), np.uint8)
+        labels[unknown] = values[nearest(unpack_colors(found), palette)][which]
     return labels
+
+
+def nearest(colors: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """int64 (N, 3) and (P, 3) -> int64 (N,), the row of ``palette`` that is nearest."""
+    rows = [
+        np.argmin(((part[:, None] - palette[None]) ** 2).sum(axis=2), axis=1)
+        for part in np.array_split(colors, max(1, len(colors) * len(palette) // 1_000_000))
+    ]
+    return np.concatenate(rows)
 
 
 def colors_in(path: Path) -> set[tuple[int, int, int]] | None:
@@ -74,12 +122,7 @@ def colors_in(path: Path) -> set[tuple[int, int, int]] | None:
             colors = np.array(image.convert("RGB"))
     except UNREADABLE as error:
         raise ImageError(f"{path}: mask cannot be read ({error})") from error
-    return {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in np.unique(_pack(colors))}
-
-
-def is_colored(colors: Iterable[tuple[int, int, int]]) -> bool:
-    """Whether any of the colours is not grey."""
-    return any(not red == green == blue for red, green, blue in colors)
+    return {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in np.unique(pack_colors(colors))}
 
 
 def palette_in(path: Path, count: int) -> tuple[tuple[int, int, int], ...]:
@@ -95,19 +138,47 @@ def palette_in(path: Path, count: int) -> tuple[tuple[int, int, int], ...]:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """Grey values, of any width, to classes."""
+
+    starts: tuple[float, ...]  # rising: from starts[i] on a value belongs to classes[i + 1]
+    classes: tuple[int, ...]  # one more than there are starts
+    ignored: int | None = None  # the value that counts for nothing
+
+    @classmethod
+    def nearest(cls, values: Sequence[int], classes: Sequence[int], ignored: int | None = None) -> Levels:
+        """Each value takes the class of the nearest of ``values``."""
+        order = sorted(range(len(values)), key=lambda index: values[index])
+        rising = [values[index] for index in order]
+        middles = tuple((low + high) / 2 for low, high in pairwise(rising))
+        return cls(middles, tuple(classes[index] for index in order), ignored)
+
+    def __call__(self, stored: np.ndarray) -> np.ndarray:
+        """Whole numbers (H, W) -> uint8 (H, W) of classes, and IGNORE."""
+        found = np.array(self.classes, np.uint8)[np.digitize(stored, self.starts)]
+        if self.ignored is not None:
+            found[stored == self.ignored] = IGNORE
+        return found
+
+
+@dataclass(frozen=True)
 class LabelReader:
     """Reads one mask file: stored values -> class values (and groups)."""
 
     path: Path
-    table: tuple[int, ...]  # 256 entries, stored value -> class value
+    table: tuple[int, ...]  # 256 entries, stored value (with ``levels``: what they say of it) -> class value
     codes: Codes | None = None
+    levels: Levels | None = None  # what grey values mean, of masks that hold others than classes
+    snap: bool = False  # colours that are not in ``codes`` take the nearest one
 
     def __call__(self) -> np.ndarray:
         return self.to_classes(self.read_raw())
 
     def read_raw(self) -> np.ndarray:
-        """uint8 (H, W) as in the file, before any grouping."""
-        return read_mask(self.path, self.codes)
+        """uint8 (H, W) as in the file, before any grouping; with ``levels`` the classes."""
+        return (
+            read_mask(self.path, self.codes, self.snap) if self.levels is None else self.levels(load_mask(self.path)[0])
+        )
 
     def to_classes(self, stored: np.ndarray) -> np.ndarray:
         """What ``read_raw`` gave -> uint8 (H, W) of classes."""

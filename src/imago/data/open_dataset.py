@@ -14,12 +14,16 @@ from typing import Literal
 
 from imago.core.errors import DataError, ImageError
 from imago.core.instances import Instances
-from imago.data.convert import group_label_maps, paint_dataset, read_regions
+from imago.core.read_settings import ReadSettings
+from imago.data.classes import DoubtfulMasks
+from imago.data.convert import group_label_maps, order_two, paint_dataset, read_regions
 from imago.data.dataset import Dataset, Sample
+from imago.data.faults import resolve_faults
 from imago.data.formats.catalog import FORMATS
-from imago.data.formats.format import Format, Found, ReadOptions, Task, Truth, require_photos
+from imago.data.formats.format import USUAL, Format, Found, ReadOptions, Task, Truth, require_photos
 from imago.data.grouping import Grouping, common_labels, group_instances
 
+GUESSED_BY = 8  # photos that tell label maps from images of many objects
 WANTED: dict[Task, Truth] = {"semantic": "label maps", "detection": "objects"}
 
 
@@ -36,6 +40,7 @@ class OpenOptions:
     min_area: float = 0.0  # semantic, of objects: smaller ones, as a share of the photo, are "ignore"
     regions: Literal["", "whole", "parts"] = ""  # detection, of label maps: what one object is
     classes: tuple[str, ...] = ()  # detection: what all folders are grouped to, in order
+    reading: ReadSettings = USUAL
     only: str = ""  # photos whose names fit, such as "glass*"
 
     def __post_init__(self) -> None:
@@ -55,27 +60,24 @@ def open_dataset(
     licenses: Sequence[int] = (),
     masks: bool | None = None,
     min_area: float = 0.0,
-    leave_out: bool = False,
+    reading: ReadSettings | None = None,
 ) -> Dataset:
     """Opens the data set in ``root`` with label maps ("semantic") or objects ("detection") in its samples.
 
     ``val``: photos kept for validation, in place of the folder's own split. ``licenses``: of COCO, only photos whose
     licence id is one of these. ``masks``: of objects, True demands masks, False takes boxes alone, None what there is.
     ``min_area``: where label maps are painted from objects, those below this share (0..1) of the photo are "ignore",
-    and photos that have no larger one are left out. ``leave_out``: go on without what is damaged, and note how much
-    that was (COCO's own file of 2017 has two boxes of no width).
+    and photos that have no larger one are left out. ``reading``: what the values of masks mean, and with
+    ``ReadSettings(faulty="skip")`` to go on without what is damaged, and note how much that was (COCO's own file of
+    2017 has two boxes of no width).
 
     Raises DataError that says what was expected and lists all faults: missing pairs, two files of one name, boxes that
     are none, classes that are not listed, wrong splits. Pixels are looked at by check.py.
     """
+    reading = reading or USUAL
     options = OpenOptions(task, grouping, channels, tuple(val), tuple(licenses), masks=masks, min_area=min_area)
-    dataset, faults = survey_dataset(Path(root), options)
-    if not faults:
-        return dataset
-    count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
-    if not leave_out:
-        raise DataError(f"{root}: {count} in the data set", faults)
-    return replace(dataset, notes=(*dataset.notes, f"{count} left out, the first: {faults[0]}"))
+    dataset, faults = survey_dataset(Path(root), replace(options, reading=reading))
+    return resolve_faults(dataset, faults, reading)
 
 
 def survey_dataset(root: Path, options: OpenOptions) -> Found:
@@ -93,15 +95,29 @@ def survey_dataset(root: Path, options: OpenOptions) -> Found:
 
 
 def _survey_label_maps(root: Path, options: OpenOptions) -> Found:
+    dataset, faults = _find_label_maps(root, options)
+    named = options.reading.background_class
+    if named and named != "none" and named not in dataset.labels.names:
+        raise DataError(
+            f"{root}: there is no class {named!r} to be the background; there are {', '.join(dataset.labels.names)}"
+        )
+    if named:
+        background = None if named == "none" else dataset.labels.names.index(named)
+        dataset = replace(dataset, labels=dataset.labels.with_background(background))
+    return order_two(dataset), faults
+
+
+def _find_label_maps(root: Path, options: OpenOptions) -> Found:
     # Licences are COCO's: who asks for them means its photos, whatever else lies there.
     found = None if options.licenses else _find(root, "label maps")
     if found is not None and found.read_maps is not None:
         dataset, faults = found.read_maps(root, _read_options(options))
+        dataset = replace(dataset, format=found.name)
         return (group_label_maps(dataset, options.grouping) if options.grouping else dataset), faults
     found = _find(root, "objects")
     if found is None or found.read_objects is None:
         raise DataError(f"{root}: no photos and label maps found; {_expected('semantic')}")
-    dataset, faults = require_photos(found.read_objects(root, _read_options(options)))
+    dataset, faults = _read_objects(root, found, options)
     return paint_dataset(dataset, options.grouping, options.min_area), faults
 
 
@@ -111,18 +127,29 @@ def _survey_objects(root: Path, options: OpenOptions) -> Found:
     if options.regions:
         if grouping is None or labels is None:
             raise DataError(f"{root}: regions reads label maps by their group; say which labels are objects")
-        dataset, faults = _survey_label_maps(root, options)
+        dataset, faults = _find_label_maps(root, options)
         return read_regions(dataset, grouping, labels, options.regions), faults
     found = _find(root, "objects")
     if found is None or found.read_objects is None:
         maps = "; its label maps become objects where regions says how" if _find(root, "label maps") else ""
         raise DataError(f"{root}: no annotated objects found{maps}; {_expected('detection')}")
-    dataset, faults = require_photos(found.read_objects(root, _read_options(options)))
-    if options.masks is False and dataset.has_masks:  # of a format whose boxes come from masks
+    dataset, faults = _read_objects(root, found, options)
+    # Of a format whose boxes come from masks they are there all the same.
+    if dataset.has_masks and (options.masks is False or options.reading.boxes_only):
         dataset = replace(dataset, splits=dataset.map_samples(_drop_masks), has_masks=False)
     if grouping and labels:
         dataset = group_instances(dataset, grouping, labels)
     return dataset, faults
+
+
+def _read_objects(root: Path, found: Format, options: OpenOptions) -> Found:
+    if options.reading.of_masks and not found.has_mask_values:
+        raise DataError(
+            f"{root}: {options.reading.of_masks} is about values of masks, and {found.name} has none; leave it out"
+        )
+    assert found.read_objects is not None
+    dataset, faults = require_photos(found.read_objects(root, _read_options(options)))
+    return replace(dataset, format=found.name), faults
 
 
 _SURVEYS: dict[Task, Callable[[Path, OpenOptions], Found]] = {
@@ -140,23 +167,34 @@ def find_truths(root: Path) -> set[Truth]:
     return {truth for one in FORMATS.values() for truth in one.recognize(root)} if root.is_dir() else set()
 
 
-def guess_task(root: Path) -> Task:
+def guess_task(root: Path, reading: ReadSettings = USUAL) -> Task:
     """What a folder is for, where nobody says so: objects where they are annotated as such. ``images/`` and ``masks/``
     are label maps, unless they cannot be read so (label images of many objects)."""
     annotated = [name for name, one in FORMATS.items() if root.is_dir() and "objects" in one.recognize(root)]
     if annotated != ["label_images"]:
         return "detection" if annotated else "semantic"
+    if (root / "classes.txt").is_file():
+        return "semantic"
     try:
-        dataset, _ = survey_dataset(root, OpenOptions("semantic"))
-        for sample in dataset.split("all")[:1]:
-            sample.label_map()
-    except (DataError, ImageError):
+        dataset, _ = survey_dataset(root, OpenOptions("semantic", reading=reading))
+    except DoubtfulMasks as error:
+        return "detection" if error.are_counted else "semantic"  # which says what is in doubt
+    except DataError:
         return "detection"
-    return "semantic"
+    return "semantic" if any(map(_is_readable, dataset.split("all")[:GUESSED_BY])) else "detection"
+
+
+def _is_readable(sample: Sample) -> bool:
+    try:
+        sample.label_map()
+    except (DataError, ImageError):
+        return False
+    return True
 
 
 def _read_options(options: OpenOptions) -> ReadOptions:
-    return ReadOptions(options.channels, options.licenses, options.masks)
+    masks = False if options.reading.boxes_only and options.masks is None else options.masks
+    return ReadOptions(options.channels, options.licenses, masks, options.reading)
 
 
 def _expected(task: Task) -> str:

@@ -91,6 +91,15 @@ def find_splits(root: Path, names: Sequence[str], known: set[str] | None = None,
     return Splits({"train": train, "val": val}, (note,), stray)
 
 
+def listed_names(root: Path) -> set[str] | None:
+    """What stands in ``train.txt``, ``val.txt`` and ``test.txt``; None where there is no such list."""
+    lists = [root / f"{split}.txt" for split in NAMES if (root / f"{split}.txt").is_file()]
+    if (root / "train.txt") not in lists:
+        return None
+    lines = [line.strip() for path in lists for line in read_text(path, "replace").splitlines()]
+    return {form for line in lines for form in (line, line.rpartition("images/")[2].rpartition(".")[0])}
+
+
 def split_by_folder(names: Sequence[str]) -> Splits | None:
     """``train/a``, ``val/b`` -> the folders are the splits; None where fewer than two splits have a folder, unless all
     photos lie in one. Photos beside those folders are not used, which is noted."""

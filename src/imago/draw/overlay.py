@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from imago.core.bands import to_rgb
-from imago.core.labels import Labels
+from imago.core.labels import Color, Labels
 from imago.core.text import plural
 from imago.draw.palette import color_table
 
@@ -24,16 +24,17 @@ def overlay(
 ) -> np.ndarray:
     """uint8 RGB, a new array: the image, each class washed in its colour and outlined.
 
-    ``image``: uint8 (H, W, 3) or grey (H, W); ``label_map``: uint8 or uint16 (H, W). Classes whose colour is black
-    (the background) and ignored pixels stay as they are. ``strength``: of the wash, 0 to 1. With
+    ``image``: uint8 (H, W, 3) or grey (H, W); ``label_map``: uint8 or uint16 (H, W). The background, where ``labels``
+    have one, and ignored pixels stay as they are. ``strength``: of the wash, 0 to 1. With
     ``legend`` the answer is higher than the image, and wider where the image is narrower than a class name: the
     panel with names and areas hides nothing of the photo.
     """
     image = _check(image, label_map, strength)
     table = color_table(labels)
     counts = _areas(label_map, labels)
-    painted: np.ndarray = np.asarray(table.any(axis=1))
-    painted[len(labels) :] = False
+    painted = np.arange(len(table)) < len(labels)
+    if labels.background is not None:
+        painted[labels.background] = False
     out = image.copy()
     height, width = label_map.shape
     thickness = max(1, round(math.sqrt(height * width) / 500))
@@ -97,9 +98,12 @@ def _legend(counts: np.ndarray, labels: Labels, image_hw: tuple[int, int]) -> Im
     gap, swatch = round(size * 0.6), round(size * 0.9)
     total = counts.sum()
     order = sorted((i for i in range(len(labels)) if counts[i]), key=lambda i: -counts[i])
-    entries = [(labels.names[i], _percent(counts[i] / total), labels.colors[i]) for i in order]
+    entries: list[tuple[str, str, Color | None]] = [
+        (labels.names[i], _percent(counts[i] / total), None if i == labels.background else labels.colors[i])
+        for i in order
+    ]
     if labels.ignore < len(counts) and counts[labels.ignore]:
-        entries.append(("ignored", _percent(counts[labels.ignore] / total), (0, 0, 0)))
+        entries.append(("ignored", _percent(counts[labels.ignore] / total), None))
     spaces = [font.getlength(f"{name}  {share}") for name, share, _ in entries]
     widths = [math.ceil(swatch + gap / 2 + space + gap) for space in spaces]
     panel_width = max(image_hw[1], *(width + gap for width in widths))
@@ -116,9 +120,7 @@ def _legend(counts: np.ndarray, labels: Labels, image_hw: tuple[int, int]) -> Im
     for (name, share, color), (x, line) in zip(entries, places, strict=True):
         middle = gap // 2 + line * pitch + pitch // 2
         box = (x, middle - swatch // 2, x + swatch, middle - swatch // 2 + swatch)
-        pen.rounded_rectangle(
-            box, radius=swatch // 5, fill=color if any(color) else None, outline=_FAINT if not any(color) else None
-        )
+        pen.rounded_rectangle(box, radius=swatch // 5, fill=color, outline=None if color and any(color) else _FAINT)
         start = x + swatch + gap / 2
         pen.text((start, middle), name, fill=_TEXT, font=font, anchor="lm")
         pen.text((start + font.getlength(f"{name}  "), middle), share, fill=_FAINT, font=font, anchor="lm")

@@ -39,12 +39,14 @@ def match_classes(own: Labels, wanted: Labels, *, model: str, data: object = "")
     """``own`` labels of the model ``model``, and the ``wanted`` ones of ``data`` (a folder, for the message).
 
     By their names, where the model knows all that are wanted: it may know more (one of COCO's 80 knows more than most
-    data have), if both begin with the same background that the rest can become. Else by their order, where there are as
+    data have), if both have the same background, which the rest can become. Else by their order, where there are as
     many, and ``note`` says so. Raises DataError where neither can be.
     """
     same = set(own.names) == set(wanted.names)
-    if same or (own.names[0] == wanted.names[0] and set(wanted.names) <= set(own.names)):
-        table = [wanted.names.index(name) if name in wanted.names else 0 for name in own.names]
+    rest = wanted.background
+    alike = rest is not None and own.background is not None and own.names[own.background] == wanted.names[rest]
+    if same or (alike and set(wanted.names) <= set(own.names)):
+        table = [wanted.names.index(name) if name in wanted.names else rest for name in own.names]
         return ClassMatch(np.array(table, np.int64))
     if len(own) == len(wanted):
         return ClassMatch(

@@ -12,7 +12,7 @@ import numpy as np
 from imago.core.errors import DataError, ImageError, ModelError
 from imago.core.input_spec import InputSpec
 from imago.core.model_card import DETECTION_TASKS, ModelCard
-from imago.data.open_dataset import open_dataset
+from imago.data.open_dataset import OpenOptions, survey_dataset
 from imago.export.detection import export_detection
 from imago.export.semantic import ExportReport, export_onnx
 from imago.files.images import read_image
@@ -116,7 +116,7 @@ def read_validation_photos(run: Path, card: ModelCard) -> list[np.ndarray]:
     paths: list[Path] = []
     for folder in folders:
         try:
-            dataset = open_dataset(folder, "detection", leave_out=True) if card.finds_objects else open_dataset(folder)
+            dataset, _ = survey_dataset(folder, OpenOptions("detection" if card.finds_objects else "semantic"))
             paths += [sample.image_path for sample in dataset.splits.get("val", ())]
         except DataError:
             continue  # moved or deleted since

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from imago.core.errors import ImageError
 from imago.core.text import plural
+from imago.files.clutter import is_clutter
 from imago.files.images import SUFFIXES
 from imago.files.paths import explain_missing, has_folder, path_kind, web_address
 
@@ -103,10 +104,10 @@ def _walk(folder: Path, recursive: bool, say: Callable[[str], None]) -> Iterator
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")] if recursive else []
+        folders[:] = [name for name in folders if not is_clutter(name)] if recursive else []
         for name in files:
             lowered = name.lower()
-            if name.startswith(".") or lowered.endswith(tuple(OUTPUT_SUFFIXES.values())):
+            if is_clutter(name) or lowered.endswith(tuple(OUTPUT_SUFFIXES.values())):
                 continue
             if os.path.splitext(lowered)[1] not in SUFFIXES:
                 others.append(name)

@@ -140,11 +140,12 @@ class Prediction:
         """
         if self._alpha_map is not None:
             return self._alpha_map
-        if self.labels.names[0] != "background":
+        background = self.labels.background
+        if background is None:
             raise ImagoError(f"{self.name}: the model has no class 'background', so there is no subject to cut out")
         if self.scores is None:
-            return freeze(ArrayAlpha((self.label_map != 0).astype(np.uint8) * np.uint8(255)))
-        return freeze(AlphaMap(1 - self.scores[0], _guide(self.photo)))
+            return freeze(ArrayAlpha((self.label_map != background).astype(np.uint8) * np.uint8(255)))
+        return freeze(AlphaMap(1 - self.scores[background], _guide(self.photo)))
 
     def compose(
         self, background: Any = "transparent", crop: bool = False, matting: bool = False, margin: float = MARGIN

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from imago.core.errors import DataError
 from imago.core.plain_values import convert, read_fields
+from imago.core.read_settings import ReadSettings
 from imago.core.settings import GROUP, NOT_RCNN, check_values, iter_settings, setting
 from imago.core.text import escape
 from imago.data.augment.settings import Augmentation
@@ -44,6 +45,7 @@ class DataSource:
     # all of what a cut-out should show (bags alone: the one who carries them would be a background)
     empty: bool = False  # photos without a subject, no masks: their label map is background everywhere
     augment: dict[str, Any] = field(default_factory=dict)  # fields of Augmentation that differ for this folder
+    reading: dict[str, Any] = field(default_factory=dict)  # fields of ReadSettings that differ for this folder
     about: str = ""  # for the model card: name and licence of the data
 
     def __post_init__(self) -> None:
@@ -85,6 +87,7 @@ class TrainConfig:
     net: NetSettings = field(default_factory=NetSettings, metadata=GROUP)
     input: InputSettings = field(default_factory=InputSettings, metadata=GROUP)
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings, metadata=GROUP)
+    reading: ReadSettings = field(default_factory=ReadSettings, metadata=GROUP)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings, metadata=GROUP)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings, metadata=GROUP)
     export: ExportSettings = field(default_factory=ExportSettings, metadata=GROUP)
@@ -114,6 +117,10 @@ class TrainConfig:
         if unknown:
             raise TypeError(f"unknown settings {', '.join(unknown)}")
         return replace(self, **own)
+
+    def reading_of(self, entry: DataSource) -> ReadSettings:
+        """How the annotations of one of the folders are read."""
+        return replace(self.reading, **entry.reading)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its flat name."""
@@ -150,9 +157,11 @@ class TrainConfig:
             config = cls.of(**{name: convert(value, known[name], name) for name, value in values.items()})
             data = []
             for at, entry in enumerate(config.data):  # a wrong name or value is found now, not an hour later
-                own = read_fields(Augmentation, entry.augment, f"data[{at}].augment")
-                replace(config.augment, **own)
-                data.append(replace(entry, augment=own))
+                augment = read_fields(Augmentation, entry.augment, f"data[{at}].augment")
+                replace(config.augment, **augment)
+                reading = read_fields(ReadSettings, entry.reading, f"data[{at}].reading")
+                replace(config.reading, **reading)
+                data.append(replace(entry, augment=augment, reading=reading))
             return replace(config, data=tuple(data))
         except ValueError as error:
             raise DataError(f"{source}: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
@@ -12,14 +12,13 @@ from imago.core.errors import DataError, ImageError
 from imago.core.labels import Labels
 from imago.core.text import plural
 from imago.data.augment.settings import Augmentation
-from imago.data.borders import border_dataset
-from imago.data.check import check_samples
-from imago.data.dataset import Dataset, Sample
+from imago.data.check import CheckReport, check_samples, unseen_fault
+from imago.data.dataset import Sample
+from imago.data.faults import advise, count_faults, resolve_faults
 from imago.data.formats.images_only import survey_empty
-from imago.data.grouping import parse_grouping
-from imago.data.open_dataset import OpenOptions, survey_dataset
 from imago.training.config import DataSource, TrainConfig
 from imago.training.dataset import AnySample, Source
+from imago.training.folders import open_detection_folder, open_folder
 
 Checking = Callable[[int, int], None]  # told how many photos are looked at, of how many
 
@@ -70,31 +69,23 @@ def _gather(
     checking: Checking | None,
     open_one: Callable[[DataSource, Path, TrainConfig], tuple[Any, tuple[str, ...]]],
 ) -> RunData[Any]:
-    faults: list[str] = []
-    opened: dict[int, Any] = {}
-    # Photos without masks have the classes of the other folders, which are opened first.
-    for index, entry in sorted(enumerate(config.data), key=lambda one: one[1].empty):
-        try:
-            if entry.empty:
-                _refuse_empty(entry, root, config, open_one is open_folder)
-                if not opened:
-                    continue  # no other folder could be opened: their faults are told
-                dataset, found = survey_empty(
-                    root / entry.path, next(iter(opened.values())).labels, config.input.channels, entry.val
-                )
-            else:
-                dataset, found = open_one(entry, root, config)
-            opened[index] = dataset
-            faults += found
-        except (DataError, ImageError) as error:
-            faults += list(getattr(error, "faults", ())) or [str(error)]
-    datasets = [opened[index] for index in sorted(opened)]
-    if checking is not None:
-        faults += _check_pixels(datasets, checking)
+    opened, faults = _open_all(config, root, open_one)
+    stopping = {index for index, entry in enumerate(config.data) if config.reading_of(entry).faulty == "stop"}
+    # What is left out must be left out in every process, and again when a run goes on.
+    if checking is not None or opened.keys() - stopping:
+        _check_pixels(opened, stopping, checking or (lambda done, total: None))
+    left = {
+        index: resolve_faults(one.dataset, one.faults, config.reading_of(config.data[index]), one.damaged)
+        for index, one in opened.items()
+        if index not in stopping
+    }
+    faults += [fault for index in sorted(opened.keys() & stopping) for fault in opened[index].faults]
     if faults:
         faults = list(dict.fromkeys(faults))
-        told = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
-        raise DataError(f"{told} in the data; nothing was trained", tuple(faults))
+        raise DataError(
+            f"{count_faults(len(faults))} in the data; nothing was trained; {advise(faults)}", tuple(faults)
+        )
+    datasets = [left.get(index) or opened[index].dataset for index in sorted(opened)]
     if not datasets:
         raise DataError("no data: name a folder with images/ and masks/, or a recipe with [[data]]")
     labels = datasets[0].labels
@@ -125,48 +116,36 @@ def _gather(
     return RunData(labels, train, val, tuple(datasets), notes)
 
 
-def open_folder(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, tuple[str, ...]]:
-    """One folder of photos with label maps, in its groups, and its faults. Raises DataError."""
-    path, channels = root / entry.path, config.input.channels
-    if config.net.objects:
-        if entry.group or entry.val or entry.only or entry.regions or entry.min_area or config.classes:
-            raise DataError(
-                f"{path}: group, val, only, regions, min_area and classes do not go with --objects; leave them out"
-            )
-        options = OpenOptions("detection", channels=channels, licenses=entry.licenses, masks=True)
-        instances, faults = survey_dataset(path, options)
-        return border_dataset(instances), faults
-    if entry.only or entry.regions or config.classes:
-        raise DataError(f"{path}: only, regions and classes are for nets that find objects; leave them out")
-    return survey_dataset(
-        path,
-        OpenOptions(
-            grouping=parse_grouping(entry.group) if entry.group else None,
-            channels=channels,
-            val=entry.val,
-            licenses=entry.licenses,
-            min_area=entry.min_area,
-        ),
-    )
+@dataclass
+class _Opened:
+    dataset: Any
+    faults: list[str]
+    damaged: frozenset[Path] = frozenset()
 
 
-def open_detection_folder(entry: DataSource, root: Path, config: TrainConfig) -> tuple[Dataset, tuple[str, ...]]:
-    """One folder of photos and their objects, in its groups, and its faults. Raises DataError."""
-    if entry.min_area:
-        raise DataError(f"{root / entry.path}: min_area is for nets that label pixels; leave it out")
-    return survey_dataset(
-        root / entry.path,
-        OpenOptions(
-            "detection",
-            grouping=parse_grouping(entry.group, least=1) if entry.group else None,
-            channels=config.input.channels,
-            val=entry.val,
-            licenses=entry.licenses,
-            regions=entry.regions,
-            classes=config.classes,
-            only=entry.only,
-        ),
-    )
+def _open_all(
+    config: TrainConfig,
+    root: Path,
+    open_one: Callable[[DataSource, Path, TrainConfig], tuple[Any, tuple[str, ...]]],
+) -> tuple[dict[int, _Opened], list[str]]:
+    """The folders that can be opened, by their number, and why others cannot."""
+    opened: dict[int, _Opened] = {}
+    faults: list[str] = []
+    # Photos without masks have the classes of the other folders, which are opened first.
+    for index, entry in sorted(enumerate(config.data), key=lambda one: one[1].empty):
+        try:
+            if entry.empty:
+                _refuse_empty(entry, root, config, open_one is open_folder)
+                if not opened:
+                    continue  # no other folder could be opened: their faults are told
+                labels = next(iter(opened.values())).dataset.labels
+                dataset, found = survey_empty(root / entry.path, labels, config.input.channels, entry.val)
+            else:
+                dataset, found = open_one(entry, root, config)
+            opened[index] = _Opened(dataset, list(found))
+        except (DataError, ImageError) as error:
+            faults += [str(error), *getattr(error, "faults", ())]
+    return opened, faults
 
 
 def _augmentation_of(entry: DataSource, config: TrainConfig) -> Augmentation:
@@ -185,18 +164,30 @@ def _refuse_empty(entry: DataSource, root: Path, config: TrainConfig, label_maps
         raise DataError(f"{path}: photos without a subject teach nothing alone; add a folder with images/ and masks/")
 
 
-def _check_pixels(datasets: Sequence[Dataset], checking: Checking) -> list[str]:
-    """Faults of the pixels. Folders of the same classes are looked at together: what one lacks another may have."""
-    alike: dict[tuple[str, ...], list[Dataset]] = {}
-    for dataset in datasets:
-        alike.setdefault(dataset.labels.names, []).append(dataset)
-    total = sum(len(dataset.split("all")) for dataset in datasets)
-    faults: list[str] = []
+def _check_pixels(opened: Mapping[int, _Opened], stopping: Collection[int], checking: Checking) -> None:
+    """Adds the faults of the pixels. Folders of the same classes are looked at together: what one lacks another may
+    have."""
+    total = sum(len(one.dataset.split("all")) for one in opened.values())
     before = 0
-    for group in alike.values():
-        samples = [sample for dataset in group for sample in dataset.split("all")]
-        checked = check_samples(samples, group[0].labels, lambda done, _: checking(before + done, total))  # noqa: B023
-        where = ", ".join(str(dataset.root) for dataset in group)
-        faults += [f"{where}: {fault}" if fault.startswith("no pixel") else fault for fault in checked.faults]
+    unseen: dict[tuple[str, ...], tuple[set[str], list[int]]] = {}
+    reports: dict[int, CheckReport] = {}
+    for index, one in sorted(opened.items()):
+        samples = one.dataset.split("all")
+        checked = check_samples(samples, one.dataset.labels, lambda done, _: checking(before + done, total))  # noqa: B023
         before += len(samples)
-    return faults
+        one.faults += checked.faults
+        one.damaged = checked.damaged
+        reports[index] = checked
+        names = one.dataset.labels.names
+        missing, indices = unseen.setdefault(names, (set(checked.unseen), []))
+        missing &= set(checked.unseen)
+        indices.append(index)
+    for names, (missing, indices) in unseen.items():
+        line = unseen_fault([name for name in names if name in missing], any(reports[i].faults for i in indices))
+        refusing = [index for index in indices if index in stopping]
+        if line and refusing:
+            where = ", ".join(str(opened[index].dataset.root) for index in indices)
+            opened[refusing[0]].faults.append(f"{where}: {line}")
+        elif line:
+            first = opened[indices[0]]
+            first.dataset = replace(first.dataset, notes=(*first.dataset.notes, line))

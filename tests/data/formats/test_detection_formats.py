@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from imago.core.errors import DataError, ImageError
+from imago.core.read_settings import ReadSettings
 from imago.data.check import check_samples
 from imago.data.formats.label_images import split_label_image
 from imago.data.open_dataset import OpenOptions, open_dataset, survey_dataset
@@ -110,7 +111,7 @@ def test_coco_boxes_alone(tmp_path: Path) -> None:
         (lambda c: c["annotations"][1].update(category_id=5), "annotation 2 of photo a: class id 5 is not among"),
         (lambda c: c["annotations"][1].update(bbox=[1, 1, 0, 3]), "box 1 1 1 4 (x1 y1 x2 y2) is empty"),
         (lambda c: c["annotations"][1].update(bbox=[3, 1, -1, 3]), "box 3 1 2 4 (x1 y1 x2 y2) has a negative side"),
-        (lambda c: c["annotations"][1].update(bbox=[8, 1, 6, 3]), "lies outside of the photo of 10 x 12"),
+        (lambda c: c["annotations"][1].update(bbox=[8, 1, 6, 3]), "reaches outside of the photo of 10 x 12"),
         (lambda c: c["annotations"][1].update(bbox=[12.2, 1, 0.5, 3]), "lies outside of the photo of 10 x 12"),
         (lambda c: c["annotations"][1].update(bbox=[1, 1, float("nan"), 3]), "holds what is no number"),
         (lambda c: c["annotations"][1].update(bbox=[1, 1, 2]), "annotation 2 of photo a: not enough values"),
@@ -131,7 +132,7 @@ def test_all_faults_at_once_and_what_is_left(tmp_path: Path) -> None:
 
     root = write_coco(tmp_path, change)
     assert len(faults_of(root).splitlines()) == 3
-    dataset = open_dataset(root, "detection", leave_out=True)
+    dataset = open_dataset(root, "detection", reading=ReadSettings(faulty="skip"))
     assert len(dataset.split("train")[0].instances()) == 1
     assert "3 faults left out, the first:" in dataset.notes[-1]
 
@@ -255,7 +256,7 @@ def test_vocs_faults(tmp_path: Path) -> None:
     photo(root / "JPEGImages" / "g.png")
     text = faults_of(root)
     for words in (
-        "b.xml: object 1 (dog): box 2 1 80 5 (x1 y1 x2 y2) lies outside", "c.xml: object 1 (dog): box 2 1 2 5",
+        "b.xml: object 1 (dog): box 2 1 80 5 (x1 y1 x2 y2) reaches outside", "c.xml: object 1 (dog): box 2 1 2 5",
         "d.xml: object 1 (dog) has no bndbox of four numbers", "e.xml: cannot be read as XML",
         "f.jpg: no annotation Annotations/f.xml", "x.xml: no photo JPEGImages/x.*", "g.png: same name as g.jpg",
     ):  # fmt: skip

@@ -12,6 +12,17 @@ from imago.files.text import read_text
 
 SLACK = 0.01  # of the photo's side: as far may a box stick out. Annotators round, and half-seen objects are guessed at
 SLACK_PX = 1.0  # or as many pixels, in small photos
+# What can be done about boxes among outlines.
+WITHOUT_OUTLINE = "take boxes alone (--boxes-only), or --faulty skip, and its box counts for nothing"
+NO_OUTLINES = "there are boxes alone, which only nets that find boxes learn from (fasterrcnn, yolov3 and others)"
+
+
+class Outside(str):
+    """A fault of a box or outline that sticks out of its photo, and that cutting mends."""
+
+
+class UnknownValues(str):
+    """A fault of a mask that holds values or colours that are no class."""
 
 
 def instance_labels(names: Sequence[str], where: Path) -> Labels:
@@ -38,7 +49,7 @@ def read_class_list(path: Path) -> list[str]:
 def find_box_fault(box: Sequence[float], size_hw: tuple[float, float], slack_px: float = SLACK_PX) -> str:
     """In words, why x1 y1 x2 y2 is no box in an image of ``size_hw``; empty where it is one.
 
-    A box may stick out by SLACK or ``slack_px``; the reader cuts it.
+    A box may stick out by SLACK or ``slack_px``; the reader cuts it. ``Outside`` where it sticks out further.
     """
     x1, y1, x2, y2 = box
     words = f"box {x1:g} {y1:g} {x2:g} {y2:g} (x1 y1 x2 y2)"
@@ -51,6 +62,8 @@ def find_box_fault(box: Sequence[float], size_hw: tuple[float, float], slack_px:
     height, width = size_hw
     across, down = (max(SLACK * side, slack_px) for side in (width, height))
     sticks_out = x1 < -across or y1 < -down or x2 > width + across or y2 > height + down
-    if sticks_out or x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+    if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
         return f"{words} lies outside of the photo of {height:g} x {width:g} (height x width)"
+    if sticks_out:
+        return Outside(f"{words} reaches outside of the photo of {height:g} x {width:g} (height x width)")
     return ""

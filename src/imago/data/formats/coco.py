@@ -23,10 +23,11 @@ from imago.core.polygons import outline
 from imago.core.rle import pack_rle
 from imago.core.text import to_json, unescape
 from imago.data.dataset import Dataset, Sample
-from imago.data.formats.checks import instance_labels
+from imago.data.formats.checks import NO_OUTLINES, instance_labels
 from imago.data.formats.coco_entries import FileReader, read_id
 from imago.data.formats.format import Format, Found, ImageDetections, ReadOptions, Truth, write_text
 from imago.data.splits import Splits, find_splits, parse_split
+from imago.files.clutter import glob_files
 from imago.files.text import read_json
 
 ROBOFLOW = "_annotations.coco.json"
@@ -44,7 +45,7 @@ def recognize(root: Path) -> tuple[Truth, ...]:
 
 
 def annotation_files(root: Path) -> list[Path]:
-    return next((found for pattern in PATTERNS if (found := sorted(root.glob(pattern)))), [])
+    return next((found for pattern in PATTERNS if (found := list(glob_files(root, pattern)))), [])
 
 
 def find_photo(root: Path, annotations: Path, file_name: str) -> Path | None:
@@ -77,11 +78,11 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
         instance.get("segmentation") for _, content in contents.values() for instance in content["annotations"]
     )
     if options.masks and not has_masks:
-        raise DataError(f"{root}: no annotation has a segmentation; there are boxes alone (masks=False)")
+        raise DataError(f"{root}: no annotation has a segmentation; {NO_OUTLINES}")
     splits: dict[str, tuple[Sample, ...]] = {}
     home: dict[Path, str] = {}
     for split, (path, content) in sorted(contents.items()):
-        reader = FileReader(path, values, has_masks, options.licenses, faults)
+        reader = FileReader(path, values, has_masks, options.licenses, faults, clip=options.clip)
         samples = []
         for entry, read in reader.read(content):
             image_path = find_photo(root, path, entry.file_name)
@@ -197,6 +198,7 @@ def write_coco(
 
 
 FORMAT = Format(
+    name="COCO's JSON",
     layout="COCO's annotations/instances_*.json",
     recognize=recognize,
     read_objects=read_objects,

@@ -16,7 +16,7 @@ from imago.core import rle as runs
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances
 from imago.core.polygons import fill_polygons
-from imago.data.formats.checks import find_box_fault
+from imago.data.formats.checks import WITHOUT_OUTLINE, Outside, find_box_fault
 
 # What a value of the wrong kind raises, wherever it is read.
 WRONG = (ValueError, KeyError, TypeError, OverflowError, IndexError)
@@ -133,6 +133,7 @@ class FileReader:
     has_masks: bool
     licenses: tuple[int, ...]
     faults: list[str]
+    clip: bool = False  # boxes that stick out are cut; their faults are told all the same
 
     def read(self, content: dict[str, Any]) -> Iterator[tuple[Photo, CocoReader]]:
         photos, known = self._read_photos(content["images"])
@@ -183,28 +184,38 @@ class FileReader:
                 self.faults.append(f"{self.path}: annotation {number} belongs to photo {of!r}, which is not listed")
             elif of in photos:
                 try:
-                    instances.setdefault(of, []).append(self._read_instance(number, entry, photos[of].size_hw))
+                    instances.setdefault(of, []).append(self._read_instance(number, entry, photos[of]))
                 except WRONG as error:
-                    words = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-                    self.faults.append(f"{self.path}: annotation {number} of photo {photos[of].name}: {words}")
+                    words = f"lacks {error}" if isinstance(error, KeyError) else error.args[0] if error.args else ""
+                    self._tell(number, photos[of], words)
         return instances
 
-    def _read_instance(self, number: Any, entry: dict[str, Any], size_hw: tuple[int, int]) -> CocoInstance:
+    def _tell(self, number: Any, photo: Photo, fault: str) -> None:
+        line = f"{self.path}: annotation {number} of photo {photo.name}: {fault}"
+        self.faults.append(Outside(line) if isinstance(fault, Outside) else line)
+
+    def _read_instance(self, number: Any, entry: dict[str, Any], photo: Photo) -> CocoInstance:
         value = self.values.get(read_id(entry["category_id"]))
         if value is None:
             raise ValueError(f"class id {entry['category_id']!r} is not among the categories")
         outline = _read_outline(entry.get("segmentation")) if self.has_masks else None
-        if self.has_masks and not outline:
-            raise ValueError("has no outline, which others have; outline it, or take boxes alone (masks=False)")
         box = None
         if entry.get("bbox") or not outline:
             x, y, width, height = map(float, entry["bbox"])
             box = (x, y, x + width, y + height)
-            if fault := find_box_fault(box, size_hw):
+            fault = find_box_fault(box, photo.size_hw)
+            if fault and not (self.clip and isinstance(fault, Outside)):
                 raise ValueError(fault)
+            if fault:
+                self._tell(number, photo, fault)
+        crowd = read_id(entry.get("iscrowd") or 0) != 0
+        if self.has_masks and not outline:
+            assert box is not None
+            self._tell(number, photo, f"has no outline, which others have; outline it, or {WITHOUT_OUTLINE}")
+            x1, y1, x2, y2 = box
+            outline, crowd = (np.array([x1, y1, x2, y1, x2, y2, x1, y2]),), True
         area = entry.get("area")
         stated = float(area) if isinstance(area, int | float) and math.isfinite(area) else None
-        crowd = read_id(entry.get("iscrowd") or 0) != 0
         return CocoInstance(number, value, crowd, box, outline, stated)
 
 

@@ -9,9 +9,12 @@ from typing import Literal
 
 from imago.core.errors import DataError
 from imago.core.instances import Instances
+from imago.core.read_settings import ReadSettings
 from imago.core.text import to_utf8
 from imago.data.dataset import Dataset
 from imago.files.writing import atomic_write
+
+USUAL = ReadSettings()
 
 Task = Literal["semantic", "detection"]
 Truth = Literal["label maps", "objects"]
@@ -24,6 +27,12 @@ class ReadOptions:
     channels: int = 3
     licenses: tuple[int, ...] = ()  # COCO: only photos whose licence id is one of these
     masks: bool | None = None  # of objects: True demands them, False takes boxes alone, None takes what there is
+    reading: ReadSettings = USUAL
+
+    @property
+    def clip(self) -> bool:
+        """Whether boxes that stick out of the photo are cut, however far they do."""
+        return self.reading.faulty == "clip"
 
 
 Found = tuple[Dataset, tuple[str, ...]]  # without what is damaged, and the faults, one line each
@@ -35,11 +44,13 @@ class Format:
     """One format. ``read_maps`` and ``read_objects`` raise DataError where nothing can be opened at all; what one of
     them lacks is made of the other (``data.convert``)."""
 
+    name: str  # in words
     layout: str  # what lies where, for messages
     recognize: Callable[[Path], tuple[Truth, ...]]  # what a folder holds in this format; empty: it is another one
     cannot_hold: str
     read_maps: Read | None = None
     read_objects: Read | None = None
+    has_mask_values: bool = False  # its objects are read from masks whose values are classes
     writers: tuple[Callable[..., None], ...] = ()  # the module's functions that write files of it
 
 

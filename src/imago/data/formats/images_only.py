@@ -37,7 +37,7 @@ def survey_empty(
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of data; expected photos without a subject in it")
-    if labels.names[0] != "background":
+    if labels.background != 0:
         raise DataError(
             f"{root}: photos without a subject are background, but class 0 is {labels.names[0]!r}; "
             "group the other folders so that their first class is background"

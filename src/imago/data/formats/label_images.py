@@ -100,7 +100,7 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
         for name in names
     }
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
-    notes = (f"each value in {found[1]}/ is an object", *divided.notes)
+    notes = (f"each value in {found[1]}/ is an object", *layout.notes, *divided.notes)
     return Dataset(root, instance_labels([CLASS], root), splits, notes), (*layout.faults, *divided.faults)
 
 
@@ -126,6 +126,7 @@ def write_label_image(path: Path, instances: Instances, overwrite: bool = False)
 
 
 FORMAT = Format(
+    name="photos and label images, every value an object",
     layout="images/ and masks/ in which every value is an object",
     recognize=recognize,
     read_objects=read_objects,

@@ -11,21 +11,24 @@ codes); without it the classes are found by looking (classes.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Labels
-from imago.data.classes import Classes, find_classes
+from imago.data.classes import Classes, apply_reading, find_classes
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.format import Format, Found, ReadOptions, Truth
-from imago.data.mask_pixels import UNKNOWN, LabelReader
-from imago.data.splits import NAMES, Splits, find_splits, parse_split_folder
+from imago.data.mask_pixels import UNKNOWN
+from imago.data.splits import NAMES, Splits, find_splits, listed_names, parse_split_folder
+from imago.files.clutter import glob_files, iter_folders
 from imago.files.images import SUFFIXES
 from imago.files.text import read_text
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+MANY = 50  # photos without a mask past which each has no line of its own
+JPEG_SUFFIXES = (".jpg", ".jpeg")  # of masks too, where there are no others: what was lost is said by classes.py
 
 # Photos, masks. The first pair that is there counts.
 PAIRS = (
@@ -60,6 +63,7 @@ class Layout:
     faults: tuple[str, ...]
     classes: Classes | None = None
     splits: Splits | None = None
+    notes: tuple[str, ...] = ()
 
 
 def recognize(root: Path) -> tuple[Truth, ...]:
@@ -69,13 +73,17 @@ def recognize(root: Path) -> tuple[Truth, ...]:
 def read_maps(root: Path, options: ReadOptions) -> Found:
     """The photos that have a mask, and the faults: missing pairs, two files of one name, wrong splits."""
     layout = _find_layout(root)
+    if layout.classes is not None:
+        files = [layout.masks[name] for name in sorted(layout.masks)]
+        layout = replace(layout, classes=apply_reading(layout.classes, root, files, options.reading))
     return read_layout(root, layout, options)
 
 
 def read_layout(root: Path, found: Layout, options: ReadOptions) -> Found:
     """The photos and masks of ``found`` as a data set."""
     photos, masks = found.photos, found.masks
-    classes = found.classes or find_classes(root, [masks[name] for name in sorted(masks)])
+    files = [masks[name] for name in sorted(masks)]
+    classes = find_classes(root, files, options.reading) if found.classes is None else found.classes
     names = sorted(photos.keys() & masks.keys())
     divided = found.splits or find_splits(root, names, photos.keys() | masks.keys())
     samples = {
@@ -83,13 +91,13 @@ def read_layout(root: Path, found: Layout, options: ReadOptions) -> Found:
             name,
             photos[name],
             options.channels,
-            read_label_map=LabelReader(masks[name], classes.table, classes.codes),
+            read_label_map=classes.reader(masks[name]),
             label_path=masks[name],
         )
         for name in names
     }
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
-    notes = ((classes.note,) if classes.note else ()) + divided.notes
+    notes = (*((classes.note,) if classes.note else ()), *found.notes, *divided.notes)
     return Dataset(root, classes.labels, splits, notes), (*found.faults, *divided.faults)
 
 
@@ -116,8 +124,8 @@ def find_pair(root: Path) -> tuple[str, str] | None:
     """The folders of photos and masks; None where there are none. Text files in ``labels/`` are YOLO's."""
     for images, masks in PAIRS:
         if (root / images).is_dir() and (root / masks).is_dir():
-            texts = masks.startswith("label") and any((root / masks).rglob("*.txt"))
-            if not texts or any(path.suffix.lower() in MASK_SUFFIXES for path in (root / masks).rglob("*")):
+            texts = masks.startswith("label") and any(glob_files(root / masks, "**/*.txt"))
+            if not texts or any(path.suffix.lower() in MASK_SUFFIXES for path in glob_files(root / masks, "**/*")):
                 return images, masks
     return None
 
@@ -125,16 +133,29 @@ def find_pair(root: Path) -> tuple[str, str] | None:
 def pair(root: Path, images: str, masks: str) -> Layout:
     """Photos and masks of the same names in two folders; the faults of those without the other."""
     photos, photo_faults = _pick_files(root / images, SUFFIXES, "photos")
-    labels, label_faults = _pick_files(root / masks, MASK_SUFFIXES, "masks")
+    labels, label_faults = _pick_masks(root / masks)
     faults = [*photo_faults, *label_faults]
-    faults += [f"{photos[n]}: no mask {masks}/{n}.png" for n in sorted(photos.keys() - labels.keys())]
+    # VOC 2012 has 17,125 photos and 2,913 masks: where lists say what is used, the rest is no fault.
+    listed = listed_names(root)
+    lone = sorted(photos.keys() - labels.keys())
+    unused = [name for name in lone if listed is not None and name not in listed]
+    faults += _tell_unmasked(root / images, masks, [photos[n] for n in lone if n not in set(unused)], len(photos))
     faults += [f"{labels[n]}: no photo {images}/{n}.*" for n in sorted(labels.keys() - photos.keys())]
-    return Layout(photos, labels, tuple(faults))
+    notes = (f"{len(unused)} photos have no mask in {masks}/ and stand in no list: not used",) if unused else ()
+    return Layout(photos, labels, tuple(faults), notes=notes)
+
+
+def _tell_unmasked(folder: Path, masks: str, lone: list[Path], count: int) -> list[str]:
+    """A line each; one line for very many, which is a fault of the folder and not of its photos."""
+    if len(lone) <= MANY:
+        return [f"{path}: no mask {masks}/{path.relative_to(folder).with_suffix('').as_posix()}.png" for path in lone]
+    names = ", ".join(path.name for path in lone[:3])
+    return [f"{folder}: {len(lone)} of {count} photos have no mask in {masks}/ ({names} ...)"]
 
 
 def _split_pairs(root: Path) -> dict[str, tuple[str, str]]:
     """The pairs of folders in ``train/``, ``val/`` and ``test/``, by that folder."""
-    folders = sorted(root.iterdir()) if root.is_dir() else []
+    folders = iter_folders(root) if root.is_dir() else ()
     found = {path.name: find_pair(path) for path in folders if path.is_dir() and parse_split_folder(path.name)}
     return {name: names for name, names in found.items() if names is not None}
 
@@ -175,7 +196,6 @@ def _camvid(root: Path) -> Layout:
 def _pets(root: Path) -> Layout:
     photos, photo_faults = _pick_files(root / "images", SUFFIXES, "photos")
     masks, label_faults = _pick_files(root / "annotations" / "trimaps", MASK_SUFFIXES, "trimaps")
-    masks = {name: path for name, path in masks.items() if not name.startswith("._")}  # left behind by a Mac
     members: dict[str, tuple[str, ...]] = {}
     faults = [*photo_faults, *label_faults]
     for split, file in (("train", "trainval.txt"), ("test", "test.txt")):
@@ -198,6 +218,11 @@ def _pets(root: Path) -> Layout:
     return Layout(photos, masks, tuple(faults), Classes(PETS, table), Splits(members).with_val_split("the Pet set"))
 
 
+def _pick_masks(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    found, faults = index_by_stem(folder, MASK_SUFFIXES)
+    return (found, faults) if found else _pick_files(folder, (*MASK_SUFFIXES, *JPEG_SUFFIXES), "masks")
+
+
 def _pick_files(folder: Path, suffixes: Iterable[str], what: str) -> tuple[dict[str, Path], list[str]]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; its {what} were expected there")
@@ -211,8 +236,8 @@ def index_by_stem(folder: Path, suffixes: Iterable[str]) -> tuple[dict[str, Path
     """Name without suffix (sub-folders kept, with /) -> path; and the fault of two files of one name."""
     found: dict[str, Path] = {}
     faults = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file():
+    for path in glob_files(folder, "**/*"):
+        if path.suffix.lower() in suffixes and path.is_file():
             name = path.relative_to(folder).with_suffix("").as_posix()
             if name in found:
                 faults.append(f"{path}: same name as {found[name].name}; one photo, one mask")
@@ -222,6 +247,7 @@ def index_by_stem(folder: Path, suffixes: Iterable[str]) -> tuple[dict[str, Path
 
 
 FORMAT = Format(
+    name="photos and label maps",
     layout=LAYOUT,
     recognize=recognize,
     cannot_hold="single objects: two of one class that touch are one region (regions makes objects of them)",

@@ -20,6 +20,7 @@ from imago.data.formats.label_images import CLASS
 from imago.data.formats.label_maps import MASK_SUFFIXES, index_by_stem
 from imago.data.mask_pixels import read_mask
 from imago.data.splits import NAMES, find_splits, parse_split_folder
+from imago.files.clutter import iter_folders
 from imago.files.images import SUFFIXES, image_size
 
 
@@ -52,7 +53,7 @@ def photo_folders(root: Path) -> dict[str, Path]:
     return {
         f"{prefix}{folder.name}": folder
         for prefix, parent in parents.items()
-        for folder in sorted(parent.iterdir())
+        for folder in iter_folders(parent)
         if (folder / "masks").is_dir() and (folder / "images").is_dir() and not parse_split_folder(folder.name)
     }
 
@@ -79,7 +80,7 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
         samples[name] = Sample(name, image_path, options.channels, read_instances=reader)
     faults += [
         f"{folder}: has images/ but no masks/; an empty one says that there is no object"
-        for folder in sorted(root.iterdir())
+        for folder in iter_folders(root)
         if (folder / "images").is_dir() and not (folder / "masks").is_dir()
     ]
     divided = find_splits(root, list(samples))
@@ -94,6 +95,7 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
 
 
 FORMAT = Format(
+    name="masks of one object each",
     layout="NAME/images/ and NAME/masks/ with a file an object",
     recognize=recognize,
     read_objects=read_objects,

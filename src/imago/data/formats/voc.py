@@ -25,10 +25,11 @@ from imago.core import boxes
 from imago.core.errors import DataError
 from imago.core.instances import Instances, masks_to_boxes
 from imago.core.labels import IGNORE
+from imago.core.read_settings import ReadSettings
 from imago.core.text import plural
 from imago.data.classes import Classes
 from imago.data.dataset import Dataset, Sample
-from imago.data.formats.checks import find_box_fault, instance_labels
+from imago.data.formats.checks import NO_OUTLINES, Outside, find_box_fault, instance_labels
 from imago.data.formats.format import Format, Found, ReadOptions, Truth
 from imago.data.formats.label_images import split_label_image
 from imago.data.formats.label_maps import MASK_SUFFIXES, Layout, index_by_stem, read_layout
@@ -116,12 +117,12 @@ class _Folder:
     objects: dict[str, Path]  # masks
     faults: list[str]
 
-    def find_classes(self, background: bool) -> Classes:
+    def find_classes(self, background: bool, reading: ReadSettings) -> Classes:
         """What the masks' values mean. Faults of the XML files are told where boxes are read."""
         unheard: list[str] = []
         masks = {name: path for name, path in sorted(self.classes.items()) if name in self.photos}
         read = {name: read_xml(self.described[name], unheard)[1] for name in masks if name in self.described}
-        return find_mask_classes(self.root, masks, read, background)
+        return find_mask_classes(self.root, masks, read, background, reading)
 
 
 def _list_files(root: Path) -> _Folder:
@@ -149,7 +150,9 @@ def read_maps(root: Path, options: ReadOptions) -> Found:
     ]
     names = sorted(files.photos.keys() & files.classes.keys())
     divided = find_splits(root, names, files.photos.keys() | files.classes.keys(), MASK_LISTS)
-    layout = Layout(files.photos, files.classes, (*files.faults, *lone), files.find_classes(background=False), divided)
+    layout = Layout(
+        files.photos, files.classes, (*files.faults, *lone), files.find_classes(False, options.reading), divided
+    )
     dataset, faults = read_layout(root, layout, options)
     without = len(files.photos) - len(names)
     notes = (f"{plural(without, 'photo', 'have')} no mask in SegmentationClass/; not used",) if without else ()
@@ -160,7 +163,7 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
     """Boxes or masks, without what is damaged, and the faults."""
     files = _list_files(root)
     if options.masks and not files.objects:
-        raise DataError(f"{root}: SegmentationObject/ holds no masks; there are boxes alone (masks=False)")
+        raise DataError(f"{root}: SegmentationObject/ holds no masks; {NO_OUTLINES}")
     outlined, described = files.objects.keys(), files.described.keys()
     if options.masks or (options.masks is None and outlined and described <= outlined):
         return _read_masks(files, options)
@@ -174,7 +177,7 @@ def _read_boxes(files: _Folder, options: ReadOptions) -> Found:
     faults += [f"{photos[n]}: no annotation Annotations/{n}.xml" for n in sorted(photos.keys() - described.keys())]
     faults += [f"{described[n]}: no photo JPEGImages/{n}.*" for n in sorted(described.keys() - photos.keys())]
     names = sorted(photos.keys() & described.keys())
-    read = {name: read_xml(described[name], faults) for name in names}
+    read = {name: read_xml(described[name], faults, options.clip) for name in names}
     source, classes = find_box_classes(root, {one.name for _, found in read.values() for one in found})
     labels = instance_labels(classes, root)
     samples = {}
@@ -188,7 +191,7 @@ def _read_boxes(files: _Folder, options: ReadOptions) -> Found:
     divided = find_splits(root, names, photos.keys() | described.keys(), BOX_LISTS)
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
     count = len(files.objects)
-    note = (f"masks of {count} photos are there as well; ask for them with masks=True",) if count else ()
+    note = (f"masks of {count} photos are there as well; nets that need masks (--objects) take those",) if count else ()
     return Dataset(root, labels, splits, (*divided.notes, *note), has_masks=False), (*faults, *divided.faults)
 
 
@@ -198,19 +201,19 @@ def _read_masks(files: _Folder, options: ReadOptions) -> Found:
     faults += [f"{outlined[n]}: no photo JPEGImages/{n}.*" for n in sorted(outlined.keys() - photos.keys())]
     faults += [f"{outlined[n]}: no SegmentationClass/{n}.png" for n in sorted(outlined.keys() - classes.keys())]
     names = sorted(photos.keys() & outlined.keys() & classes.keys())
-    known = files.find_classes(background=True)
+    known = files.find_classes(True, options.reading)
     labels = instance_labels(known.labels.names[1:], root)
     samples = {}
     for name in names:
-        reader = MaskReader(outlined[name], LabelReader(classes[name], known.table, known.codes), len(labels))
+        reader = MaskReader(outlined[name], known.reader(classes[name]), len(labels))
         samples[name] = Sample(name, photos[name], options.channels, read_instances=reader)
     divided = find_splits(root, names, photos.keys() | outlined.keys(), MASK_LISTS)
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
     return Dataset(root, labels, splits, divided.notes), (*faults, *divided.faults)
 
 
-def read_xml(path: Path, faults: list[str]) -> tuple[tuple[int, int] | None, tuple[VocBox, ...]]:
-    """(height, width) where it says so, and the objects; faults are added."""
+def read_xml(path: Path, faults: list[str], clip: bool = False) -> tuple[tuple[int, int] | None, tuple[VocBox, ...]]:
+    """(height, width) where it says so, and the objects; faults are added. ``clip``: boxes that stick out stay."""
     try:
         tree = ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
@@ -230,17 +233,21 @@ def read_xml(path: Path, faults: list[str]) -> tuple[tuple[int, int] | None, tup
         fault = find_box_fault(box, size_hw or (float("inf"), float("inf")))
         if not name:
             faults.append(f"{path}: object {index} has no name")
+        elif isinstance(fault, Outside):
+            faults.append(Outside(f"{path}: object {index} ({name}): {fault}"))
         elif fault:
             faults.append(f"{path}: object {index} ({name}): {fault}")
-        else:
+        if name and (not fault or (clip and isinstance(fault, Outside))):
             instances.append(VocBox(name, box, entry.findtext("difficult", "0").strip() == "1"))
     return size_hw, tuple(instances)
 
 
 FORMAT = Format(
+    name="Pascal VOC",
     layout="VOC's JPEGImages/ with Annotations/ or SegmentationClass/",
     recognize=recognize,
     read_maps=read_maps,
     read_objects=read_objects,
+    has_mask_values=True,
     cannot_hold="objects that overlap, more than 254 of them in a photo",
 )

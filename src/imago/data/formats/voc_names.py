@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from imago.core.errors import DataError, ImageError
-from imago.core.labels import IGNORE, Color, Labels, voc_labels
-from imago.data.classes import Classes, find_classes
+from imago.core.labels import BACKGROUND_NAMES, IGNORE, Color, Labels, voc_labels
+from imago.core.read_settings import ReadSettings
+from imago.data.classes import Classes, apply_reading, find_classes
 from imago.data.formats.checks import read_class_list
-from imago.data.mask_pixels import UNKNOWN, read_mask
+from imago.data.mask_pixels import UNKNOWN
 from imago.files.text import read_text
 
 VOID_COLOR = (224, 224, 192)  # VOC's, round the rims
-BACKGROUND_NAMES = ("background", "_background_")
 VOTERS = 200  # photos that are looked at for which value an XML file's name has
 
 
@@ -78,12 +78,28 @@ def find_box_classes(root: Path, used: set[str]) -> tuple[str, list[str]]:
 
 
 def find_mask_classes(
-    root: Path, masks: Mapping[str, Path], boxes: Mapping[str, Iterable[VocBox]], background: bool
+    root: Path,
+    masks: Mapping[str, Path],
+    boxes: Mapping[str, Iterable[VocBox]],
+    background: bool,
+    reading: ReadSettings,
 ) -> Classes:
-    """What the values, or colours, of the class masks mean. Raises DataError.
+    """What the values, or colours, of the class masks mean, as the user says (``reading``) or as files do. Raises
+    DataError.
 
     ``background``: value 0 is the background, whether ``classes.txt`` lists it or not.
     """
+    known = _find_stated(root, masks, boxes, background, reading)
+    return apply_reading(known, root, list(masks.values()), reading)
+
+
+def _find_stated(
+    root: Path,
+    masks: Mapping[str, Path],
+    boxes: Mapping[str, Iterable[VocBox]],
+    background: bool,
+    reading: ReadSettings,
+) -> Classes:
     if (root / "labelmap.txt").is_file() and not (root / "classes.txt").is_file():
         names, colors = read_label_map(root / "labelmap.txt")
         codes = {color: value for value, color in enumerate(colors)}
@@ -94,13 +110,13 @@ def find_mask_classes(
         return Classes(_labels(root / listed[0], ["background", *listed[1]]), _table(len(listed[1]) + 1))
     used = {box.name for found in boxes.values() for box in found}
     if listed or not used:
-        found = find_classes(root, list(masks.values()))
+        found = find_classes(root, list(masks.values()), reading)
         if listed and background and not found.codes and found.labels.names[0] not in BACKGROUND_NAMES:
             return Classes(_labels(root / listed[0], ["background", *listed[1]]), _table(len(listed[1]) + 1))
         return found
     if used <= set(voc_labels().names):
         return Classes(voc_labels(), _table(len(voc_labels())))
-    return _vote(root, masks, boxes)
+    return _vote(root, masks, boxes, reading)
 
 
 def _labels(path: Path, names: list[str], colors: Iterable[Color] = ()) -> Labels:
@@ -114,16 +130,17 @@ def _table(count: int) -> tuple[int, ...]:
     return tuple(value if value < count or value == IGNORE else UNKNOWN for value in range(256))
 
 
-def _vote(root: Path, masks: Mapping[str, Path], boxes: Mapping[str, Iterable[VocBox]]) -> Classes:
+def _vote(
+    root: Path, masks: Mapping[str, Path], boxes: Mapping[str, Iterable[VocBox]], reading: ReadSettings
+) -> Classes:
     """Each name of the XML files gets the value that most of its boxes hold most of. Raises DataError."""
-    by_looking = find_classes(root, list(masks.values()))
+    by_looking = find_classes(root, list(masks.values()), reading)
     votes: dict[int, Counter[str]] = {}
     for name in [name for name in masks if boxes.get(name)][:VOTERS]:
         try:
-            stored = read_mask(masks[name], by_looking.codes)
+            values = by_looking.reader(masks[name])()
         except ImageError:
             continue  # told by the check
-        values = np.array(by_looking.table)[stored]
         for box in boxes[name]:
             x1, y1, x2, y2 = (max(0, round(side)) for side in box.box)
             inside = values[y1:y2, x1:x2]
@@ -139,4 +156,4 @@ def _vote(root: Path, masks: Mapping[str, Path], boxes: Mapping[str, Iterable[Vo
             f"{root}: cannot tell which names of the XML files the values of SegmentationClass/ have; list them in "
             "classes.txt, background first"
         )
-    return Classes(_labels(root, names, by_looking.labels.colors), by_looking.table, by_looking.codes, by_looking.note)
+    return replace(by_looking, labels=_labels(root, names, by_looking.labels.colors))

@@ -24,7 +24,7 @@ from imago.core.labels import Labels
 from imago.core.polygons import fill_polygons, join_rings, outline
 from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
-from imago.data.formats.checks import find_box_fault, instance_labels
+from imago.data.formats.checks import NO_OUTLINES, WITHOUT_OUTLINE, Outside, find_box_fault, instance_labels
 from imago.data.formats.format import Format, Found, ReadOptions, Truth, write_text
 from imago.data.formats.yolo_layout import Pairs, find_yolo, is_yolo
 from imago.files.images import image_size
@@ -49,7 +49,10 @@ class YoloReader:
         for shape in self.shapes:
             if shape.size == 4:
                 found.append(boxes.from_centers(shape[None], size_hw)[0])
-                continue
+                if not self.has_masks:
+                    continue
+                x1, y1, x2, y2 = found.pop()
+                shape = np.array([x1, y1, x2, y1, x2, y2, x1, y2]) / np.tile(scale, 4)
             points = shape.reshape(-1, 2) * scale
             rectangle = (*points.min(axis=0), *points.max(axis=0))
             if self.has_masks:
@@ -61,6 +64,8 @@ class YoloReader:
             boxes.clip(boxes.as_boxes(found), size_hw),
             self.values,
             cropped=masks if self.has_masks else None,
+            # Boxes among outlines: neither object nor background.
+            crowd=[shape.size == 4 for shape in self.shapes] if self.has_masks else None,
         )
 
 
@@ -73,7 +78,8 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
     found = find_yolo(root)
     names, pairs, divided, faults = found.names, found.pairs, found.splits, list(found.faults)
     read = {
-        name: _read_lines(label, len(names), faults) if label.is_file() else [] for name, (_, label) in pairs.items()
+        name: _read_lines(label, len(names), faults, options.clip) if label.is_file() else []
+        for name, (_, label) in pairs.items()
     }
     without = sum(not label.is_file() for _, label in pairs.values())
     if without == len(pairs):
@@ -94,24 +100,23 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
 
 
 def _has_masks(root: Path, pairs: Pairs, read: dict[str, list[Line]], masks: bool | None, faults: list[str]) -> bool:
-    """Whether polygons are read; boxes among them are then faults, and taken out of ``read``."""
+    """Whether polygons are read; boxes among them are then faults, and count for nothing."""
     polygons = sum(shape.size > 4 for lines in read.values() for _, shape in lines)
     if masks and not polygons:
-        raise DataError(f"{root}: no line is a polygon; there are boxes alone (masks=False)")
+        raise DataError(f"{root}: no line is a polygon; {NO_OUTLINES}")
     if masks is False or not polygons:
         return False
     for name, lines in read.items():
-        kept = [line for line in lines if line[1].size > 4]
-        if len(kept) < len(lines):
+        count = sum(shape.size == 4 for _, shape in lines)
+        if count:
             faults.append(
-                f"{pairs[name][1]}: {len(lines) - len(kept)} of {len(lines)} objects are boxes, while the set has "
-                "polygons; outline them, or take boxes alone (masks=False)"
+                f"{pairs[name][1]}: {count} of {len(lines)} objects are boxes, while the set has polygons; outline "
+                f"them, or {WITHOUT_OUTLINE}"
             )
-            read[name] = kept
     return True
 
 
-def _read_lines(path: Path, classes: int, faults: list[str]) -> list[Line]:
+def _read_lines(path: Path, classes: int, faults: list[str], clip: bool) -> list[Line]:
     """Class, 1 and more, and shape of each line; faults are added."""
     found: list[Line] = []
     try:
@@ -119,17 +124,23 @@ def _read_lines(path: Path, classes: int, faults: list[str]) -> list[Line]:
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"{path}: cannot be read as text ({error})")
         return found
-    for number, line in enumerate(lines, 1):
-        if words := line.split():
+    for number, text in enumerate(lines, 1):
+        if words := text.split():
             try:
-                found.append(_parse(words, classes))
+                line, fault = _parse(words, classes)
             except ValueError as error:
                 faults.append(f"{path}, line {number}: {error}")
+                continue
+            if not fault or clip:
+                found.append(line)
+            if fault:
+                faults.append(Outside(f"{path}, line {number}: {fault}"))
     return found
 
 
-def _parse(words: list[str], classes: int) -> tuple[int, np.ndarray]:
-    """One line -> class, 1 and more, and its four or more numbers. Raises ValueError."""
+def _parse(words: list[str], classes: int) -> tuple[Line, str]:
+    """One line -> class, 1 and more, and its four or more numbers; and a fault that cutting mends. Raises
+    ValueError."""
     try:
         number, shape = float(words[0]), np.array([float(word) for word in words[1:]])
     except ValueError as error:
@@ -143,9 +154,11 @@ def _parse(words: list[str], classes: int) -> tuple[int, np.ndarray]:
     else:
         points = shape.reshape(-1, 2)
         corners = np.concatenate([points.min(axis=0), points.max(axis=0)])
-    if fault := find_box_fault(corners.tolist(), (1.0, 1.0), slack_px=0):
-        raise ValueError(f"{fault}; in shares of the photo, which lie between 0 and 1")
-    return int(number) + 1, shape
+    fault = find_box_fault(corners.tolist(), (1.0, 1.0), slack_px=0)
+    words_of = f"{fault}; in shares of the photo, which lie between 0 and 1" if fault else ""
+    if fault and not isinstance(fault, Outside):
+        raise ValueError(words_of)
+    return (int(number) + 1, shape), words_of
 
 
 # Writing
@@ -195,6 +208,7 @@ def write_yolo_yaml(
 
 
 FORMAT = Format(
+    name="YOLO's text files",
     layout="YOLO's images/ and labels/ with data.yaml",
     recognize=recognize,
     read_objects=read_objects,

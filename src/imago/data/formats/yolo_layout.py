@@ -22,6 +22,7 @@ from imago.data.formats.checks import read_class_list
 from imago.data.formats.label_maps import index_by_stem
 from imago.data.formats.yolo_yaml import Value, read_yolo_yaml
 from imago.data.splits import NAMES, Splits, find_splits
+from imago.files.clutter import glob_files
 from imago.files.images import SUFFIXES
 from imago.files.text import read_text
 
@@ -42,7 +43,7 @@ def is_yolo(root: Path) -> bool:
     if _find_yaml(root) is not None or _names_file(root, (".names",)) is not None:
         return True
     folders = (root / "labels", *(root / name / "labels" for name in NAMES))
-    return any(next(folder.rglob("*.txt"), None) is not None for folder in folders if folder.is_dir())
+    return any(next(glob_files(folder, "**/*.txt"), None) is not None for folder in folders if folder.is_dir())
 
 
 def find_yolo(root: Path) -> YoloLayout:
@@ -58,7 +59,7 @@ def find_yolo(root: Path) -> YoloLayout:
 def _find_yaml(root: Path) -> Path | None:
     """``data.yaml``, or the only other one that names classes."""
     found = [root / name for name in ("data.yaml", "data.yml") if (root / name).is_file()]
-    others = [path for path in sorted(root.glob("*.y*ml")) if path.is_file() and "names:" in read_text(path, "replace")]
+    others = [path for path in glob_files(root, "*.y*ml") if path.is_file() and "names:" in read_text(path, "replace")]
     if not found and len(others) > 1:
         raise DataError(f"{root}: {', '.join(path.name for path in others)} all name classes; call one data.yaml")
     return next(iter(found or others), None)
@@ -66,7 +67,7 @@ def _find_yaml(root: Path) -> Path | None:
 
 def _names_file(root: Path, suffixes: tuple[str, ...] = (".names", ".txt")) -> Path | None:
     usual = [root / name for name in ("classes.txt", "obj.names", "labels/classes.txt") if name.endswith(suffixes)]
-    return next((path for path in (*usual, *sorted(root.glob("*.names"))) if path.is_file()), None)
+    return next((path for path in (*usual, *glob_files(root, "*.names")) if path.is_file()), None)
 
 
 def _read_names(root: Path, yaml: Path | None, settings: dict[str, Value]) -> list[str]:
@@ -90,12 +91,12 @@ def _read_names(root: Path, yaml: Path | None, settings: dict[str, Value]) -> li
 def _divide(root: Path, yaml: Path | None, settings: dict[str, Value], faults: list[str]) -> tuple[Pairs, Splits]:
     """Photos with the label files that belong to them, and how they are divided."""
     sources: dict[str, list[Path]] = {}
+    notes: list[str] = []
     for split in NAMES:
         given = settings.get(split)
         if yaml is not None and given:
-            base = yaml.parent / str(settings.get("path", "."))
-            base = base if base.is_dir() else yaml.parent  # ``path`` names a place on its author's machine
-            sources[split] = [_place(base, root, word, yaml) for word in ([given] if isinstance(given, str) else given)]
+            if places := _find_places(root, yaml, settings, split, (notes, faults)):
+                sources[split] = places
         elif yaml is None and (root / f"{split}.txt").is_file() and not (root / "labels").is_dir():
             sources[split] = [root / f"{split}.txt"]
         elif yaml is None and (root / split / "images").is_dir():
@@ -116,15 +117,36 @@ def _divide(root: Path, yaml: Path | None, settings: dict[str, Value], faults: l
         faults += [f"{photo}: stands in {split} and in an earlier split" for photo in both]
         members[split] = tuple(f"{split}/{name}" for name, (photo, _) in sorted(found.items()) if photo not in both)
         pairs |= {f"{split}/{name}": found[name] for name in sorted(found)}
-    return pairs, Splits(members).with_val_split("no val")
+    return pairs, Splits(members, tuple(notes)).with_val_split("no val")
 
 
-def _place(base: Path, root: Path, word: str, yaml: Path) -> Path:
+def _find_places(
+    root: Path, yaml: Path, settings: dict[str, Value], split: str, said: tuple[list[str], list[str]]
+) -> list[Path]:
+    """Where the photos of ``split`` lie. What is not there is a fault; of the test split, which many keep back and
+    nothing is trained or chosen by, a note. ``said``: notes, and faults."""
+    given = settings[split]
+    base = yaml.parent / str(settings.get("path", "."))
+    base = base if base.is_dir() else yaml.parent  # ``path`` names a place on its author's machine
+    found = []
+    for word in [given] if isinstance(given, str) else given:
+        place = _place(base, root, word)
+        if _has_photos(place):
+            found.append(place)
+        else:
+            why = "holds no photos" if place.exists() else "is not there"
+            said[split != "test"].append(f"{yaml}: names {word!r} as {split}, but {place} {why}")
+    return found
+
+
+def _place(base: Path, root: Path, word: str) -> Path:
     """Where ``word`` of data.yaml leads. Roboflow writes ``../train/images`` and means ``train/images``."""
-    for place in (base / word, root / word.removeprefix("../")):
-        if place.exists():
-            return place
-    raise DataError(f"{yaml}: names {word!r}, but there is no {base / word}")
+    places = (base / word, root / word.removeprefix("../"))
+    return next((place for place in places if place.exists()), places[0])
+
+
+def _has_photos(place: Path) -> bool:
+    return place.is_file() or (place.is_dir() and bool(index_by_stem(place, SUFFIXES)[0]))
 
 
 def _list_folder(folder: Path, faults: list[str]) -> Pairs:

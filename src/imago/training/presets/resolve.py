@@ -47,16 +47,17 @@ def has_only_objects(config: TrainConfig, root: Path) -> bool:
     for entry in config.data:
         if entry.group or entry.val or entry.empty or entry.min_area:  # only label maps have them
             return False
-        folder = root / entry.path
+        folder, reading = root / entry.path, config.reading_of(entry)
         try:
             if "label maps" in find_truths(folder):
-                maps, _ = survey_dataset(folder, OpenOptions(channels=config.input.channels))
+                maps, _ = survey_dataset(folder, OpenOptions(channels=config.input.channels, reading=reading))
                 if maps.split("all"):
                     return False
         except (DataError, ImageError):  # none that can be read: what they are is told when opened
             pass
         try:
-            survey_dataset(folder, OpenOptions("detection", channels=config.input.channels, licenses=entry.licenses))
+            options = OpenOptions("detection", channels=config.input.channels, licenses=entry.licenses, reading=reading)
+            survey_dataset(folder, options)
         except (DataError, ImageError):
             return False
     return bool(config.data)

@@ -231,4 +231,7 @@ def _doubt(root: Path, seen: MaskSurvey, why: str) -> DoubtfulMasks:
     ways.append("--mask-snap: what fills no area takes the nearest value or colour that does")
     codes = "name R G B" if seen.colored else "a name for each value from 0 on"
     ways.append(f"or list the classes in {root / 'classes.txt'}, a line each: {codes}")
-    return DoubtfulMasks(f"{root}: cannot tell what the masks mean: {why}", (*mask_survey.describe_values(seen), *ways))
+    told = (*mask_survey.describe_values(seen), *ways)
+    doubt = DoubtfulMasks(f"{root}: cannot tell what the masks mean: {why}", told)
+    doubt.are_counted = not seen.colored and IGNORE < max(seen.values) < 2 * len(seen.values)
+    return doubt

@@ -13,6 +13,7 @@ from imago.core.labels import Labels
 from imago.core.text import plural
 from imago.data.augment.settings import Augmentation
 from imago.data.check import CheckReport, check_samples, unseen_fault
+from imago.data.classes import DoubtfulMasks
 from imago.data.dataset import Sample
 from imago.data.faults import advise, count_faults, resolve_faults
 from imago.data.formats.images_only import survey_empty
@@ -143,6 +144,8 @@ def _open_all(
             else:
                 dataset, found = open_one(entry, root, config)
             opened[index] = _Opened(dataset, list(found))
+        except DoubtfulMasks:
+            raise  # a question, with its histogram and the ways out; nothing that could be left out
         except (DataError, ImageError) as error:
             faults += [str(error), *getattr(error, "faults", ())]
     return opened, faults

@@ -135,7 +135,7 @@ class ModelCard:
     @property
     def has_background(self) -> bool:
         """Whether there is a subject that can be cut out."""
-        return self.labels.names[0] == "background"
+        return self.labels.background is not None
 
     @property
     def object_labels(self) -> Labels:

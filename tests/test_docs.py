@@ -92,6 +92,7 @@ def prepare(folder: Path) -> dict[str, str]:
     shutil.copy(cells, folder / "cells.png")
     (folder / "slides").mkdir()
     shutil.copy(cells, folder / "slides")
+    shutil.copytree(folder / "slides", folder / "more")
     write_cells(folder / "cells")
     write_tiny(folder / "mine.onnx", 3, labels=LABELS)
     write_tiny(folder / "cutter.onnx")

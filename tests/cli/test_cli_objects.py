@@ -62,8 +62,9 @@ def test_segment_writes_them(model: Path, photo: Path, tmp_path: Path) -> None:
     coco = json.loads((out / "objects.coco.json").read_text())
     assert len(coco["annotations"]) == 3
     rows = list(csv.DictReader((out / "counts.csv").open()))
-    assert (rows[0]["photo"], rows[0]["class"], rows[0]["objects"]) == ("cells.png", "all", "3")
+    assert (rows[0]["photo"], rows[0]["class"], rows[0]["objects"]) == ("../photos/cells.png", "all", "3")
     assert len(json.loads((out / "cells.json").read_text())["objects"]) == 3
+    assert coco["images"][0]["file_name"] == "../photos/cells.png"  # the path from the file to the photo
     # Nothing is written over, and that is said before any work.
     assert run(["segment", str(photo.parent), "--model", str(model), "--out", str(out), "--save", "counts"]) == 1
 

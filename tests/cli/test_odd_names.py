@@ -112,14 +112,17 @@ def test_segment_of_objects_and_its_tables(place: Path, tmp_path: Path, encoding
         assert Path(unescape(alone["image"])).name == f"{name}.png"
         for finished in (".mask.png", ".overlay.jpg", ".objects.png", ".txt"):
             assert (tmp_path / (name + finished)).is_file()
+    joint = [f"{os.path.relpath(place / 'squares' / 'images', tmp_path)}/{name}" for name in wanted]
     coco = json.loads((tmp_path / "objects.coco.json").read_bytes().decode("utf-8"))
-    assert sorted(unescape(image["file_name"]) for image in coco["images"]) == wanted
+    assert sorted(unescape(image["file_name"]) for image in coco["images"]) == joint
     rows = list(csv.DictReader(io.StringIO((tmp_path / "counts.csv").read_bytes().decode("utf-8"), newline="")))
-    assert sorted({unescape(row["photo"]) for row in rows}) == wanted
+    assert sorted({unescape(row["photo"]) for row in rows}) == joint
 
     photos = shutil.copytree(place / "squares" / "images", tmp_path / "set" / "images")
-    (tmp_path / "set" / "annotations").mkdir()
-    shutil.copy(tmp_path / "objects.coco.json", tmp_path / "set" / "annotations" / "instances_val.json")
+    annotations = tmp_path / "set" / "annotations"
+    words = ["set/images", "--model", str(place / "finder.onnx"), "--out", "set/annotations", "--save", "coco"]
+    imago(tmp_path, encoding, "segment", *words)
+    (annotations / "objects.coco.json").rename(annotations / "instances_val.json")
     told = imago(tmp_path, encoding, "data", "check", "set", "--json")  # our own reader finds them again
     assert json.loads(told.stdout.decode(encoding))["photos"]["val"] == len(list(photos.iterdir()))
 

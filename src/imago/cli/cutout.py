@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
-import sys
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
@@ -24,6 +22,7 @@ from imago.cli.photos import (
     process,
     say_doubt,
 )
+from imago.cli.pipe import answer_pipe, check_pipe, open_pipe
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ImagoError
 from imago.core.settings import FINDS_OBJECTS, GIVES_OUTLINES, setting
@@ -64,11 +63,7 @@ class CutoutSettings(PhotoSettings):
             raise ValueError("'-' writes one picture; --instances writes one an object, so give it files")
         if self.instances and (self.matting or self.crop):
             raise ValueError("--instances trims every object by itself; leave out --crop and --matting")
-        if PIPE in self.paths and (len(self.paths) > 1 or (self.out is not None and not names_file(self.out))):
-            raise ValueError(
-                "'-' reads one photo and writes it to standard output, or to -o FILE; it goes with no other path and "
-                "no folder"
-            )
+        check_pipe(self)
         if self.instances and self.out is not None and names_file(self.out):
             raise ValueError(f"--instances writes a file an object; {self.out} is one file, so name a folder")
 
@@ -192,34 +187,9 @@ def how_to_cut(settings: CutoutSettings) -> dict[str, Any]:
 
 
 def cut_pipe(settings: CutoutSettings, choice: DetectionOptions) -> int:
-    """Returns the exit code. The PNG is finished before its first byte is written."""
-    from imago.files.outputs import check_ending
-    from imago.files.writing import atomic_write, exists
+    """Returns the exit code."""
     from imago.inference.cutout.background import is_opaque
 
-    if sys.stdin.isatty():
-        raise click.UsageError("'-' reads the photo from a pipe, as in: imago cutout - < photo.jpg > cutout.png")
-    if settings.out is None and sys.stdout.isatty():
-        raise click.UsageError("'-' writes a PNG to standard output; send it to a file, as in: > cutout.png")
-    target = settings.out
-    if target is not None:
-        check_ending(target, "cutout", is_opaque(settings.background))
-        if os.path.lexists(target) and not settings.overwrite:
-            if settings.skip_existing:
-                return 0
-            raise exists(target)
-    predictor = load_cutter(settings, 1, choice)
-    photo = predictor.read(sys.stdin.buffer.read(), name="standard input", damaged=settings.damaged)
-    if settings.strip_metadata:
-        photo = replace(photo, exif=None, dpi=None)
-    made = io.BytesIO()
-    path = target or Path("standard output.png")
-    for note in photo.notes + predictor.predict(photo).write(made, "cutout", path, **how_to_cut(settings)):
-        settings.say(f"standard input: {note}")
-    if target is not None:
-        with atomic_write(target, settings.overwrite) as stream:
-            stream.write(made.getbuffer())
+    if not open_pipe(settings, "cutout", is_opaque(settings.background)):
         return 0
-    sys.stdout.buffer.write(made.getbuffer())
-    sys.stdout.buffer.flush()
-    return 0
+    return answer_pipe(settings, load_cutter(settings, 1, choice), "cutout", **how_to_cut(settings))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from imago import __version__
 from imago.cli.console import DEBUG_HINT, debug_option, debugging, echo, traceback_text
 from imago.core.errors import OUT_OF_MEMORY, DataError, ImagoError, describe_fault, is_out_of_memory
 from imago.core.text import one_line
+from imago.files.stopping import STOPPED, note_stop, watch_signals
 
 # Where each command lives, and its line in the help. ``imago --help`` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -81,7 +81,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         echo("imago: stopped", err=True)
-        return 130
+        return STOPPED
     except BrokenPipeError:  # the reader of our output has gone; nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -123,17 +123,13 @@ def main() -> None:
     # OpenBLAS would start a thread a core while NumPy is imported (measured: 0.1 s of processor time); Imago has no
     # matrix products that need them. This process is ours alone, so its environment may be set.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, _terminate)
+    watch_signals()
     if sys.stderr is not None:
         # What we say must not go through descriptor 2, which files/decoder_warnings.py borrows while a JPEG is decoded.
         said = sys.stderr
         sys.stderr = open(os.dup(2), "w", 1, encoding=said.encoding, errors=said.errors)  # noqa: SIM115
     # Pillow warns of damaged files in its own words, with a line of its code; ours names the file and says what to do.
     warnings.filterwarnings("ignore", module="PIL")
-    sys.exit(run(sys.argv[1:]))
-
-
-def _terminate(number: int, frame: object) -> None:
-    """A polite kill takes the same way out as Ctrl-C, so that no half-written file is left."""
-    raise KeyboardInterrupt
+    code = run(sys.argv[1:])
+    note_stop()  # what is left is Python's own end, which a signal does not tear
+    sys.exit(code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -180,11 +180,17 @@ def say_doubt(predictor: Predictor, quiet: bool = False) -> None:
 
 
 def process(
-    predictor: Predictor, plan: Sequence[PlannedImage], write: Write, settings: PhotoSettings, as_planned: bool = True
+    predictor: Predictor,
+    plan: Sequence[PlannedImage],
+    write: Write,
+    settings: PhotoSettings,
+    as_planned: bool = True,
+    on_done: Callable[[PlannedImage], None] = lambda planned: None,
 ) -> int:
     """Run ``plan`` and tell: notes and failures as they come, a summary at the end. Returns the exit code.
 
-    ``as_planned``: whether ``write`` writes the files that the plan names.
+    ``as_planned``: whether ``write`` writes the files that the plan names. ``on_done`` is called for each photo that is
+    written, as they get ready.
     """
     from imago.inference.batch import run_batch
 
@@ -200,6 +206,8 @@ def process(
             if outcome.failure:
                 hint = DEBUG_HINT if outcome.unforeseen is not None and not debug else ""
                 meter.say(f"imago: {outcome.failure}{hint}")
+            else:
+                on_done(outcome.planned)
 
         report = run_batch(
             predictor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from imago.cli.photos import (
     process,
     say_doubt,
 )
+from imago.cli.pipe import answer_pipe, check_pipe, open_pipe
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ImagoError
 from imago.core.settings import LABELS_PIXELS, setting
@@ -29,6 +31,7 @@ from imago.core.tta import TTA
 
 if TYPE_CHECKING:
     from imago.core.instances import Instances
+    from imago.data.formats.joint import JointKind
     from imago.files.outputs import PlannedImage
     from imago.inference.prediction import Prediction
     from imago.inference.predictor import Predictor
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
 FORMATS = ("mask", "overlay", "cutout", "alpha", "json", "objects", "yolo")
 SUBJECT_FORMATS = ("cutout", "alpha")
 DETECTION_FORMATS = ("objects", "yolo", "coco", "counts")
-TABLES = {"coco": "objects.coco.json", "counts": "counts.csv"}  # one file for all photos, in --out
+# One file for all photos, in --out.
+TABLES: dict[JointKind, str] = {"coco": "objects.coco.json", "counts": "counts.csv"}
 DEFAULT = ("mask", "overlay")
 
 
@@ -50,7 +54,12 @@ class SegmentSettings(PhotoSettings):
         choices=(*FORMATS, *TABLES),
         commas=True,
     )
-    json: bool = setting(False, "Areas as JSON on standard output, one line a photo.")
+    append: bool = setting(
+        False,
+        "Add to the coco and counts files that are there; no photo stands in them twice.",
+        needs=("saves_tables", "it adds to the files of --save coco and counts"),
+    )
+    json: bool = setting(False, "Areas as JSON on standard output, one line a photo, as each is done.")
     crf: bool = setting(
         False,
         "Refine outlines with a dense CRF: some seconds a photo.",
@@ -63,14 +72,17 @@ class SegmentSettings(PhotoSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.skip_existing and (self.json or any(kind in TABLES for kind in self.save)):
+        if self.skip_existing and (self.json or self.saves_tables) and PIPE not in self.paths:
             raise ValueError("--skip-existing leaves photos out, which --json, coco and counts would then not hold")
-        if PIPE in self.paths:
-            raise ValueError("'-' is read by imago cutout alone; give /dev/stdin and -o FILE")
+        if self.append and self.overwrite:
+            raise ValueError("--append adds to what is there and --overwrite replaces it; give one of them")
+        check_pipe(self)
+        if PIPE in self.paths and (self.saves_tables or len(self.formats) > 1):
+            raise ValueError("'-' writes one file of one photo; name one of --save " + ", ".join(FORMATS))
 
     @property
     def writes_files(self) -> bool:
-        return bool(self.formats or self.tables)
+        return super().writes_files and bool(self.formats or self.saves_tables)
 
     @property
     def writes_pictures(self) -> bool:
@@ -78,7 +90,11 @@ class SegmentSettings(PhotoSettings):
 
     @property
     def names_files(self) -> bool:
-        return bool(self.formats)
+        return super().names_files and bool(self.formats)
+
+    @property
+    def saves_tables(self) -> bool:
+        return any(kind in TABLES for kind in self.save)
 
     @property
     def saves_alpha(self) -> bool:
@@ -88,13 +104,13 @@ class SegmentSettings(PhotoSettings):
     def formats(self) -> tuple[str, ...]:
         """What is written for each photo, each once."""
         if not self.save:
-            return () if self.json else DEFAULT
+            return () if self.json else DEFAULT[:1] if PIPE in self.paths else DEFAULT
         return tuple(kind for kind in dict.fromkeys(self.save) if kind in FORMATS)
 
     @property
-    def tables(self) -> dict[str, Path]:
+    def tables(self) -> dict[JointKind, Path]:
         """What is written once for all photos, and where."""
-        asked = [kind for kind in dict.fromkeys(self.save) if kind in TABLES]
+        asked = [kind for kind in TABLES if kind in self.save]
         if not asked:
             return {}
         from imago.files.inputs import folder_of
@@ -114,55 +130,80 @@ def segment_command(**values: Any) -> int:
     Models that find single objects write their outlines, names and scores into the overlay; --save objects is a PNG of
     16 bits that numbers them, yolo a text, coco one JSON and counts one CSV for all photos.
 
-    PATH is a photo or a folder (its sub-folders are kept).
+    PATH is a photo, a folder (its sub-folders are kept), or - to read one photo from standard input and write one file,
+    the mask or what --save names, to standard output.
     """
-    settings, views, choice = (
-        build_settings(SegmentSettings, values),
-        build_settings(TTA, values),
-        build_settings(DetectionOptions, values),
-    )
+    settings = build_settings(SegmentSettings, values)
     check_needs(settings)
+    answers = {"tta": build_settings(TTA, values), "detection": build_settings(DetectionOptions, values)}
+    if settings.crf:
+        from imago.inference.crf import DenseCRF
+
+        answers["crf"] = DenseCRF()
+    return segment_pipe(settings, answers) if settings.paths == (PIPE,) else segment_files(settings, answers)
+
+
+def segment_pipe(settings: SegmentSettings, answers: Mapping[str, Any]) -> int:
+    """Returns the exit code. ``answers``: fields of ``PredictOptions``."""
+    kind = next(iter(settings.formats), "")
+    if settings.json and kind and settings.out is None:
+        raise ImagoError(f"--json and --save {kind} both write to standard output; name a file with -o")
+    if not open_pipe(settings, kind):
+        return 0
+    predictor = open_predictor(settings, 1, answers)
+    return answer_pipe(settings, predictor, kind, json=settings.json, **how_to_write(settings, kind))
+
+
+def segment_files(settings: SegmentSettings, answers: Mapping[str, Any]) -> int:
+    """Returns the exit code. ``answers``: fields of ``PredictOptions``."""
     from imago.files.outputs import check_replaceable
     from imago.files.paths import names_file
-    from imago.files.writing import atomic_write, exists
-    from imago.inference.crf import DenseCRF
+    from imago.files.writing import atomic_write
 
     if settings.tables and settings.out is not None and names_file(settings.out):
         raise ImagoError(f"{settings.out}: is one file, and {', '.join(settings.tables)} is another; name a folder")
     plan = plan_photos(settings, settings.formats)
-    if not plan:
-        return 0
     for path in settings.tables.values():
-        if path.exists() and not settings.overwrite:
-            raise exists(path)
-    lines: dict[Path, dict[str, Any]] = {}
-    found: dict[Path, Instances] = {}
+        if os.path.lexists(path) and not (settings.overwrite or settings.append):
+            raise ImagoError(
+                f"{path}: is there already; --append adds to it, --overwrite replaces it, or choose another folder (-o)"
+            )
+    predictor = open_predictor(settings, len(plan), answers) if plan else None
+    if predictor is not None:
+        plan = leave_out_known(settings, plan, predictor)
+    if predictor is None or not plan:
+        return 0
+    lines: dict[int, dict[str, Any]] = {}
+    found: dict[int, Instances] = {}
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
         for kind, path in zip(settings.formats, planned.outputs, strict=True):
             if settings.skip_existing and path.exists():
                 continue
             check_replaceable(path)
-            options = {"bits": int(settings.alpha_bits)} if kind == "alpha" else {}
             with atomic_write(path, settings.overwrite) as stream:
-                prediction.write(stream, kind, path, **options)
+                prediction.write(stream, kind, path, **how_to_write(settings, kind))
         if settings.json:
-            lines[planned.image.path] = prediction.to_json()
+            lines[id(planned)] = prediction.to_json()
         if settings.tables and prediction.instances is not None:
-            found[planned.image.path] = prediction.instances
+            found[id(planned)] = prediction.instances
         return ()
 
-    crf = DenseCRF() if settings.crf else None
-    predictor = load_predictor(settings, len(plan), TTA, DetectionOptions, tta=views, detection=choice, crf=crf)
+    def tell(planned: PlannedImage) -> None:
+        if settings.json:
+            echo_json(lines.pop(id(planned)))
+
+    code = process(predictor, plan, write, settings, on_done=tell)
+    write_tables(settings, [(planned, found[id(planned)]) for planned in plan if id(planned) in found], predictor)
+    return code
+
+
+def open_predictor(settings: SegmentSettings, photos: int, answers: Mapping[str, Any]) -> Predictor:
+    """The model. Raises ImagoError where it cannot give what is to be saved."""
+    predictor = load_predictor(settings, photos, TTA, DetectionOptions, **answers)
     say_doubt(predictor, settings.quiet)
     check_saved(predictor, settings)
-    code = process(predictor, plan, write, settings)
-    for planned in plan:
-        if planned.image.path in lines:
-            echo_json(lines[planned.image.path])
-    if settings.tables:
-        write_tables(settings, [planned for planned in plan if planned.image.path in found], found, predictor)
-    return code
+    return predictor
 
 
 def check_saved(predictor: Predictor, settings: SegmentSettings) -> None:
@@ -174,19 +215,43 @@ def check_saved(predictor: Predictor, settings: SegmentSettings) -> None:
             check(predictor, settings, f"--save {','.join(asked)}")
 
 
+def how_to_write(settings: SegmentSettings, kind: str) -> dict[str, Any]:
+    return {"bits": int(settings.alpha_bits)} if kind == "alpha" else {}
+
+
+def leave_out_known(settings: SegmentSettings, plan: list[PlannedImage], predictor: Predictor) -> list[PlannedImage]:
+    """With ``--append``, and nothing else to write: those of ``plan`` that a joint file still lacks. Raises DataError
+    for joint files that are none."""
+    if not settings.append:
+        return plan
+    from imago.data.formats.joint import name_photo, read_names
+
+    labels = predictor.card.object_labels
+    known = {path: read_names(kind, path, labels) for kind, path in settings.tables.items()}
+    if settings.formats or settings.json:
+        return plan
+    left = [
+        planned for planned in plan if any(name_photo(planned.image.path, path) not in known[path] for path in known)
+    ]
+    if len(left) < len(plan):
+        files = " and ".join(path.name for path in known)
+        settings.say(f"{len(plan) - len(left)} of {len(plan)} photos stand in {files} already and are left out")
+    return left
+
+
 def write_tables(
-    settings: SegmentSettings, plan: Sequence[PlannedImage], found: Mapping[Path, Instances], predictor: Predictor
+    settings: SegmentSettings, found: Sequence[tuple[PlannedImage, Instances]], predictor: Predictor
 ) -> None:
     """One file each for all photos that could be read, in their order."""
-    from imago.data.formats.coco import write_coco
-    from imago.data.formats.counts import write_counts
+    if not settings.tables:
+        return
     from imago.data.formats.format import ImageDetections
+    from imago.data.formats.joint import name_photo, write_joint
 
-    photos = [ImageDetections(planned.image.relative.as_posix(), found[planned.image.path]) for planned in plan]
     for kind, path in settings.tables.items():
-        if kind == "coco":
-            write_coco(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
-        else:
-            write_counts(path, photos, predictor.card.object_labels, overwrite=settings.overwrite)
+        photos = [ImageDetections(name_photo(planned.image.path, path), found_in) for planned, found_in in found]
+        write_joint(
+            kind, path, photos, predictor.card.object_labels, overwrite=settings.overwrite, append=settings.append
+        )
         objects = sum(len(photo.instances) for photo in photos)
         settings.say(f"{path}: {plural(objects, 'object')} in {plural(len(photos), 'photo')}")

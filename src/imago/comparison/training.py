@@ -18,6 +18,7 @@ from imago.core.errors import ImagoError
 from imago.core.settings import find_inapplicable
 from imago.core.text import to_utf8
 from imago.data.augment.settings import Augmentation
+from imago.files.stopping import STOPPED, watch_signals
 from imago.files.text import read_json, read_text
 from imago.files.writing import atomic_write
 from imago.models.catalog import ARCHITECTURES
@@ -160,17 +161,17 @@ def _train(settings: str, root: str, resume: bool, folder: str) -> None:
     import sys
 
     from imago.training.config import TrainConfig
-    from imago.training.interrupt import Stopped
     from imago.training.train import train
 
     if OWN_SESSION:
         os.setsid()
+    watch_signals()
     failure = Path(folder) / FAILURE
     failure.unlink(missing_ok=True)
     try:
         train(TrainConfig.from_values(json.loads(settings), folder), Path(root), resume=resume)
-    except Stopped:
-        sys.exit(130)
+    except KeyboardInterrupt:  # Stopped is one
+        sys.exit(STOPPED)
     except (ImagoError, RuntimeError, MemoryError, ValueError) as error:
         lines = [str(error) or type(error).__name__, *getattr(error, "faults", ())]
         failure.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imago.core.errors import ImagoError
+from imago.files.stopping import part_file
 
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -29,27 +30,24 @@ def atomic_write(path: Path, overwrite: bool = False, synced: bool = False) -> I
         raise ImagoError(f"{path}: is a folder; a file was to be written there. Choose another name")
     if not overwrite and os.path.lexists(path):
         raise exists(path)
-    part = path.parent / f".{secrets.token_hex(8)}.part"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        raw = TargetFile(path, part)
-    except OSError as error:
-        raise explain_failure(path, error) from error
-    stream = io.BufferedWriter(raw, 1 << 20)
-    try:
-        yield stream
-        if synced:
-            stream.flush()
-            os.fsync(raw.fileno())  # else a power cut after the rename could leave an empty file
-        stream.close()
-        _rename(part, path, overwrite)
-    except BaseException:  # Ctrl-C as well; raised again
-        with contextlib.suppress(OSError, ImagoError):
+    with part_file(path.parent / f".{secrets.token_hex(8)}.part") as part:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            raw = TargetFile(path, part)
+        except OSError as error:
+            raise explain_failure(path, error) from error
+        stream = io.BufferedWriter(raw, 1 << 20)
+        try:
+            yield stream
+            if synced:
+                stream.flush()
+                os.fsync(raw.fileno())  # else a power cut after the rename could leave an empty file
             stream.close()
-        raise
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
+            _rename(part, path, overwrite)
+        except BaseException:  # Ctrl-C as well; raised again
+            with contextlib.suppress(OSError, ImagoError):
+                stream.close()
+            raise
 
 
 def exists(path: Path) -> ImagoError:

@@ -8,6 +8,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from imago.files.stopping import is_watching, note_stop
+
 
 class Stopped(KeyboardInterrupt):
     """Raised at a safe moment after Ctrl-C or a polite kill: all weights belong to the same step."""
@@ -34,8 +36,11 @@ class Interrupt:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
+            if not is_watching():  # who does, ends at once
+                raise KeyboardInterrupt
+            return
         self.asked = True
+        note_stop()
         os.write(2, b"\nstopping after this step (once more to stop at once) ...\n")
 
     def check(self) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from imago.core.errors import ModelError
+from imago.files.stopping import part_file
 from imago.training.optim import MovingAverage
 
 KEY = "imago-resume"
@@ -56,14 +57,12 @@ def save_state(
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     for left in path.parent.glob(f".{path.name}.*.part"):  # of a run that was killed while it wrote
         left.unlink(missing_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, beside, {KEY: json.dumps({"notes": notes, "scalars": scalars})})
-        os.replace(beside, path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: the state could not be written ({error})") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    with part_file(path.with_name(f".{path.name}.{os.getpid()}.part")) as part:
+        try:
+            save_file(tensors, part, {KEY: json.dumps({"notes": notes, "scalars": scalars})})
+            os.replace(part, path)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path}: the state could not be written ({error})") from error
 
 
 def _match_layout(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optimizer) -> None:

@@ -19,8 +19,9 @@ from imago.core.instances import CroppedMask, Instances, masks_to_boxes
 from imago.core.labels import Labels
 from imago.core.rle import encode_rle
 from imago.data.formats.coco import Outlines, to_coco, write_coco
-from imago.data.formats.counts import count_instances, write_counts
+from imago.data.formats.counts import count_instances
 from imago.data.formats.format import ImageDetections
+from imago.data.formats.joint import write_joint
 from imago.data.formats.label_images import LabelImageReader, write_label_image
 from imago.data.formats.yolo import to_yolo, write_yolo, write_yolo_yaml
 from imago.data.open_dataset import open_dataset
@@ -172,7 +173,7 @@ def test_counts_by_hand(tmp_path: Path) -> None:
         ("a.jpg", "dog's", 1, 1, "1", "1", "1", 0.01),
         ("b, c.jpg", "all", 0, 0, "", "", "", 0.0),
     ]
-    write_counts(tmp_path / "counts.csv", photos, LABELS)
+    write_joint("counts", tmp_path / "counts.csv", photos, LABELS)
     rows = list(csv.DictReader((tmp_path / "counts.csv").open()))
     assert rows[0]["mean_area_px"] == "9"
     assert rows[3]["photo"] == "b, c.jpg"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from imago.core.labels import Labels
 from imago.core.text import escape
-from imago.data.formats.format import ImageDetections, write_text
+from imago.data.formats.format import ImageDetections
 
 COLUMNS = ("photo", "class", "objects", "area_px", "mean_area_px", "least_area_px", "largest_area_px", "area_share")
 
@@ -42,12 +39,3 @@ def _count_row(photo: ImageDetections, name: str, areas: np.ndarray) -> tuple[An
     total = float(areas.sum())
     file_name = escape(photo.file_name)
     return file_name, name, areas.size, round(total), mean, least, largest, round(total / (height * width), 6)
-
-
-def write_counts(path: Path, photos: Iterable[ImageDetections], labels: Labels, overwrite: bool = False) -> None:
-    """``count_instances`` as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(count_instances(photos, labels))
-    write_text(path, text.getvalue(), overwrite)

@@ -1,0 +1,124 @@
+"""Ctrl-C and SIGTERM in a process of Imago's own: the first in good order, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_onnx import write_tiny
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+# A file is half written in a worker thread, and the main thread is where no signal reaches it for long.
+STUBBORN = """
+import ctypes, sys, threading, time
+from pathlib import Path
+from imago.files.stopping import watch_signals
+from imago.files.writing import atomic_write
+
+watch_signals()
+folder = Path(sys.argv[1])
+
+def write():
+    with atomic_write(folder / "a.png") as stream:
+        stream.write(b"half")
+        stream.flush()
+        time.sleep(60)
+
+threading.Thread(target=write, daemon=True).start()
+while not list(folder.glob(".*.part")):
+    time.sleep(0.01)
+print("ready", flush=True)
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    try:
+        ctypes.CDLL(None).usleep(300_000)  # C code, as a net's run is
+    except KeyboardInterrupt:
+        print("first", flush=True)
+"""
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    def hear() -> None:  # what a shell starts in the background ignores Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear
+    )
+
+
+@pytest.mark.parametrize(("first", "second"), [SIGNALS, SIGNALS[::-1]])
+def test_the_second_ends_at_once(tmp_path: Path, first: int, second: int) -> None:
+    process = start("-c", STUBBORN, str(tmp_path))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(first)
+    assert process.stdout.readline() == "first\n"
+    time.sleep(0.2)
+    assert process.poll() is None
+    start_s = time.monotonic()
+    process.send_signal(second)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - start_s < 5
+    assert "stopped at once" in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_in_one_moment_are_one(tmp_path: Path) -> None:
+    """A terminal tells all of a group, and a launcher its workers once more."""
+    process = start("-c", STUBBORN, str(tmp_path))
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "first\n"
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+
+
+COMMANDS = {
+    "cutout": ["cutout", "in", "--model", "net.onnx", "--out", "out"],
+    "segment": ["segment", "in", "--model", "net.onnx", "--out", "out"],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "times"),
+    [("cutout", signal.SIGINT, 2), ("segment", signal.SIGINT, 1), ("segment", signal.SIGTERM, 2)],
+)
+def test_commands_leave_whole_files_alone(tmp_path: Path, command: str, number: int, times: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (900, 1200, 3), np.uint8)
+    (tmp_path / "in").mkdir()
+    for index in range(40):
+        Image.fromarray(noise).save(tmp_path / "in" / f"{index:02d}.bmp")
+    write_tiny(tmp_path / "net.onnx")
+    code = f"import os; os.chdir({str(tmp_path)!r}); from imago.cli.main import main; main()"
+    process = start("-c", code, *COMMANDS[command])
+    out = tmp_path / "out"
+    while process.poll() is None and len(list(out.glob("*.png"))) < 2:
+        time.sleep(0.01)
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.15)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "imago: stopped" in err
+    written = list(out.iterdir())
+    assert len(written) >= 2
+    for path in written:
+        assert not path.name.endswith(".part")
+        if path.suffix == ".png":
+            Image.open(path).load()

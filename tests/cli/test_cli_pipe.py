@@ -59,7 +59,7 @@ def test_json_and_a_file_beside_it(place: Path) -> None:
         (["x.png"], 2, "'-' reads one photo"),
         (["-o", "folder"], 2, "'-' reads one photo"),
         (["--json", "--save", "mask"], 1, "both write to standard output; name a file with -o"),
-        (["--json", "-o", "x.json"], 1, "nothing is written there"),
+        (["--json", "-o", "x.json"], 2, "no file is written"),
         (["--save", "objects"], 1, "finds no single objects"),
         (["-o", "mask.jpg"], 1, "mask is written as .png or .tif or .tiff"),
         (["-o", "x.png"], 1, "x.png: is there already"),

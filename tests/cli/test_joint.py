@@ -127,7 +127,7 @@ def test_other_files_are_left_alone(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--append"], "--append adds to the files of --save coco and counts"),
+        (["--append"], "it adds to the files of --save coco and counts"),
         (["--append", "--save", "counts", "--overwrite"], "give one of them"),
     ],
 )

@@ -97,9 +97,13 @@ def _end_at_once() -> None:
     for part in list(_PARTS):
         with contextlib.suppress(OSError):
             part.unlink()
-    for child in multiprocessing.active_children():
-        with contextlib.suppress(OSError, ValueError):
-            (child.kill if child.daemon else child.terminate)()  # a training in a process of its own ends likewise
+    children = multiprocessing.active_children()
+    for again in (False, True) if children else ():  # a training in a process of its own: its second ends it at once
+        if again:
+            time.sleep(1.5 * _ONE_S)
+        for child in children:
+            with contextlib.suppress(OSError, ValueError):
+                (child.kill if child.daemon else child.terminate)()
     with contextlib.suppress(OSError):
         shows = "\x1b[?25h" if os.isatty(2) else ""  # a progress bar has hidden the cursor
         os.write(2, f"{shows}\nimago: stopped at once\n".encode())

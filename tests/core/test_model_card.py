@@ -146,7 +146,7 @@ def several(of: Callable[[Any], bool], least: int = 0, most: float = math.inf) -
     return lambda value: isinstance(value, list) and least <= len(value) <= most and all(map(of, value))
 
 
-BIG = 10**9
+BIG = 2**63 - 1
 # What each field may be, written down a second time, by hand; whether fields go together is not told here.
 ORACLE: dict[str, Callable[[Any], bool]] = {
     "format": lambda value: type(value) is int and value in (1, 2, 3),

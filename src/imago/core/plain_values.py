@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, Union
 
 Settings = TypeVar("Settings")
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+_LARGEST = 1 << 63  # whole numbers from here on are nothing that anybody counts
 _SHOWN = 60  # characters of a wrong value
 
 
@@ -83,7 +84,7 @@ def convert(value: Any, hint: Any, name: str) -> Any:
         return value
     if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
-    if hint in (str, int, bool) and type(value) is hint:
+    if hint in (str, int, bool) and type(value) is hint and (hint is not int or abs(value) < _LARGEST):
         return value
     raise ValueError(f"{name} must be {describe(hint)}; got {_show(value)}")
 

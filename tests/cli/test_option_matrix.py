@@ -69,6 +69,7 @@ TRIALS: dict[str, dict[str, Trial]] = {
     },
     "segment": FILES | OBJECTS | LOOKS | {
         "save": Trial(("--save", "json")),
+        "append": Trial(("--append",), beside=("--save", "counts"), twice=True),
         "json": Trial(("--json",)),
         "crf": Trial(("--crf",)),
         "alpha_bits": Trial(("--alpha-bits", "16"), beside=("--save", "alpha")),

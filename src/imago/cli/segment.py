@@ -25,7 +25,7 @@ from imago.cli.photos import (
 from imago.cli.pipe import answer_pipe, check_pipe, open_pipe
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ImagoError
-from imago.core.settings import LABELS_PIXELS, setting
+from imago.core.settings import FINDS_OBJECTS, LABELS_PIXELS, setting
 from imago.core.text import plural
 from imago.core.tta import TTA
 
@@ -57,6 +57,8 @@ class SegmentSettings(PhotoSettings):
     append: bool = setting(
         False,
         "Add to the coco and counts files that are there; no photo stands in them twice.",
+        models=FINDS_OBJECTS,
+        why="it adds objects to tables, and the model finds none",
         needs=("saves_tables", "it adds to the files of --save coco and counts"),
     )
     json: bool = setting(False, "Areas as JSON on standard output, one line a photo, as each is done.")

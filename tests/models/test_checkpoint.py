@@ -20,7 +20,7 @@ from imago.core.model_card import METADATA_KEY, ModelCard
 from imago.files.model_file import read_safetensors_card
 from imago.models import build
 from imago.models.base import SegmentationNet
-from imago.models.checkpoint import load, save
+from imago.models.checkpoint import load, load_average, save
 from imago.models.published.u2net import load_official, translate_name
 
 OPTIONS: dict[str, Any] = {"classes": 1, "in_channels": 3, "width": 4}
@@ -56,6 +56,35 @@ def test_round_trip(net: SegmentationNet, tmp_path: Path) -> None:
     assert not loaded.training
     assert torch.equal(answer(loaded), answer(net))
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+
+
+def test_the_mean_of_several(net: SegmentationNet, tmp_path: Path) -> None:
+    save(net, card(), tmp_path / "a.safetensors")
+    larger = {name: value * 3 if value.is_floating_point() else value for name, value in net.state_dict().items()}
+    net.load_state_dict(larger)
+    save(net, card().with_(input=InputSpec(size_hw=(384, 384)), name="second"), tmp_path / "b.safetensors", half=True)
+    mean, its_card = load_average([tmp_path / "a.safetensors", tmp_path / "b.safetensors"])
+    assert its_card == card()
+    assert not mean.training
+    for name, value in mean.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, larger[name] * (2 / 3), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (card(classes=1, in_channels=3, width=5), r"b\.safetensors: options and"),
+        (card(classes=2, in_channels=3, width=4), r"b\.safetensors: options and"),
+        (card().with_(labels=Labels(("rest", "leaf"))), r"b\.safetensors: labels and"),
+        (card().with_(input=InputSpec(mean=(0, 0, 0))), r"b\.safetensors: input and"),
+    ],
+)
+def test_only_one_net_is_averaged(net: SegmentationNet, tmp_path: Path, other: ModelCard, words: str) -> None:
+    save(net, card(), tmp_path / "a.safetensors")
+    save(build(other.architecture, **other.options), other, tmp_path / "b.safetensors")
+    with pytest.raises(ModelError, match=words):
+        load_average([tmp_path / "a.safetensors", tmp_path / "b.safetensors"])
 
 
 def test_half_is_half_as_large_and_nearly_equal(net: SegmentationNet, tmp_path: Path) -> None:

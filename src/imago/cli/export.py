@@ -35,6 +35,13 @@ from imago.cli.console import echo
     type=click.IntRange(min=1),
     help="Objects: so many an image at most.  [default: the net's own]",
 )
+@click.option(
+    "--average",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A further run or .safetensors file of the same net: the weights are averaged with RUN's. May be given several "
+    "times.",
+)
 @click.option("--name", default="", help="Name of the model, in its card.")
 @click.option("--license", default="", help="Licence of the weights, in the card.")
 @click.option("--note", default="", help="A remark, in the card.")
@@ -48,6 +55,7 @@ def export_command(
     score_thresh: float | None,
     nms_thresh: float | None,
     detections_per_img: int | None,
+    average: tuple[Path, ...],
     name: str,
     license: str,
     note: str,
@@ -70,6 +78,7 @@ def export_command(
         name=name,
         license=license,
         note=note,
+        average=average,
         thresholds={name: value for name, value in asked.items() if value is not None},
     )
     spec = report.card.input

@@ -40,13 +40,15 @@ def export_run(
     license: str = "",
     note: str = "",
     thresholds: Mapping[str, float] | None = None,
+    average: Sequence[Path | str] = (),
 ) -> ExportReport:
     """Export the best checkpoint of a run folder, or a ``.safetensors`` file. See ``export_onnx`` for the rest.
 
     ``samples``: an image or a folder of images to compare on; else the run's validation photos where they still are,
     else made-up images (the report says which). ``name``, ``license``, ``note`` go into the card where not empty.
     ``thresholds``: in place of the net's own ``score``, ``iou`` and ``most``, for one that finds objects; ``iou`` 1
-    leaves all overlaps in, so that their suppression can be chosen at use.
+    leaves all overlaps in, so that their suppression can be chosen at use. ``average``: further runs or checkpoints of
+    the same net, whose weights are averaged with the first one's.
     """
     source, out = Path(run_or_checkpoint), Path(out)
     if out.suffix.lower() != ".onnx":
@@ -63,7 +65,7 @@ def export_run(
         images, described = read_validation_photos(path.parent, card), "validation photos of the run"
         if not images:
             images, described = make_images(card.input.channels), "made-up images (the run's photos are not there)"
-    net, _ = checkpoint.load(path)
+    net, _ = checkpoint.load_average([path, *(find_checkpoint(Path(other)) for other in average)])
     if isinstance(net, DetectionModel):
         set_thresholds(net, thresholds or {})
         report = export_detection(net, card, out, samples=images, half=half, tolerance=tolerance, overwrite=overwrite)

@@ -5,7 +5,10 @@ Nothing is ever unpickled: a file cannot run code. The state of a training that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -65,6 +68,35 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[Net, ModelCard
         raise ModelError(f"{path}: its card says task {card.task!r}, which is not what {card.architecture} does")
     copy_strictly(net, tensors, path)
     return net.to(device).eval(), card
+
+
+def load_average(paths: Sequence[Path], device: torch.device | str = "cpu") -> tuple[Net, ModelCard]:
+    """The net whose weights are the mean of those of several checkpoints, and the first one's card.
+
+    Sittings that began from the same weights lie in one basin: their mean often answers better than each of them
+    (Wortsman et al. 2022, "Model soups", arXiv:2203.05482). Raises ModelError where they are not one net.
+    """
+    net, card = load(paths[0], device)
+    total = {name: tensor.double() for name, tensor in net.state_dict().items() if tensor.is_floating_point()}
+    for path in paths[1:]:
+        other, other_card = load(path, device)
+        for what, ours in _facts_of_net(card).items():
+            if _facts_of_net(other_card)[what] != ours:
+                raise ModelError(
+                    f"{path}: {what} and {paths[0]}'s are not the same; only weights of one net are averaged"
+                )
+        for name, tensor in other.state_dict().items():
+            if name in total:
+                total[name] += tensor
+    net.load_state_dict({name: (tensor / len(paths)).float() for name, tensor in total.items()}, strict=False)
+    return net, card
+
+
+def _facts_of_net(card: ModelCard) -> dict[str, Any]:
+    """What weights must share to be averaged. Sittings may differ in size, and in where they began."""
+    options = {name: value for name, value in card.options.items() if name != "pretrained"}
+    seen = replace(card.input, size_hw=(1, 1), multiple=1)
+    return {"architecture": card.architecture, "options": options, "labels": card.labels, "input": seen}
 
 
 def copy_strictly(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -39,8 +39,8 @@ from imago.cli.console import echo
     "--average",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A further run or .safetensors file of the same net: the weights are averaged with RUN's. May be given several "
-    "times.",
+    help="A further run or .safetensors file of the same net, whose weights are averaged with RUN's. May be given "
+    "several times.",
 )
 @click.option("--name", default="", help="Name of the model, in its card.")
 @click.option("--license", default="", help="Licence of the weights, in the card.")

@@ -60,7 +60,7 @@ IMPORT_NAMES = {
 HEAVY = ("cv2", "onnxruntime", "rich", "PIL", "numpy", "torch")
 
 # Where one photo, or one command line, ends with a line whatever it raised (``core.errors.fault_line``).
-LAST_RESORT = ("imago.inference.batch", "imago.cli.main", "imago.data.check")
+LAST_RESORT = ("imago.inference.batch", "imago.cli.main", "imago.data.check", "imago.data.write_dataset")
 
 House = dict[str, str]  # module name -> source text
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imago.core.labels import Labels, binary_labels
+from imago.core.palette import IGNORED, color_table, palette_bytes
 from imago.draw import overlay as overlay_module
 from imago.draw.axes import ticks
 from imago.draw.charts import heat_table, line_chart
 from imago.draw.overlay import overlay
-from imago.draw.palette import IGNORED, color_table, palette_bytes
 
 LABELS = Labels(("background", "cat", "dog"), ((0, 0, 0), (200, 40, 40), (40, 40, 200)))
 

@@ -53,6 +53,20 @@ class CroppedMask:
         """The rectangle in an array of the image."""
         return slice(self.top, self.top + self.size_hw[0]), slice(self.left, self.left + self.size_hw[1])
 
+    def iou(self, other: CroppedMask) -> float:
+        """Pixels in both over pixels in either, 0..1; 1 where neither has any."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        right, bottom = min(self.box[2], other.box[2]), min(self.box[3], other.box[3])
+        common = 0
+        if left < right and top < bottom:
+            first, second = (
+                mask.crop[top - mask.top : bottom - mask.top, left - mask.left : right - mask.left]
+                for mask in (self, other)
+            )
+            common = int((first & second).sum())
+        either = self.area + other.area - common
+        return common / either if either else 1.0
+
     def to_full(self, size_hw: tuple[int, int]) -> np.ndarray:
         """bool (H, W), the whole image."""
         whole = np.zeros(size_hw, bool)

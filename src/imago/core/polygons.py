@@ -61,11 +61,10 @@ def _inside(ring: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
     return np.cumsum(crossings, axis=1)[:, :width] % 2 == 1
 
 
-def outline(mask: CroppedMask) -> list[np.ndarray]:
-    """Polygons float64 (n, 2) in pixels of the image, one a part of the mask, that ``fill`` turns into the same mask.
+def trace_parts(mask: CroppedMask) -> list[list[np.ndarray]]:
+    """The parts of the mask, each as rings float64 (n, 2) in pixels of the image: its rim, then those of its holes.
 
-    They run a quarter of a pixel inside the mask's rim. A hole is joined to its part by an edge that is walked there
-    and back: COCO and YOLO know no holes, and the even-odd rule leaves the hole out all the same.
+    They run a quarter of a pixel inside the mask's rim, so that no pixel's centre lies on them.
     """
     # Twice as large, so that the contour, which OpenCV leads through pixels, does not cut their centres.
     twice = mask.crop.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)
@@ -74,12 +73,18 @@ def outline(mask: CroppedMask) -> list[np.ndarray]:
     contours, tree = cv2.findContours(twice, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [(contour[:, 0] + 0.5) / 2 + (mask.left, mask.top) for contour in contours]
     parents = [int(node[3]) for node in tree[0]]
-    found = []
-    for index, parent in enumerate(parents):
-        if parent < 0:
-            holes = [ring for ring, above in zip(rings, parents, strict=True) if above == index]
-            found.append(join_rings([rings[index], *holes]))
-    return found
+    holes: dict[int, list[np.ndarray]] = {index: [] for index, parent in enumerate(parents) if parent < 0}
+    for ring, parent in zip(rings, parents, strict=True):
+        if parent >= 0:
+            holes[parent].append(ring)
+    return [[rings[index], *inner] for index, inner in holes.items()]
+
+
+def outline(mask: CroppedMask) -> list[np.ndarray]:
+    """Polygons float64 (n, 2) in pixels of the image, one a part of the mask, that ``fill_polygons`` turns into the
+    same mask. A hole is joined to its part by an edge that is walked there and back: COCO and YOLO know no holes, and
+    the even-odd rule leaves the hole out all the same."""
+    return [join_rings(rings) for rings in trace_parts(mask)]
 
 
 def join_rings(rings: Sequence[np.ndarray]) -> np.ndarray:

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from imago.core.bands import to_rgb
 from imago.core.labels import Color, Labels
+from imago.core.palette import color_table
 from imago.core.text import plural
-from imago.draw.palette import color_table
 
 _STRIP = 1 << 20  # pixels washed at a time: an image of 100 megapixels needs no second copy of itself
 _PANEL = (24, 26, 31)

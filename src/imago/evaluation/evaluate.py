@@ -15,9 +15,10 @@ from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.core.model_card import ModelCard
+from imago.data.read_ahead import read_ahead
 from imago.evaluation.classes import ClassMatch, match_classes
 from imago.evaluation.detection import DetectionScoring
-from imago.evaluation.reading import read_ahead, read_for
+from imago.evaluation.reading import read_for
 from imago.evaluation.results import Evaluation
 from imago.evaluation.semantic import SemanticScoring
 

@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -48,6 +49,38 @@ def atomic_write(path: Path, overwrite: bool = False, synced: bool = False) -> I
             with contextlib.suppress(OSError, ImagoError):
                 stream.close()
             raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A new folder whose content becomes ``path`` when the block ends well; missing folders above it are made.
+
+    After an error or Ctrl-C nothing is left. Raises ImagoError where ``path`` is there and is not an empty folder, or
+    where it cannot be written.
+    """
+    path = Path(path)
+    _check_free(path)
+    part = path.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise explain_failure(path, error) from error
+    try:
+        yield part
+        _check_free(path)
+        with contextlib.suppress(FileNotFoundError):
+            path.rmdir()  # an empty one
+        part.rename(path)
+    except OSError as error:
+        raise explain_failure(path, error) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_free(path: Path) -> None:
+    if os.path.lexists(path) and not (path.is_dir() and next(path.iterdir(), None) is None):
+        what = "is there already and is not empty" if path.is_dir() else "is a file; a folder was to be written there"
+        raise ImagoError(f"{path}: {what}; nothing is overwritten. Choose another folder")
 
 
 def exists(path: Path) -> ImagoError:

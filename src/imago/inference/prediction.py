@@ -258,7 +258,7 @@ class Prediction:
 
     def write_mask(self, stream: BinaryIO, format: Format = "PNG") -> None:
         """The label map with the classes' colours as its palette."""
-        from imago.draw.palette import palette_bytes
+        from imago.core.palette import palette_bytes
 
         if self.label_map.dtype != np.uint8:
             raise ImagoError(f"{self.name}: a mask PNG has room for 256 classes; the model has {len(self.labels)}")

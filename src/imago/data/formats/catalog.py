@@ -1,4 +1,4 @@
-"""The formats that Imago reads, in the order in which a folder is asked whether it is one of them."""
+"""The formats that Imago reads and writes, in the order in which a folder is asked whether it is one of them."""
 
 from __future__ import annotations
 

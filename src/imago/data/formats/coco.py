@@ -12,6 +12,7 @@ https://cocodataset.org/#format-data (Lin et al. 2014, arXiv:1405.0312). Entries
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,16 +20,27 @@ from imago.core import boxes
 from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
-from imago.core.polygons import outline
+from imago.core.polygons import join_rings, trace_parts
 from imago.core.rle import pack_rle
-from imago.core.text import to_json, unescape
+from imago.core.text import to_json, to_utf8, unescape
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import NO_OUTLINES, instance_labels
 from imago.data.formats.coco_entries import FileReader, read_id
-from imago.data.formats.format import Format, Found, ImageDetections, ReadOptions, Truth, write_text
+from imago.data.formats.format import (
+    Annotated,
+    Format,
+    Found,
+    ImageDetections,
+    Losses,
+    ReadOptions,
+    Truth,
+    WriteOptions,
+    Writer,
+)
 from imago.data.splits import Splits, find_splits, parse_split
 from imago.files.clutter import glob_files
 from imago.files.text import read_json
+from imago.files.writing import atomic_write
 
 ROBOFLOW = "_annotations.coco.json"
 # The first pattern that finds a file counts.
@@ -37,7 +49,7 @@ PATTERNS = (
     "annotations/stuff_*.json",
 )  # fmt: skip
 
-Outlines = Literal["rle", "polygons"]
+Outlines = Literal["rle", "polygons", "auto"]
 
 
 def recognize(root: Path) -> tuple[Truth, ...]:
@@ -151,50 +163,78 @@ def _read_classes(root: Path, contents: Iterable[dict[str, Any]]) -> tuple[Label
 def to_coco(photos: Iterable[ImageDetections], labels: Labels, outlines: Outlines = "rle") -> dict[str, Any]:
     """COCO's annotation format; ids count from 1, category ids are the class values, boxes are x y width height.
 
-    Masks become packed run lengths, which are exact, or polygons (see ``core.polygons``). Crowd regions and empty masks
-    are run lengths always, as COCO has it. Every annotation carries its ``score``, 1 where people made it.
+    Masks become packed run lengths, which are exact, or polygons (see ``core.polygons``); "auto": polygons, but run
+    lengths for masks with holes. Crowd regions and empty masks are run lengths always, as COCO has it. Every annotation
+    carries its ``score``, 1 where people made it.
     """
-    if outlines not in ("rle", "polygons"):
-        raise ValueError(f"outlines are 'rle' or 'polygons'; got {outlines!r}")
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, photo in enumerate(photos, 1):
-        height, width = photo.instances.size_hw
-        images.append({"id": number, "file_name": photo.file_name, "height": height, "width": width})
+        images.append(_image_entry(number, photo.file_name, photo.instances.size_hw))
         for index in range(len(photo.instances)):
-            entry = {"id": len(annotations) + 1, "image_id": number, **_to_entry(photo.instances, index, outlines)}
-            annotations.append(entry)
-    categories = [{"id": value, "name": name} for value, name in enumerate(labels.names) if value > 0]
-    return {"images": images, "annotations": annotations, "categories": categories}
+            entry = to_entry(photo.instances, index, outlines)
+            entry["score"] = float(str(photo.instances.scores[index]))
+            annotations.append({"id": len(annotations) + 1, "image_id": number, **entry})
+    return {"images": images, "annotations": annotations, "categories": _categories(labels)}
 
 
-def _to_entry(instances: Instances, index: int, outlines: Outlines) -> dict[str, Any]:
+def _image_entry(number: int, file_name: str, size_hw: tuple[int, int]) -> dict[str, Any]:
+    return {"id": number, "file_name": file_name, "height": size_hw[0], "width": size_hw[1]}
+
+
+def _categories(labels: Labels) -> list[dict[str, Any]]:
+    return [{"id": value, "name": name} for value, name in enumerate(labels.names) if value > 0]
+
+
+def to_entry(instances: Instances, index: int, outlines: Outlines, losses: Losses | None = None) -> dict[str, Any]:
+    """One annotation, without ids; ``losses`` takes in how well polygons fit."""
+    if outlines not in ("rle", "polygons", "auto"):
+        raise ValueError(f"outlines are 'rle', 'polygons' or 'auto'; got {outlines!r}")
     crowd = bool(instances.crowd is not None and instances.crowd[index])
     segmentation: Any = []
     area = float(boxes.area(instances.boxes[index : index + 1])[0])
     if instances.cropped is not None:
         mask = instances.cropped[index]
         area = float(mask.area)
-        if outlines == "polygons" and area and not crowd:
-            segmentation = [ring.ravel().tolist() for ring in outline(mask)]
+        parts = trace_parts(mask) if outlines != "rle" and area and not crowd else []
+        if parts and (outlines == "polygons" or all(len(rings) == 1 for rings in parts)):
+            segmentation = [join_rings(rings).ravel().tolist() for rings in parts]
+            if losses is not None:
+                losses.measure(mask, segmentation, instances.size_hw)
+                losses.count("joined", int(any(len(rings) > 1 for rings in parts)))
         else:
             segmentation = {"size": list(instances.size_hw), "counts": pack_rle(mask.to_rle(instances.size_hw))}
+    if instances.stated_areas is not None:
+        area = float(instances.stated_areas[index])
     x1, y1, x2, y2 = (float(str(v)) for v in instances.boxes[index])  # float32's own digits, not those of its double
     return {
         "category_id": int(instances.classes[index]),
         "iscrowd": int(crowd),
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "area": area,
-        "score": float(str(instances.scores[index])),
         "segmentation": segmentation,
     }
 
 
-def write_coco(
-    path: Path, photos: Iterable[ImageDetections], labels: Labels, outlines: Outlines = "rle", overwrite: bool = False
-) -> None:
-    """``to_coco`` as a file."""
-    write_text(path, to_json(to_coco(photos, labels, outlines)), overwrite)
+def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:
+    """``annotations/instances_SPLIT.json``; annotations go to the file as they come."""
+    losses = Losses()
+    for split, members in groupby(photos, lambda photo: photo.split):
+        images: list[str] = []
+        count = 0
+        with atomic_write(folder / "annotations" / f"instances_{split}.json") as stream:
+            stream.write(b'{"annotations": [')
+            for number, photo in enumerate(members, 1):
+                file_name = photo.photo.removeprefix(f"images/{split}/")
+                images.append(to_json(_image_entry(number, file_name, photo.size_hw)))
+                for index in range(len(photo.instances)):
+                    entry = to_entry(photo.instances, index, options.outlines, losses)
+                    count += 1
+                    line = to_json({"id": count, "image_id": number, **entry})
+                    stream.write(b",\n" * (count > 1) + to_utf8(line))
+            stream.write(to_utf8(f'],\n"images": [{("," + chr(10)).join(images)}],\n'))
+            stream.write(to_utf8(f'"categories": {to_json(_categories(labels))}}}\n'))
+    return losses
 
 
 FORMAT = Format(
@@ -203,5 +243,5 @@ FORMAT = Format(
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="pixels that belong to no object (what is not outlined is background)",
-    writers=(write_coco,),
+    writer=Writer("objects", "images/{split}/{name}", write),
 )

@@ -1,14 +1,21 @@
-"""What a format is: how a folder of it is recognised and read, and what it cannot hold. The table is catalog.py."""
+"""What a format is: how a folder of it is recognised, read and written, and what it cannot hold. The table is in
+catalog.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from PIL import Image
+
 from imago.core.errors import DataError
-from imago.core.instances import Instances
+from imago.core.instances import CroppedMask, Instances
+from imago.core.labels import Labels
+from imago.core.polygons import fill_polygons
 from imago.core.read_settings import ReadSettings
 from imago.core.text import to_utf8
 from imago.data.dataset import Dataset
@@ -35,6 +42,96 @@ class ReadOptions:
         return self.reading.faulty == "clip"
 
 
+# What a format may be unable to hold -> what became of it, in words, for messages.
+LOSSES = {
+    "attributes": "attributes of objects left out",
+    "boxes": "objects with a box alone, left out",
+    "classes": "objects whose class is not kept",
+    "crowds": "crowd regions left out",
+    "empty": "objects without a pixel, left out",
+    "hidden": "objects that lie wholly under others, left out",
+    "holes": "objects whose holes are filled",
+    "ignored": "pixels that count for nothing, kept as background",
+    "joined": "objects whose parts or holes are joined by a line",
+    "masks": "masks of which the box is kept",
+    "merged": "objects that touch another of their class, no longer told apart",
+    "overlaps": "pixels that several objects share, kept for one of them",
+    "painted crowds": "crowd regions become pixels that count for nothing",
+    "rounded": "boxes rounded to whole pixels",
+    "uncounted": "objects past the most that a photo can have, left out",
+}
+
+
+@dataclass
+class Losses:
+    """What a written format could not hold, in numbers."""
+
+    counts: Counter[str] = field(default_factory=Counter)  # keys of LOSSES
+    outlined: int = 0  # masks that became polygons
+    iou_sum: float = 0.0  # of those polygons with their masks
+    iou_least: float = 1.0
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Adds to what was lost; ``what`` is a key of LOSSES."""
+        if what not in LOSSES:
+            raise KeyError(f"{what!r} is no loss; there are {', '.join(LOSSES)}")
+        if number:
+            self.counts[what] += number
+
+    def measure(self, mask: CroppedMask, polygons: Sequence[object], size_hw: tuple[int, int]) -> None:
+        """Takes in the IoU of a mask with the polygons that were written for it, in pixels."""
+        iou = mask.iou(fill_polygons(polygons, size_hw))
+        self.outlined, self.iou_sum, self.iou_least = (
+            self.outlined + 1, self.iou_sum + iou, min(self.iou_least, iou)
+        )  # fmt: skip
+
+    def lines(self) -> list[str]:
+        """A line a loss, and one for the polygons."""
+        lines = [f"{self.counts[what]} {words}" for what, words in LOSSES.items() if self.counts[what]]
+        if self.outlined:
+            mean = self.iou_sum / self.outlined
+            lines.append(
+                f"{self.outlined} masks became polygons: IoU with them {mean:.4f} on average, "
+                f"{self.iou_least:.4f} at worst"
+            )
+        return lines
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One photo that is being written, and its truth: that which ``Writer.truth`` names."""
+
+    split: str
+    name: str  # without suffix, unique in its split, or in the set where ``Writer.photo`` has no {split}; "/" may be in
+    photo: str  # where it was put in the folder: "images/train/a.jpg"
+    size_hw: tuple[int, int]
+    instances: Instances = field(default_factory=lambda: Instances.make((0, 0)))
+    label_map: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))  # uint8 (H, W), 255: ignored
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How a format is written. Formats pass over what is not theirs."""
+
+    outlines: Literal["auto", "polygons", "rle"] = "auto"  # COCO: auto is polygons, and run lengths for holes
+
+
+@dataclass(frozen=True)
+class Writer:
+    """How a format is written. ``data.write_dataset`` puts the photos in place and hands them over one by one, split by
+    split; the folder is new, and is thrown away where writing fails.
+
+    ``write(folder, labels, photos, options)`` writes the annotations, and at the end lists and names; it keeps nothing
+    of a photo but what such lists need.
+    """
+
+    truth: Truth
+    photo: str  # where photos lie: "images/{split}/{name}"; {name} has the suffix, {stem} has none
+    write: Callable[[Path, Labels, Iterable[Annotated], WriteOptions], Losses]
+    flat: bool = False  # names have no "/"
+    needs_masks: bool = False  # of objects: boxes alone cannot be written
+
+
 Found = tuple[Dataset, tuple[str, ...]]  # without what is damaged, and the faults, one line each
 Read = Callable[[Path, ReadOptions], Found]
 
@@ -51,7 +148,7 @@ class Format:
     read_maps: Read | None = None
     read_objects: Read | None = None
     has_mask_values: bool = False  # its objects are read from masks whose values are classes
-    writers: tuple[Callable[..., None], ...] = ()  # the module's functions that write files of it
+    writer: Writer | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +157,39 @@ class ImageDetections:
 
     file_name: str
     instances: Instances
+
+
+def flatten_masks(instances: Instances, losses: Losses, most: int) -> np.ndarray:
+    """uint16 (H, W): 0, or the number (1 .. K) of the object that is there; where several are, the smallest. Counts the
+    pixels that are shared, the objects that are wholly hidden, and those past ``most``, which are left out."""
+    losses.count("uncounted", max(0, len(instances) - most))
+    instances = instances[np.arange(min(len(instances), most))]
+    numbers = np.zeros(instances.size_hw, np.uint16)
+    times = np.zeros(instances.size_hw, np.uint16)
+    for index in np.argsort(-instances.areas, kind="stable"):
+        where, crop = instances.region(int(index))
+        numbers[where][crop] = index + 1
+        times[where] += crop
+    losses.count("overlaps", int((times > 1).sum()))
+    losses.count("hidden", len(instances) - int((np.bincount(numbers.ravel(), minlength=1)[1:] > 0).sum()))
+    return numbers
+
+
+def drop_crowds(instances: Instances, losses: Losses) -> Instances:
+    """The objects without crowd regions, which are counted as lost."""
+    if instances.crowd is None:
+        return instances
+    losses.count("crowds", int(instances.crowd.sum()))
+    return replace(instances[~instances.crowd], crowd=None)
+
+
+def write_png(path: Path, pixels: np.ndarray, palette: bytes | None = None) -> None:
+    """uint8 or uint16 (H, W) as a grey PNG, or as one with 768 bytes of ``palette``."""
+    image = Image.fromarray(pixels)
+    if palette is not None:
+        image.putpalette(palette)
+    with atomic_write(path) as stream:
+        image.save(stream, "PNG")
 
 
 def require_photos(found: Found) -> Found:

@@ -6,7 +6,7 @@ object may lie in several parts; two objects cannot overlap. The pairs of folder
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +15,25 @@ from PIL import Image
 
 from imago.core.errors import DataError, ImageError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
+from imago.core.labels import Labels
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import instance_labels
-from imago.data.formats.format import Format, Found, ReadOptions, Truth
+from imago.data.formats.format import (
+    Annotated,
+    Format,
+    Found,
+    Losses,
+    ReadOptions,
+    Truth,
+    WriteOptions,
+    Writer,
+    drop_crowds,
+    flatten_masks,
+    write_png,
+)
 from imago.data.formats.label_maps import find_pair, pair
 from imago.data.mask_pixels import UNREADABLE
 from imago.data.splits import find_splits
-from imago.files.writing import atomic_write
 
 LOOKED_AT = 8  # label images that are looked at when the folder is opened
 CLASS = "object"
@@ -112,17 +124,15 @@ def _is_one_mask(path: Path) -> bool:
     return values[-1] == 255 and len(values) <= 2
 
 
-def write_label_image(path: Path, instances: Instances, overwrite: bool = False) -> None:
-    """PNG of 16 bits, grey: 0, or the number (1 .. K) of the object that is there; where several are, the first wins.
-
-    Objects without masks are their boxes. Raises DataError past 65,535 objects.
-    """
-    if len(instances) > 65_535:
-        raise DataError(
-            f"{path}: a label image of 16 bits holds 65,535 objects; got {len(instances)}. Cut the image in parts"
-        )
-    with atomic_write(path, overwrite) as stream:
-        Image.fromarray(instances.to_label_image()).save(stream, "PNG")
+def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:
+    """``masks/SPLIT/NAME.png`` of 16 bits; where objects overlap the smaller is on top."""
+    losses = Losses()
+    for photo in photos:
+        instances = drop_crowds(photo.instances, losses)
+        losses.count("classes", len(instances) if labels.names[1:] != (CLASS,) else 0)
+        numbers = flatten_masks(instances, losses, 65_535)
+        write_png(folder / "masks" / photo.split / f"{photo.name}.png", numbers)
+    return losses
 
 
 FORMAT = Format(
@@ -131,5 +141,5 @@ FORMAT = Format(
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="classes (there is one), objects that overlap, crowd regions",
-    writers=(write_label_image,),
+    writer=Writer("objects", "images/{split}/{name}", write, needs_masks=True),
 )

@@ -17,9 +17,21 @@ from pathlib import Path
 
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Labels
+from imago.core.palette import palette_bytes
 from imago.data.classes import Classes, apply_reading, find_classes
 from imago.data.dataset import Dataset, Sample
-from imago.data.formats.format import Format, Found, ReadOptions, Truth
+from imago.data.formats.format import (
+    Annotated,
+    Format,
+    Found,
+    Losses,
+    ReadOptions,
+    Truth,
+    WriteOptions,
+    Writer,
+    write_png,
+    write_text,
+)
 from imago.data.mask_pixels import UNKNOWN
 from imago.data.splits import NAMES, Splits, find_splits, listed_names, parse_split_folder
 from imago.files.clutter import glob_files, iter_folders
@@ -246,10 +258,20 @@ def index_by_stem(folder: Path, suffixes: Iterable[str]) -> tuple[dict[str, Path
     return found, faults
 
 
+def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:
+    """``masks/SPLIT/NAME.png`` with a palette, and ``classes.txt``."""
+    palette = palette_bytes(labels)
+    for photo in photos:
+        write_png(folder / "masks" / photo.split / f"{photo.name}.png", photo.label_map, palette)
+    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in labels.names))
+    return Losses()
+
+
 FORMAT = Format(
     name="photos and label maps",
     layout=LAYOUT,
     recognize=recognize,
     cannot_hold="single objects: two of one class that touch are one region (regions makes objects of them)",
     read_maps=read_maps,
+    writer=Writer("label maps", "images/{split}/{name}", write),
 )

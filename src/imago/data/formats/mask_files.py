@@ -7,15 +7,31 @@ whose ``masks/`` is empty has no object.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
+from imago.core.labels import Labels
 from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import instance_labels, read_class_list
-from imago.data.formats.format import Format, Found, ReadOptions, Truth
+from imago.data.formats.format import (
+    Annotated,
+    Format,
+    Found,
+    Losses,
+    ReadOptions,
+    Truth,
+    WriteOptions,
+    Writer,
+    drop_crowds,
+    write_png,
+    write_text,
+)
 from imago.data.formats.label_images import CLASS
 from imago.data.formats.label_maps import MASK_SUFFIXES, index_by_stem
 from imago.data.mask_pixels import read_mask
@@ -94,10 +110,25 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
     return Dataset(root, instance_labels(names, root), splits, divided.notes), (*faults, *divided.faults)
 
 
+def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:
+    """``SPLIT/NAME/masks/NUMBER.png``, 0 and 255; the class in ``classes.txt``."""
+    losses = Losses()
+    for photo in photos:
+        instances = drop_crowds(photo.instances, losses)
+        losses.count("classes", len(instances) if len(labels) > 2 else 0)
+        masks = folder / photo.split / photo.name / "masks"
+        masks.mkdir(parents=True, exist_ok=True)
+        for number, mask in enumerate(instances.cropped or (), 1):
+            write_png(masks / f"{number:05d}.png", mask.to_full(photo.size_hw).astype(np.uint8) * 255)
+    write_text(folder / "classes.txt", f"{labels.names[1] if len(labels) == 2 else CLASS}\n")
+    return losses
+
+
 FORMAT = Format(
     name="masks of one object each",
     layout="NAME/images/ and NAME/masks/ with a file an object",
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="classes (there is one), crowd regions",
+    writer=Writer("objects", "{split}/{stem}/images/{name}", write, flat=True, needs_masks=True),
 )

@@ -24,13 +24,26 @@ import numpy as np
 from imago.core import boxes
 from imago.core.errors import DataError
 from imago.core.instances import Instances, masks_to_boxes
-from imago.core.labels import IGNORE
+from imago.core.labels import BACKGROUND_NAMES, IGNORE, Labels
+from imago.core.palette import palette_bytes
 from imago.core.read_settings import ReadSettings
-from imago.core.text import plural
+from imago.core.text import escape, plural
 from imago.data.classes import Classes
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import NO_OUTLINES, Outside, find_box_fault, instance_labels
-from imago.data.formats.format import Format, Found, ReadOptions, Truth
+from imago.data.formats.format import (
+    Annotated,
+    Format,
+    Found,
+    Losses,
+    ReadOptions,
+    Truth,
+    WriteOptions,
+    Writer,
+    flatten_masks,
+    write_png,
+    write_text,
+)
 from imago.data.formats.label_images import split_label_image
 from imago.data.formats.label_maps import MASK_SUFFIXES, Layout, index_by_stem, read_layout
 from imago.data.formats.voc_names import VOID_COLOR, VocBox, find_box_classes, find_mask_classes
@@ -40,6 +53,7 @@ from imago.files.images import SUFFIXES, image_size
 
 MASK_LISTS = ("ImageSets/Segmentation", "ImageSets/Main")
 BOX_LISTS = ("ImageSets/Main",)
+NUMBERED = Labels(tuple(map(str, range(UNKNOWN))))  # the colours of objects
 
 
 @dataclass(frozen=True)
@@ -242,6 +256,78 @@ def read_xml(path: Path, faults: list[str], clip: bool = False) -> tuple[tuple[i
     return size_hw, tuple(instances)
 
 
+# Writing
+
+
+def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:
+    """XML of every photo, masks of classes and objects where there are masks, lists of names for both, and the names of
+    the classes. Crowd regions are "difficult" boxes, and void in masks. Raises DataError for more than 254 classes."""
+    if len(labels) > UNKNOWN:
+        raise DataError(f"{len(labels) - 1} classes; masks of Pascal VOC hold {UNKNOWN - 1}: write another format")
+    wrong = [name for name in labels.names[1:] if name in BACKGROUND_NAMES]
+    if wrong:
+        raise DataError(f"a class is called {wrong[0]!r}, which is read as the background; rename it")
+    losses = Losses()
+    lists: dict[str, list[str]] = {}
+    palette = palette_bytes(labels)
+    for photo in photos:
+        lists.setdefault(photo.split, []).append(f"{photo.name}\n")
+        write_text(folder / "Annotations" / f"{photo.name}.xml", to_xml(photo, labels, losses))
+        if photo.instances.cropped is None:
+            continue
+        objects, classes = _paint_masks(photo.instances, losses)
+        write_png(folder / "SegmentationObject" / f"{photo.name}.png", objects, palette_bytes(NUMBERED))
+        write_png(folder / "SegmentationClass" / f"{photo.name}.png", classes, palette)
+    has_masks = (folder / "SegmentationObject").is_dir()
+    for place in MASK_LISTS if has_masks else BOX_LISTS:
+        for split, names in lists.items():
+            write_text(folder / place / f"{split}.txt", "".join(names))
+    write_text(folder / "class_names.txt", "".join(f"{name}\n" for name in ("_background_", *labels.names[1:])))
+    return losses
+
+
+def _paint_masks(instances: Instances, losses: Losses) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (H, W) of objects and of classes. Crowd regions are void where no object is."""
+    crowd = np.zeros(len(instances), bool) if instances.crowd is None else instances.crowd
+    objects = flatten_masks(instances[~crowd], losses, UNKNOWN).astype(np.uint8)
+    classes = np.concatenate([[0], instances[~crowd].classes]).astype(np.uint8)[objects]
+    for index in np.flatnonzero(crowd):
+        where, crop = instances.region(int(index))
+        free = crop & (objects[where] == 0)
+        objects[where][free] = classes[where][free] = IGNORE
+    return objects, classes
+
+
+def to_xml(photo: Annotated, labels: Labels, losses: Losses) -> str:
+    """The file of one photo. Boxes are rounded to whole pixels, as other programs read them."""
+    instances = photo.instances
+    root = ElementTree.Element("annotation")
+    add_text(root, "filename", Path(photo.photo).name)
+    size = ElementTree.SubElement(root, "size")
+    for side, pixels in (("width", photo.size_hw[1]), ("height", photo.size_hw[0]), ("depth", 3)):
+        add_text(size, side, str(pixels))
+    add_text(root, "segmented", str(int(instances.cropped is not None)))
+    whole = np.round(instances.boxes)
+    losses.count("rounded", int((whole != instances.boxes).any(axis=1).sum()))
+    for index, value in enumerate(instances.classes):
+        entry = ElementTree.SubElement(root, "object")
+        difficult = any(marks is not None and marks[index] for marks in (instances.crowd, instances.difficult))
+        words = {"name": labels.names[value], "pose": "Unspecified", "truncated": "0", "difficult": str(int(difficult))}
+        for tag, text in words.items():
+            add_text(entry, tag, text)
+        x1, y1, x2, y2 = (int(v) for v in whole[index])
+        box = ElementTree.SubElement(entry, "bndbox")
+        for tag, corner in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", max(x2, x1 + 1)), ("ymax", max(y2, y1 + 1))):
+            add_text(box, tag, str(corner))
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, "unicode") + "\n"
+
+
+def add_text(parent: ElementTree.Element, tag: str, text: str) -> None:
+    """A child ``tag`` that holds ``text``."""
+    ElementTree.SubElement(parent, tag).text = escape(text)
+
+
 FORMAT = Format(
     name="Pascal VOC",
     layout="VOC's JPEGImages/ with Annotations/ or SegmentationClass/",
@@ -250,4 +336,5 @@ FORMAT = Format(
     read_objects=read_objects,
     has_mask_values=True,
     cannot_hold="objects that overlap, more than 254 of them in a photo",
+    writer=Writer("objects", "JPEGImages/{name}", write),
 )

@@ -21,11 +21,22 @@ from imago.core import boxes
 from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
-from imago.core.polygons import fill_polygons, join_rings, outline
+from imago.core.polygons import fill_polygons, join_rings, outline, trace_parts
 from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import NO_OUTLINES, WITHOUT_OUTLINE, Outside, find_box_fault, instance_labels
-from imago.data.formats.format import Format, Found, ReadOptions, Truth, write_text
+from imago.data.formats.format import (
+    Annotated,
+    Format,
+    Found,
+    Losses,
+    ReadOptions,
+    Truth,
+    WriteOptions,
+    Writer,
+    drop_crowds,
+    write_text,
+)
 from imago.data.formats.yolo_layout import Pairs, find_yolo, is_yolo
 from imago.files.images import image_size
 from imago.files.text import read_text
@@ -190,21 +201,38 @@ def to_yolo(instances: Instances, polygons: bool = False, scores: bool = False) 
     return "".join(lines)
 
 
-def write_yolo(
-    path: Path, instances: Instances, polygons: bool = False, scores: bool = False, overwrite: bool = False
-) -> None:
-    """``to_yolo`` as a file: ``labels/NAME.txt``."""
-    write_text(path, to_yolo(instances, polygons, scores), overwrite)
+def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:
+    """``labels/SPLIT/NAME.txt``, and ``data.yaml`` with the names of the classes."""
+    losses = Losses()
+    splits: dict[str, None] = {}
+    for photo in photos:
+        splits[photo.split] = None
+        instances = drop_crowds(photo.instances, losses)
+        polygons = instances.cropped is not None
+        text = to_yolo(instances, polygons)
+        if polygons:
+            _count_losses(losses, instances, text)
+        write_text(folder / "labels" / photo.split / f"{photo.name}.txt", text)
+    write_text(folder / "data.yaml", to_yolo_yaml(labels, splits))
+    return losses
 
 
-def write_yolo_yaml(
-    path: Path, labels: Labels, splits: Iterable[str] = ("train", "val"), overwrite: bool = False
-) -> None:
+def _count_losses(losses: Losses, instances: Instances, text: str) -> None:
+    assert instances.cropped is not None
+    scale = np.array([instances.size_hw[1], instances.size_hw[0]], np.float64)
+    for mask, line in zip(instances.cropped, text.splitlines(), strict=True):
+        shares = np.array(line.split()[1:], np.float64).reshape(-1, 2)
+        losses.measure(mask, [shares * scale], instances.size_hw)
+        parts = trace_parts(mask)
+        losses.count("joined", int(len(parts) > 1 or len(parts[0]) > 1))
+
+
+def to_yolo_yaml(labels: Labels, splits: Iterable[str] = ("train", "val")) -> str:
     """``data.yaml``: names of the classes, and ``images/SPLIT`` for each split."""
     lines = [f"{split}: images/{split}\n" for split in splits]
     lines += ["names:\n"]
     lines += [f"  {value}: '{name.replace(chr(39), chr(39) * 2)}'\n" for value, name in enumerate(labels.names[1:])]
-    write_text(path, "".join(lines), overwrite)
+    return "".join(lines)
 
 
 FORMAT = Format(
@@ -213,5 +241,5 @@ FORMAT = Format(
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="crowd regions, holes other than by a bridge, boxes and polygons in one set",
-    writers=(write_yolo, write_yolo_yaml),
+    writer=Writer("objects", "images/{split}/{name}", write),
 )

@@ -167,6 +167,8 @@ def to_coco(photos: Iterable[ImageDetections], labels: Labels, outlines: Outline
     lengths for masks with holes. Crowd regions and empty masks are run lengths always, as COCO has it. Every annotation
     carries its ``score``, 1 where people made it.
     """
+    if outlines not in ("rle", "polygons", "auto"):
+        raise ValueError(f"outlines are 'rle', 'polygons' or 'auto'; got {outlines!r}")
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, photo in enumerate(photos, 1):
@@ -188,8 +190,6 @@ def _categories(labels: Labels) -> list[dict[str, Any]]:
 
 def to_entry(instances: Instances, index: int, outlines: Outlines, losses: Losses | None = None) -> dict[str, Any]:
     """One annotation, without ids; ``losses`` takes in how well polygons fit."""
-    if outlines not in ("rle", "polygons", "auto"):
-        raise ValueError(f"outlines are 'rle', 'polygons' or 'auto'; got {outlines!r}")
     crowd = bool(instances.crowd is not None and instances.crowd[index])
     segmentation: Any = []
     area = float(boxes.area(instances.boxes[index : index + 1])[0])

@@ -296,10 +296,11 @@ def test_each_kind_of_net_has_its_own_augmentation() -> None:
     unet, faster, crops = (Candidate(name, name) for name in ("unet", "fasterrcnn", "rcnn"))
     moved = Augmentation(elastic=0.5, touching=8, zoom_min=0.5, flip=0.25)
     folder = DataSource("cells", augment={"shadow": 0.1, "rotate_deg": 5, "blur": 0.2})
-    config = TrainConfig.of(objects=True, augment=moved, data=(folder,))
+    config = TrainConfig.of(objects=True, distance=True, augment=moved, data=(folder,))
     pixels, regions, cut = (build_settings(one, config, [unet, faster, crops]) for one in (unet, faster, crops))
     usual = Augmentation()
     assert (pixels.augment, pixels.data) == (moved, (folder,))
+    assert [one.net.distance for one in (pixels, regions, cut)] == [True, False, False]
     assert regions.augment == replace(moved, elastic=usual.elastic, touching=usual.touching)
     assert regions.data[0].augment == {"rotate_deg": 5, "blur": 0.2}
     assert cut.augment == replace(regions.augment, zoom_min=usual.zoom_min)

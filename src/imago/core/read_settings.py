@@ -41,7 +41,17 @@ class ReadSettings:
         models=("boxes", "instances"),
         why="it learns from masks",
     )
-
+    line_width: int = setting(
+        10,
+        "Lines and points among drawn objects: how many pixels wide they are (10 is labelme's measure); 0 leaves them "
+        "out.",
+    )
+    class_attribute: str = setting(
+        "",
+        "VIA, labelme and the like: the attribute of a region that says its class.  [default: by looking, which a note "
+        "tells]",
+        metavar="NAME",
+    )
     background_class: str = setting(
         "",
         "Label maps: the class that is background, which pictures leave unpainted, or none.  [default: what is named "
@@ -61,6 +71,8 @@ class ReadSettings:
             raise ValueError("mask_threshold and mask_values are values of masks, 0 and more")
         if self.mask_values and (len(self.mask_values) < 2 or len(set(self.mask_values)) < len(self.mask_values)):
             raise ValueError(f"mask_values needs two different values or more; got {_join(self.mask_values)}")
+        if not 0 <= self.line_width <= 255:
+            raise ValueError(f"line_width is 0 to 255 pixels; got {self.line_width}")
         if self.mask_threshold and (self.mask_values or self.mask_snap):
             raise ValueError("mask_threshold says what every value means; leave out mask_values and mask_snap")
         if self.ignored is not None and self.ignored in self.mask_values:

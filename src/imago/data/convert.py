@@ -35,6 +35,15 @@ class StatesAreas(Protocol):
         ...
 
 
+@runtime_checkable
+class StatesOrder(Protocol):
+    """A reader that knows which objects lie over which: CVAT's z-order."""
+
+    def paint_order(self) -> np.ndarray | None:
+        """int (K,): layers, the higher ones over the lower; None where there is one."""
+        ...
+
+
 @dataclass(frozen=True)
 class PaintReader:
     """Reads one photo's objects as a label map."""
@@ -46,23 +55,30 @@ class PaintReader:
     def __call__(self) -> np.ndarray:
         stated = self.read.area_shares() if isinstance(self.read, StatesAreas) else None
         sizes = None if stated is None else stated[0]
-        return paint_label_map(self.read(), np.array(self.table, np.uint8), self.min_area, sizes)
+        layers = self.read.paint_order() if isinstance(self.read, StatesOrder) else None
+        return paint_label_map(self.read(), np.array(self.table, np.uint8), self.min_area, sizes, layers)
 
 
 def paint_label_map(
-    instances: Instances, table: np.ndarray, min_area: float = 0.0, sizes: np.ndarray | None = None
+    instances: Instances,
+    table: np.ndarray,
+    min_area: float = 0.0,
+    sizes: np.ndarray | None = None,
+    layers: np.ndarray | None = None,
 ) -> np.ndarray:
     """uint8 (H, W): ``table[class]`` where an object is, 0 where none is; IGNORE for crowd regions and for objects that
     are smaller than ``min_area`` (0..1) of the photo, but not where a larger object lies over them.
 
-    ``sizes``: float (K,), which of two objects is the larger one; by default their pixels.
+    ``sizes``: float (K,), which of two objects is the larger one; by default their pixels. ``layers``: int (K,), the
+    higher ones lie over the lower, whatever their size.
     """
     label = np.zeros(instances.size_hw, np.uint8)
     ignored = np.zeros(instances.size_hw, bool)
     none = instances.areas < min_area * label.size
     if instances.crowd is not None:
         none |= instances.crowd
-    rising = np.argsort(instances.areas if sizes is None else sizes, kind="stable")
+    sizes = instances.areas if sizes is None else sizes
+    rising = np.argsort(sizes, kind="stable") if layers is None else np.lexsort((sizes, -layers))
     for index in rising[::-1]:  # the small on top
         if not none[index]:
             where, crop = instances.region(index)

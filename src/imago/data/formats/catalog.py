@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from imago.data.formats import coco, label_images, label_maps, mask_files, voc, yolo
+from imago.data.formats import (
+    coco,
+    cvat,
+    label_images,
+    label_maps,
+    label_studio,
+    labelme,
+    labelme_xml,
+    mask_files,
+    via,
+    voc,
+    yolo,
+)
 from imago.data.formats.format import Format
 
 FORMATS: dict[str, Format] = {
     "coco": coco.FORMAT,
+    "via": via.FORMAT,
+    "labelme": labelme.FORMAT,
+    "label_studio": label_studio.FORMAT,
+    "cvat": cvat.FORMAT,
+    "labelme_xml": labelme_xml.FORMAT,
     "voc": voc.FORMAT,
     "mask_files": mask_files.FORMAT,
     "yolo": yolo.FORMAT,

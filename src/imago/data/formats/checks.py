@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Labels
-from imago.files.text import read_text
+from imago.files.text import read_json, read_text
 
 SLACK = 0.01  # of the photo's side: as far may a box stick out. Annotators round, and half-seen objects are guessed at
 SLACK_PX = 1.0  # or as many pixels, in small photos
@@ -67,3 +69,22 @@ def find_box_fault(box: Sequence[float], size_hw: tuple[float, float], slack_px:
     if sticks_out:
         return Outside(f"{words} reaches outside of the photo of {height:g} x {width:g} (height x width)")
     return ""
+
+
+def read_annotations(path: Path) -> Any:
+    """The JSON of an annotation file. Raises DataError for what is none."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); copy it again") from error
+
+
+def read_annotation_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file. Raises DataError for what is none, and for entities, which can blow up a small file."""
+    try:
+        data = path.read_bytes()
+        if b"<!ENTITY" in data:
+            raise DataError(f"{path}: declares entities, which no annotation tool does; it is not read")
+        return ElementTree.fromstring(data)
+    except (OSError, ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as XML ({error})") from error

@@ -24,7 +24,7 @@ from imago.core.polygons import join_rings, trace_parts
 from imago.core.rle import pack_rle
 from imago.core.text import to_json, to_utf8, unescape
 from imago.data.dataset import Dataset, Sample
-from imago.data.formats.checks import NO_OUTLINES, instance_labels
+from imago.data.formats.checks import NO_OUTLINES, instance_labels, read_annotations
 from imago.data.formats.coco_entries import FileReader, read_id
 from imago.data.formats.format import (
     Annotated,
@@ -39,7 +39,6 @@ from imago.data.formats.format import (
 )
 from imago.data.splits import Splits, find_splits, parse_split
 from imago.files.clutter import glob_files
-from imago.files.text import read_json
 from imago.files.writing import atomic_write
 
 ROBOFLOW = "_annotations.coco.json"
@@ -127,10 +126,7 @@ def _divide(root: Path, splits: dict[str, tuple[Sample, ...]]) -> tuple[dict[str
 
 
 def _read_content(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}); copy it again") from error
+    content = read_annotations(path)
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

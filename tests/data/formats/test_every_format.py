@@ -110,6 +110,64 @@ def write_label_images(root: Path) -> None:
     (root / "classes.txt").unlink()
 
 
+CLASSES = ("cat", "dog")
+PAIRS = [list(zip(corners[::2], corners[1::2], strict=True)) for corners in CORNERS]
+
+
+def write_via(root: Path) -> None:
+    regions = [
+        {"shape_attributes": {"name": "polygon", "all_points_x": corners[::2], "all_points_y": corners[1::2]},
+         "region_attributes": {"kind": name}}
+        for name, corners in zip(CLASSES, CORNERS, strict=True)
+    ]  # fmt: skip
+    for name in NAMES:
+        photo(root / f"{name}.png")
+    entries = {f"{name}.png-1": {"filename": f"{name}.png", "size": -1, "regions": regions} for name in NAMES}
+    (root / "via.json").write_text(json.dumps(entries))
+
+
+def write_labelme(root: Path) -> None:
+    shapes = [{"label": name, "points": points} for name, points in zip(CLASSES, PAIRS, strict=True)]
+    for name in NAMES:
+        photo(root / f"{name}.png")
+        (root / f"{name}.json").write_text(json.dumps({"imagePath": f"{name}.png", "shapes": shapes}))
+
+
+def write_label_studio(root: Path) -> None:
+    results = [
+        {"original_width": 12, "original_height": 10,
+         "value": {"points": [[x / 0.12, y / 0.1] for x, y in points], "polygonlabels": [name]}}
+        for name, points in zip(CLASSES, PAIRS, strict=True)
+    ]  # fmt: skip
+    for name in NAMES:
+        photo(root / "images" / f"{name}.png")
+    tasks = [{"data": {"image": f"/data/upload/1/{n}.png"}, "annotations": [{"result": results}]} for n in NAMES]
+    (root / "export.json").write_text(json.dumps(tasks))
+
+
+def write_cvat(root: Path) -> None:
+    shapes = "".join(
+        f'<polygon label="{name}" points="{";".join(f"{x},{y}" for x, y in points)}"/>'
+        for name, points in zip(CLASSES, PAIRS, strict=True)
+    )
+    for name in NAMES:
+        photo(root / "images" / f"{name}.png")
+    images = "".join(f'<image name="{name}.png" width="12" height="10">{shapes}</image>' for name in NAMES)
+    (root / "annotations.xml").write_text(f"<annotations><version>1.1</version>{images}</annotations>")
+
+
+def write_labelme_xml(root: Path) -> None:
+    objects = "".join(
+        f"<object><name>{name}</name><polygon>"
+        + "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in points)
+        + "</polygon></object>"
+        for name, points in zip(CLASSES, PAIRS, strict=True)
+    )
+    for name in NAMES:
+        photo(root / f"{name}.png")
+        (root / f"{name}.xml").write_text(f"<annotation><filename>{name}.png</filename>{objects}</annotation>")
+
+
 # Format, what a semantic net learns of it, how objects are asked for, classes of objects
 WRITERS: dict[str, tuple[Callable[[Path], None], np.ndarray, OpenOptions, list[int]]] = {
     "coco": (write_coco, LABEL, OpenOptions("detection"), [1, 2]),
@@ -121,6 +179,13 @@ WRITERS: dict[str, tuple[Callable[[Path], None], np.ndarray, OpenOptions, list[i
         OpenOptions("detection", grouping=parse_grouping("background=background; cat=cat; dog=dog"), regions="parts"),
         [1, 2],
     ),
+    **{
+        name: (write, LABEL, OpenOptions("detection"), [1, 2])
+        for name, write in {
+            "via": write_via, "labelme": write_labelme, "label_studio": write_label_studio, "cvat": write_cvat,
+            "labelme_xml": write_labelme_xml,
+        }.items()
+    },
     "label_images": (write_label_images, LABEL, OpenOptions("detection"), [1, 1]),
 }  # fmt: skip
 
@@ -419,7 +484,7 @@ def test_whatever_stands_there_is_no_traceback(place: str, key: str, value: Any,
 def test_the_check_looks_at_any_data_set(name: str, tmp_path: Path) -> None:
     WRITERS[name][0](tmp_path)
     task = guess_task(tmp_path)
-    assert task == ("semantic" if name.startswith("label_") else "detection")
+    assert task == ("semantic" if name in ("label_maps", "label_images") else "detection")
     dataset = open_dataset(tmp_path, task)
     checked = check_samples(dataset.split("all"), dataset.labels)
     assert checked.faults == ()

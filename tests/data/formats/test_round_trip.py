@@ -174,11 +174,11 @@ def half(rows: slice) -> np.ndarray:
 
 # What is written, and what each format says that it lost. Formats that are not named lost nothing.
 HELD: dict[str, tuple[Callable[[], Instances], dict[str, dict[str, int]]]] = {
-    "a hole": (lambda: with_masks([ring()], [1]), {"yolo": {"joined": 1}}),
+    "a hole": (lambda: with_masks([ring()], [1]), {"yolo": {"joined": 1}, "via": {"joined": 1}}),
     "two parts": (lambda: with_masks([half(slice(0, 2)) | half(slice(5, 7))], [1]), {"yolo": {"joined": 1}}),
     "a crowd": (
         lambda: with_masks([ring(), half(slice(10, 13))], [1, 1], [False, True]),
-        {"yolo": {"crowds": 1, "joined": 1}, "label_images": {"crowds": 1}, "mask_files": {"crowds": 1},
+        {"yolo": {"crowds": 1, "joined": 1}, "via": {"joined": 1}, "label_images": {"crowds": 1}, "mask_files": {"crowds": 1},
          "label_maps": {"painted crowds": 1}},
     ),
     "two overlap": (

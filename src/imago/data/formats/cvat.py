@@ -15,20 +15,37 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask
+from imago.core.labels import Labels
+from imago.core.polygons import join_rings
+from imago.core.rle import encode_rle
+from imago.core.text import to_utf8
 from imago.data.formats.checks import read_annotation_xml
 from imago.data.formats.drawn import WRONG, Drawn, Page, build_dataset, describe
 from imago.data.formats.find_files import iter_annotations
-from imago.data.formats.format import Format, Found, ReadOptions, Truth
+from imago.data.formats.format import (
+    Annotated,
+    Format,
+    Found,
+    Losses,
+    Outlined,
+    ReadOptions,
+    Truth,
+    WriteOptions,
+    Writer,
+    outline_instances,
+)
 from imago.data.formats.shapes import Raster, Shape, ellipse, line, number, point, polygon, turned_box
 from imago.data.splits import parse_split
+from imago.files.writing import atomic_write
 
 CROWD = ("is_crowd", "iscrowd")
 NOT_USED = ("tag", "skeleton", "cuboid")
@@ -146,10 +163,60 @@ class RunLengths:
         return CroppedMask.from_mask(np.repeat(values, runs).reshape(height, width), *self.corner)
 
 
+def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:
+    """``annotations.xml``. Objects of one part without holes are polygons, others are masks."""
+    losses = Losses()
+    with atomic_write(folder / "annotations.xml") as stream:
+        stream.write(b'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n')
+        stream.write(to_utf8(f"  <meta>\n    <task>\n      <labels>\n{_write_labels(labels)}      </labels>\n"))
+        stream.write(b"    </task>\n  </meta>\n")
+        for number, photo in enumerate(photos):
+            height, width = photo.size_hw
+            name, subset = quoteattr(photo.photo.removeprefix("images/")), quoteattr(photo.split)
+            stream.write(
+                to_utf8(f'  <image id="{number}" name={name} subset={subset} width="{width}" height="{height}">\n')
+            )
+            for one in outline_instances(photo.instances):
+                stream.write(to_utf8(_write_shape(one, labels.names[one.value], options, losses, photo.size_hw)))
+            stream.write(b"  </image>\n")
+        stream.write(b"</annotations>\n")
+    return losses
+
+
+def _write_labels(labels: Labels) -> str:
+    crowd = (
+        f"<attribute><name>{CROWD[0]}</name><mutable>False</mutable><input_type>checkbox</input_type>"
+        "<default_value>false</default_value><values>false</values></attribute>"
+    )
+    return "".join(
+        f"        <label><name>{escape(name)}</name><attributes>{crowd}</attributes></label>\n"
+        for name in labels.names[1:]
+    )
+
+
+def _write_shape(one: Outlined, name: str, options: WriteOptions, losses: Losses, size_hw: tuple[int, int]) -> str:
+    crowd = f'<attribute name="{CROWD[0]}">true</attribute>' if one.crowd else ""
+    said = f'label={quoteattr(name)} source="file" occluded="0" z_order="0"'
+    if one.mask is None:
+        x1, y1, x2, y2 = one.box
+        return f'    <box {said} xtl="{x1}" ytl="{y1}" xbr="{x2}" ybr="{y2}">{crowd}</box>\n'
+    if len(one.parts) == 1 and (options.outlines == "polygons" or (options.outlines == "auto" and not one.has_holes)):
+        ring = join_rings(one.parts[0])
+        losses.measure(one.mask, [ring], size_hw)
+        losses.count("joined", int(one.has_holes))
+        points = ";".join(f"{x:.2f},{y:.2f}" for x, y in ring.tolist())
+        return f'    <polygon {said} points="{points}">{crowd}</polygon>\n'
+    crop = one.mask.crop
+    runs = ", ".join(map(str, encode_rle(crop.T)))
+    place = f'left="{one.mask.left}" top="{one.mask.top}" width="{crop.shape[1]}" height="{crop.shape[0]}"'
+    return f'    <mask {said} rle="{runs}" {place}>{crowd}</mask>\n'
+
+
 FORMAT = Format(
     name="CVAT's XML",
     layout="CVAT's annotations.xml with images/",
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="nothing that Imago knows",
+    writer=Writer("objects", "images/{split}/{name}", write),
 )

@@ -24,7 +24,7 @@ from imago.data.formats.checks import NO_OUTLINES, Outside, find_box_fault, inst
 from imago.data.formats.find_files import PhotoFinder
 from imago.data.formats.format import Found, ReadOptions
 from imago.data.formats.shapes import Shape, unite
-from imago.data.splits import Splits, find_splits, parse_split
+from imago.data.splits import Splits, find_splits, parse_split, parse_split_folder
 from imago.files.images import image_size
 
 UNNAMED = "object"  # the class of objects that nobody named
@@ -215,8 +215,10 @@ def _classes(root: Path, objects: Iterable[Drawn], declared: Sequence[str], faul
 
 
 def _name(paths: Sequence[Path]) -> list[str]:
-    """What each photo is called: its path below the folder that holds all of them, without its suffix."""
+    """What each photo is called: its path below the folder that holds all of them, without its suffix. That of a split
+    is part of the name."""
     common = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    common = common.parent if parse_split_folder(common.name) else common
     return [path.relative_to(common).with_suffix("").as_posix() for path in paths]
 
 

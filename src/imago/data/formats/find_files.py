@@ -16,7 +16,7 @@ from imago.files.clutter import is_clutter
 from imago.files.images import SUFFIXES
 from imago.files.text import decode_text
 
-DEPTH = 3  # folders below the root in which annotation files are looked for
+DEPTH = 6  # folders below the root in which annotation files are looked for
 LOOKED_AT = 32  # files of one folder whose beginning is read: where there are many, they are alike
 _ENDS = 65_536  # bytes at each end of a file that tell what it is
 
@@ -143,12 +143,14 @@ class PhotoFinder:
         """The photo, or None. ``near``: the folder of the annotation file; ``folders`` are looked in first. Of several
         photos of one name the one whose path ends like ``name``, else the one nearest to the annotation file."""
         for form in dict.fromkeys((name, unescape(name), name.replace("\\", "/"))):
-            for folder in (*folders, *((near,) if near else ()), self.root):
+            for folder in (*folders, *((near,) if near else ()), self.root, self.root / "images"):
                 if (path := _existing(folder, form)) is not None:
                     return path
         parts = _path_parts(name)
         if not parts:
             return None
+        if (path := _existing(self.root, "/".join(parts))) is not None:
+            return path
         found = self._by_name.get(parts[-1].lower()) or self._by_name.get(unescape(parts[-1]).lower())
         if not found and (prefix := _UPLOAD.match(parts[-1])):
             found = self._by_name.get(parts[-1][prefix.end() :].lower())

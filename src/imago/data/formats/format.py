@@ -4,7 +4,7 @@ catalog.py."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from PIL import Image
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances
 from imago.core.labels import Labels
-from imago.core.polygons import fill_polygons
+from imago.core.polygons import fill_polygons, trace_parts
 from imago.core.read_settings import ReadSettings
 from imago.core.text import to_utf8
 from imago.data.dataset import Dataset
@@ -173,6 +173,32 @@ def flatten_masks(instances: Instances, losses: Losses, most: int) -> np.ndarray
     losses.count("overlaps", int((times > 1).sum()))
     losses.count("hidden", len(instances) - int((np.bincount(numbers.ravel(), minlength=1)[1:] > 0).sum()))
     return numbers
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """One object as a tool that knows polygons takes it: its parts, each rings (n, 2) with the rim first; or its mask
+    where ``parts`` is empty; or its box where there is neither."""
+
+    value: int  # class
+    crowd: bool
+    box: tuple[float, float, float, float]  # x1 y1 x2 y2, with float32's own digits
+    parts: tuple[tuple[np.ndarray, ...], ...] = ()
+    mask: CroppedMask | None = None
+
+    @property
+    def has_holes(self) -> bool:
+        return any(len(rings) > 1 for rings in self.parts)
+
+
+def outline_instances(instances: Instances) -> Iterator[Outlined]:
+    """The objects of one photo, outlined."""
+    for index in range(len(instances)):
+        x1, y1, x2, y2 = (float(str(v)) for v in instances.boxes[index])
+        mask = None if instances.cropped is None else instances.cropped[index]
+        parts = tuple(tuple(rings) for rings in trace_parts(mask)) if mask else ()
+        crowd = bool(instances.crowd is not None and instances.crowd[index])
+        yield Outlined(int(instances.classes[index]), crowd, (x1, y1, x2, y2), parts, mask)
 
 
 def drop_crowds(instances: Instances, losses: Losses) -> Instances:

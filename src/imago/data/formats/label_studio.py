@@ -16,23 +16,41 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask
-from imago.core.text import plural
-from imago.data.formats.brush_rle import decode_brush
-from imago.data.formats.checks import read_annotations
+from imago.core.labels import Labels
+from imago.core.polygons import join_rings
+from imago.core.text import plural, to_json, to_utf8
+from imago.data.formats.brush_rle import decode_brush, encode_brush
+from imago.data.formats.checks import read_annotation_xml, read_annotations
 from imago.data.formats.drawn import UNNAMED, WRONG, Drawn, Page, build_dataset, describe
 from imago.data.formats.find_files import iter_annotations
-from imago.data.formats.format import Format, Found, ReadOptions, Truth
+from imago.data.formats.format import (
+    Annotated,
+    Format,
+    Found,
+    Losses,
+    Outlined,
+    ReadOptions,
+    Truth,
+    WriteOptions,
+    Writer,
+    outline_instances,
+    write_text,
+)
 from imago.data.formats.shapes import Raster, Shape, ellipse, number, polygon, to_points, turned_box
+from imago.files.clutter import glob_files
 from imago.files.images import SUFFIXES
+from imago.files.writing import atomic_write
 
 CROWD = "iscrowd"
 LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels", "hypertextlabels", "choices")
@@ -65,7 +83,15 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
             if page is not None:
                 pages.append(page)
     notes = [f"{plural(count, what)} not used" for what, count in sorted(counts.items())]
-    return build_dataset(root, pages, options, faults, notes)
+    return build_dataset(root, pages, options, faults, notes, _declared(root))
+
+
+def _declared(root: Path) -> list[str]:
+    """The labels of the project's settings, where they lie beside its export."""
+    found: dict[str, None] = {}
+    for path in glob_files(root, "label_config*.xml"):
+        found |= {one.get("value", ""): None for one in read_annotation_xml(path).iter("Label")}
+    return list(found)
 
 
 def _read_task(task: dict[str, Any], path: Path, faults: list[str], counts: Counter[str]) -> Page | None:
@@ -165,10 +191,69 @@ class Brush:
         return CroppedMask.from_mask(decode_brush(self.data, size_hw))
 
 
+CONFIG = "label_config.xml"
+STORAGE = "/data/local-files/?d="  # Label Studio's address of files on the server's own disk
+_TOOLS = {"polygonlabels": "PolygonLabels", "brushlabels": "BrushLabels", "rectanglelabels": "RectangleLabels"}
+
+
+def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:
+    """``label_studio.json`` to import, whose photos are files of the server's own disk from the folder on, and
+    ``label_config.xml``, the project's settings. Objects of one part without holes are polygons, others are brushed."""
+    losses = Losses()
+    with atomic_write(folder / "label_studio.json") as stream:
+        stream.write(b"[")
+        for number, photo in enumerate(photos, 1):
+            results = [
+                _write_result(one, index, labels.names[one.value], photo.size_hw, options, losses)
+                for index, one in enumerate(outline_instances(photo.instances), 1)
+            ]
+            task = {
+                "id": number,
+                "data": {"image": STORAGE + quote(photo.photo)},
+                "annotations": [{"id": number, "was_cancelled": False, "ground_truth": False, "result": results}],
+            }
+            stream.write(to_utf8(f"{',' if number > 1 else ''}\n{to_json(task)}"))
+        stream.write(b"\n]\n")
+    lines = ['<View>\n  <Image name="image" value="$image"/>\n']
+    for kind, tool in _TOOLS.items():
+        choices = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in labels.names[1:])
+        lines.append(f'  <{tool} name="{kind}" toName="image">\n{choices}  </{tool}>\n')
+    write_text(folder / CONFIG, "".join([*lines, "</View>\n"]))
+    return losses
+
+
+def _write_result(
+    one: Outlined, number: int, name: str, size_hw: tuple[int, int], options: WriteOptions, losses: Losses
+) -> dict[str, Any]:
+    height, width = size_hw
+    scale = np.array([width, height]) / 100
+    value: dict[str, Any]
+    if one.mask is None:
+        x1, y1, x2, y2 = one.box
+        kind = "rectanglelabels"
+        sides = {"x": x1 / scale[0], "y": y1 / scale[1], "width": (x2 - x1) / scale[0], "height": (y2 - y1) / scale[1]}
+        value = {**sides, "rotation": 0}
+    elif len(one.parts) == 1 and (options.outlines == "polygons" or (options.outlines == "auto" and not one.has_holes)):
+        kind = "polygonlabels"
+        ring = join_rings(one.parts[0])
+        losses.measure(one.mask, [ring], size_hw)
+        losses.count("joined", int(one.has_holes))
+        value = {"points": (ring / scale).tolist(), "closed": True}
+    else:
+        kind = "brushlabels"
+        value = {"format": "rle", "rle": encode_brush(one.mask.to_full(size_hw))}
+    return {
+        "id": f"{number:06d}", "type": kind, "from_name": kind, "to_name": "image", "original_width": width,
+        "original_height": height, "image_rotation": 0, "value": {**value, kind: [name]},
+        **({"meta": {"text": [CROWD]}} if one.crowd else {}),
+    }  # fmt: skip
+
+
 FORMAT = Format(
     name="Label Studio's",
     layout="Label Studio's export, JSON or JSON-MIN, with its photos",
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="nothing that Imago knows",
+    writer=Writer("objects", "images/{split}/{name}", write),
 )

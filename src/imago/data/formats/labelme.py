@@ -20,7 +20,7 @@ import base64
 import binascii
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,25 @@ from PIL import Image
 
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask
-from imago.core.text import plural
+from imago.core.labels import Labels
+from imago.core.polygons import join_rings
+from imago.core.text import plural, to_json
 from imago.data.formats.checks import read_annotations
 from imago.data.formats.drawn import EVERY, WRONG, Drawn, Page, build_dataset, describe
 from imago.data.formats.find_files import PhotoFinder, iter_annotations
-from imago.data.formats.format import Format, Found, ReadOptions, Truth
+from imago.data.formats.format import (
+    Annotated,
+    Format,
+    Found,
+    Losses,
+    Outlined,
+    ReadOptions,
+    Truth,
+    WriteOptions,
+    Writer,
+    outline_instances,
+    write_text,
+)
 from imago.data.formats.shapes import Raster, Shape, ellipse, line, point, polygon, to_points
 from imago.data.formats.shapes import box as make_box
 from imago.data.mask_pixels import UNREADABLE
@@ -251,10 +265,54 @@ def _is_hole_in(hole: Entry, found: list[Entry]) -> bool:
     return any(b is None or (b[0] <= x <= b[2] and b[1] <= y <= b[3]) for b in every)
 
 
+def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:
+    """``SPLIT/NAME.json`` beside the photo, and ``labels.txt``. Objects with holes are shapes of the kind ``mask``."""
+    losses = Losses()
+    for photo in photos:
+        path = (folder / photo.photo).with_suffix(".json")
+        shapes = [
+            shape
+            for number, one in enumerate(outline_instances(photo.instances), 1)
+            for shape in _write_shapes(one, number, labels.names[one.value], options, losses, photo.size_hw)
+        ]
+        content: dict[str, Any] = {
+            "version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": Path(photo.photo).name, "imageData": None,
+            "imageHeight": photo.size_hw[0], "imageWidth": photo.size_hw[1],
+        }  # fmt: skip
+        write_text(path, to_json(content, indent=2) + "\n")
+    write_text(folder / "labels.txt", "".join(f"{name}\n" for name in (IGNORED, BACKGROUND, *labels.names[1:])))
+    return losses
+
+
+def _write_shapes(
+    one: Outlined, number: int, name: str, options: WriteOptions, losses: Losses, size_hw: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
+    """What one object becomes: polygons, a mask where it has holes, or a rectangle."""
+    parts = [join_rings(rings) for rings in one.parts]
+    said = {
+        "label": name, "group_id": number if len(parts) > 1 else None, "description": "",
+        "flags": {CROWD: True} if one.crowd else {},
+    }  # fmt: skip
+    if one.mask is None:
+        x1, y1, x2, y2 = one.box
+        yield {**said, "points": [[x1, y1], [x2, y2]], "shape_type": "rectangle", "mask": None}
+    elif options.outlines == "rle" or (one.has_holes and options.outlines == "auto"):
+        left, top, right, bottom = one.mask.box
+        corners = [[left, top], [right - 1, bottom - 1]]
+        mask = pack_png(one.mask.crop)
+        yield {**said, "group_id": None, "points": corners, "shape_type": "mask", "mask": mask}
+    else:
+        losses.measure(one.mask, parts, size_hw)
+        losses.count("joined", int(one.has_holes))
+        for ring in parts:
+            yield {**said, "points": ring.tolist(), "shape_type": "polygon", "mask": None}
+
+
 FORMAT = Format(
     name="labelme's",
     layout="labelme's JSON files beside their photos",
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="nothing that Imago knows",
+    writer=Writer("objects", "{split}/{name}", write),
 )

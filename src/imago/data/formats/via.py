@@ -28,13 +28,28 @@ from pathlib import Path
 from typing import Any
 
 from imago.core.errors import DataError
+from imago.core.labels import Labels
+from imago.core.polygons import join_rings
+from imago.core.text import to_json, to_utf8
 from imago.data.formats.checks import read_annotations
 from imago.data.formats.drawn import UNNAMED, WRONG, Drawn, Page, build_dataset, describe
 from imago.data.formats.find_files import iter_annotations
-from imago.data.formats.format import Format, Found, ReadOptions, Truth
+from imago.data.formats.format import (
+    Annotated,
+    Format,
+    Found,
+    Losses,
+    Outlined,
+    ReadOptions,
+    Truth,
+    WriteOptions,
+    Writer,
+    outline_instances,
+)
 from imago.data.formats.shapes import Shape, ellipse, line, point, polygon, to_points
 from imago.data.formats.shapes import box as make_box
 from imago.files.text import read_text
+from imago.files.writing import atomic_write
 
 CLASS_WORDS = (
     "class",
@@ -305,10 +320,87 @@ def to_shape(said: dict[str, Any], line_width: int) -> Shape | None:
     raise ValueError(f"{name!r} is no shape of VIA's")
 
 
+# Writing
+
+_SETTINGS = {  # a new project's, as VIA 2 writes them
+    "ui": {
+        "annotation_editor_height": 25, "annotation_editor_fontsize": 0.8, "leftsidebar_width": 18,
+        "image_grid": {
+            "img_height": 80, "rshape_fill": "none", "rshape_fill_opacity": 0.3, "rshape_stroke": "yellow",
+            "rshape_stroke_width": 2, "show_region_shape": True, "show_image_policy": "all",
+        },
+        "image": {
+            "region_label": "class", "region_color": "class", "region_label_font": "10px Sans",
+            "on_image_annotation_editor_placement": "NEAR_REGION",
+        },
+    },
+    "core": {"buffer_size": 18, "filepath": {}, "default_filepath": ""},
+    "project": {"name": "imago"},
+}  # fmt: skip
+
+
+def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:
+    """``via_project.json``, a project of version 2 whose photos are named from the folder on."""
+    losses = Losses()
+    names: list[str] = []
+    with atomic_write(folder / "via_project.json") as stream:
+        attributes = {"region": _write_attributes(labels), "file": {}}
+        stream.write(to_utf8(f'{{"_via_settings": {to_json(_SETTINGS)},\n"_via_img_metadata": {{'))
+        for photo in photos:
+            size = (folder / photo.photo).stat().st_size
+            regions = [
+                region
+                for number, one in enumerate(outline_instances(photo.instances), 1)
+                for region in _write_regions(one, number, labels.names[one.value], losses, photo.size_hw)
+            ]
+            entry = {"filename": photo.photo, "size": size, "regions": regions, "file_attributes": {}}
+            key = f"{photo.photo}{size}"
+            stream.write(to_utf8(f"{',' if names else ''}\n{to_json(key)}: {to_json(entry)}"))
+            names.append(key)
+        stream.write(
+            to_utf8(f'}},\n"_via_attributes": {to_json(attributes)},\n"_via_data_format_version": "2.0.10",\n')
+        )
+        stream.write(to_utf8(f'"_via_image_id_list": {to_json(names)}}}\n'))
+    return losses
+
+
+def _write_attributes(labels: Labels) -> dict[str, Any]:
+    choices = {name: "" for name in labels.names[1:]}
+    said = {"type": "dropdown", "description": "", "options": choices, "default_options": {}}
+    texts = {
+        PART_OF: "the same number: parts of one object",
+        CROWD: "1: a region of many objects",
+    }
+    return {
+        "class": said,
+        **{name: {"type": "text", "description": text, "default_value": ""} for name, text in texts.items()},
+    }
+
+
+def _write_regions(
+    one: Outlined, number: int, name: str, losses: Losses, size_hw: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
+    said = {"class": name, **({CROWD: "1"} if one.crowd else {})}
+    if one.mask is None:
+        x1, y1, x2, y2 = one.box
+        shape = {"name": "rect", "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+        yield {"shape_attributes": shape, "region_attributes": said}
+        return
+    rings = [join_rings(part) for part in one.parts]
+    losses.measure(one.mask, rings, size_hw)
+    losses.count("joined", int(one.has_holes))
+    for ring in rings:
+        xs, ys = ring.T.tolist()
+        shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
+        parted = {PART_OF: str(number)} if len(rings) > 1 else {}
+        yield {"shape_attributes": shape, "region_attributes": {**said, **parted}}
+
+
 FORMAT = Format(
     name="VIA's",
     layout="VIA's project, JSON or CSV beside its photos",
     recognize=recognize,
     read_objects=read_objects,
     cannot_hold="holes other than by a bridge",
+    writer=Writer("objects", "images/{split}/{name}", write),
 )

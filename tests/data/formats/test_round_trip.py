@@ -178,7 +178,8 @@ HELD: dict[str, tuple[Callable[[], Instances], dict[str, dict[str, int]]]] = {
     "two parts": (lambda: with_masks([half(slice(0, 2)) | half(slice(5, 7))], [1]), {"yolo": {"joined": 1}}),
     "a crowd": (
         lambda: with_masks([ring(), half(slice(10, 13))], [1, 1], [False, True]),
-        {"yolo": {"crowds": 1, "joined": 1}, "via": {"joined": 1}, "label_images": {"crowds": 1}, "mask_files": {"crowds": 1},
+        {"yolo": {"crowds": 1, "joined": 1}, "via": {"joined": 1}, "label_images": {"crowds": 1},
+         "mask_files": {"crowds": 1},
          "label_maps": {"painted crowds": 1}},
     ),
     "two overlap": (

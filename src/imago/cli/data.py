@@ -8,13 +8,22 @@ import click
 
 from imago.cli.console import echo, echo_json
 from imago.cli.data_check import check_command
+from imago.cli.data_convert import convert_command, info_command
+from imago.cli.data_edges import from_edges_command
 from imago.cli.options import SizeHW
 from imago.core.text import plural
 
+COMMANDS = {
+    "info": info_command,
+    "check": check_command,
+    "convert": convert_command,
+    "from-edges": from_edges_command,
+}
 
-@click.group(commands={"check": check_command})
+
+@click.group(commands=COMMANDS)
 def data_command() -> None:
-    """Look at annotated photos: check a data set, find anchors."""
+    """Look at annotated photos and write them anew: info, check, convert, from-edges, anchors."""
 
 
 @data_command.command("anchors")

@@ -147,20 +147,10 @@ def _table(rows: list[tuple[str, str, int]]) -> list[str]:
 
 def write_sheet(target: Path, dataset: Dataset, checked: CheckReport, overwrite: bool) -> None:
     """The contact sheet: photos in which, together, as many classes as can be are seen."""
-    from imago.core.errors import ImagoError
+    from imago.cli.data_sheet import make_tiles, save_sheet
     from imago.data.check import pick_shown
-    from imago.draw.contact_sheet import contact_sheet, make_tile
-    from imago.files.writing import atomic_write
 
-    splits = {sample.image_path: split for split, samples in dataset.splits.items() for sample in samples}
-    tiles = []
-    for sample in pick_shown(dataset.split("all"), checked, SHOWN):
-        try:
-            truth = sample.label_map() if sample.has_label_map else sample.instances()
-            caption = f"{splits[sample.image_path]}: {sample.name}"
-            tiles.append(make_tile(sample.image(), truth, dataset.labels, caption))
-        except (ImagoError, ValueError):  # told as a fault
-            continue
+    tiles, _ = make_tiles(dataset, pick_shown(dataset.split("all"), checked, SHOWN))
     maps = any(sample.has_label_map for sample in dataset.split("all"))
     total = max(1, int(checked.pixels.sum()) + checked.ignored)
     words = [
@@ -168,6 +158,4 @@ def write_sheet(target: Path, dataset: Dataset, checked: CheckReport, overwrite:
         for pixels, objects in zip(checked.pixels.tolist(), checked.objects.tolist(), strict=True)
     ]
     title = f"{dataset.root.resolve().name}: {dataset.format}"
-    image = contact_sheet(tiles, dataset.labels, words, title)
-    with atomic_write(target, overwrite) as stream:
-        image.save(stream, "PNG" if target.suffix.lower() == ".png" else "JPEG", quality=90)
+    save_sheet(target, tiles, dataset.labels, words, title, overwrite)

@@ -22,6 +22,7 @@ from imago.core.instances import CroppedMask, Instances, masks_to_boxes
 from imago.core.labels import IGNORE, Labels
 from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
+from imago.data.formats.checks import instance_labels
 from imago.data.grouping import BACKGROUND, DROPPED, Grouping, unannotated
 from imago.data.mask_pixels import UNKNOWN, LabelReader
 
@@ -188,6 +189,7 @@ class RegionReader:
     table: tuple[int, ...]
     how: How
     crowd: tuple[int, ...]  # classes that an ignored part is a crowd of, as in group_instances
+    least_part: float = LEAST_PART
 
     def __call__(self) -> Instances:
         label = self.sample.label_map()
@@ -197,7 +199,7 @@ class RegionReader:
         for value, kind in enumerate(self.table):
             if kind == DROPPED:
                 continue
-            for mask, is_small in regions(label == value, self.how):
+            for mask, is_small in regions(label == value, self.how, self.least_part):
                 masks.append(mask)
                 classes.append(kind)
                 crowd.append(is_small)
@@ -208,7 +210,7 @@ class RegionReader:
         return Instances.make(label.shape, masks_to_boxes(masks), classes, cropped=masks, crowd=crowd)
 
 
-def regions(mask: np.ndarray, how: How) -> list[tuple[CroppedMask, bool]]:
+def regions(mask: np.ndarray, how: How, least_part: float = LEAST_PART) -> list[tuple[CroppedMask, bool]]:
     """bool (H, W) -> its objects, and whether each is too small to count as one."""
     if not mask.any():
         return []
@@ -220,7 +222,7 @@ def regions(mask: np.ndarray, how: How) -> list[tuple[CroppedMask, bool]]:
     for number, area in enumerate(areas, 1):
         left, top, width, height = (int(v) for v in stats[number, :4])
         crop = numbers[top : top + height, left : left + width] == number
-        found.append((CroppedMask.from_mask(crop, left, top), bool(area < LEAST_PART * areas.max())))
+        found.append((CroppedMask.from_mask(crop, left, top), bool(area < least_part * areas.max())))
     return found
 
 
@@ -237,3 +239,18 @@ def read_regions(dataset: Dataset, grouping: Grouping, labels: Labels, how: How)
     what = "each class of a photo" if how == "whole" else "each connected part"
     notes = (*dataset.notes, f"{what} is an object")
     return replace(dataset, labels=labels, splits=dataset.map_samples(to_instances), notes=notes, has_masks=True)
+
+
+def find_objects(dataset: Dataset, how: How) -> Dataset:
+    """Every class of label maps but the background as objects, all parts of them, however small. The label maps stay
+    in the samples."""
+    names, background = dataset.labels.names, dataset.labels.background
+    labels = instance_labels([name for value, name in enumerate(names) if value != background], dataset.root)
+    table = tuple(DROPPED if value == background else labels.names.index(name, 1) for value, name in enumerate(names))
+
+    def add_objects(split: str, sample: Sample) -> Sample:
+        return replace(sample, read_instances=RegionReader(sample, table, how, (), 0.0))
+
+    what = "all pixels of a class in a photo" if how == "whole" else "each connected part of a class"
+    notes = (*dataset.notes, f"{what} is an object (--regions)")
+    return replace(dataset, labels=labels, splits=dataset.map_samples(add_objects), notes=notes, has_masks=True)

@@ -16,7 +16,7 @@ from imago.core.errors import DataError, ImageError
 from imago.core.instances import Instances
 from imago.core.read_settings import ReadSettings
 from imago.data.classes import DoubtfulMasks
-from imago.data.convert import group_label_maps, order_two, paint_dataset, read_regions
+from imago.data.convert import find_objects, group_label_maps, order_two, paint_dataset, read_regions
 from imago.data.dataset import Dataset, Sample
 from imago.data.faults import resolve_faults
 from imago.data.formats.catalog import FORMATS
@@ -160,6 +160,16 @@ _SURVEYS: dict[Task, Callable[[Path, OpenOptions], Found]] = {
 
 def _find(root: Path, truth: Truth) -> Format | None:
     return next((one for one in FORMATS.values() if truth in one.recognize(root)), None)
+
+
+def survey_for(root: Path, truth: Truth, how: Literal["whole", "parts"], reading: ReadSettings = USUAL) -> Found:
+    """What can be opened with ``truth`` in its samples, and the faults: label maps are painted from objects, objects
+    found in label maps (``how``: see convert.py). Raises DataError where nothing can be opened at all."""
+    if truth == "label maps" or guess_task(root, reading) == "detection":
+        task: Task = "semantic" if truth == "label maps" else "detection"
+        return survey_dataset(root, OpenOptions(task, reading=reading))
+    dataset, faults = survey_dataset(root, OpenOptions("semantic", reading=reading))
+    return find_objects(dataset, how), faults
 
 
 def find_truths(root: Path) -> set[Truth]:

@@ -84,6 +84,8 @@ def write_dataset(
                 if writer.truth == "label maps" and planned.sample.has_instances:
                     _count_painted(planned.sample.instances(), found.label_map, painted)
                 else:
+                    if planned.sample.has_label_map:
+                        painted.count("ignored", int((planned.sample.label_map() == IGNORE).sum()))
                     found = replace(found, instances=_without_empty(found.instances, painted))
                     written.objects += len(found.instances)
                 yield found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from imago.core.bands import to_rgb
 from imago.core.instances import Instances
 from imago.core.labels import IGNORE, Labels
+from imago.draw.html import data_address, page
 from imago.draw.objects import draw_objects, shrink
 from imago.draw.overlay import overlay
 
@@ -89,6 +91,27 @@ def contact_sheet(tiles: Sequence[Tile], labels: Labels, counts: Sequence[str], 
         pen.text((x + 18, legend_top + y), name, fill=_TEXT, font=font)
         pen.text((x + 18 + font.getlength(f"{name}  "), legend_top + y), words, fill=_FAINT, font=font)
     return sheet
+
+
+def sheet_page(tiles: Sequence[Tile], labels: Labels, counts: Sequence[str], title: str) -> str:
+    """The same as a page of HTML."""
+    legend = "".join(
+        f'<span><i style="background:rgb{labels.colors[value]}"></i>{escape(f"{labels.names[value]} {words}")}</span>'
+        for value, words in enumerate(counts)
+        if words
+    )
+    figures = "".join(
+        f'<figure><div class="trio" style="grid-template-columns:1fr 1fr">{_picture(tile.image, "photo")}'
+        f"{_picture(tile.drawn, 'annotation')}</div><figcaption>{escape(tile.caption)}</figcaption></figure>"
+        for tile in tiles
+    )
+    body = f'<div class="keys">{legend}</div><div class="examples">{figures}</div>'
+    return page(title, [f"<h1>{escape(title)}</h1>", f"<section>{body}</section>"])
+
+
+def _picture(pixels: np.ndarray, alt: str) -> str:
+    """uint8 (h, w, 3) as an element."""
+    return f'<img alt="{alt}" src="{data_address(pixels)}">'
 
 
 def _flow(

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Labels
 from imago.core.palette import palette_bytes
@@ -262,9 +264,20 @@ def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: Wr
     """``masks/SPLIT/NAME.png`` with a palette, and ``classes.txt``."""
     palette = palette_bytes(labels)
     for photo in photos:
-        write_png(folder / "masks" / photo.split / f"{photo.name}.png", photo.label_map, palette)
-    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in labels.names))
+        write_mask(folder, photo, photo.label_map, palette)
+    write_classes(folder, labels)
     return Losses()
+
+
+def write_mask(folder: Path, photo: Annotated, label_map: np.ndarray, palette: bytes) -> None:
+    """``label_map``: classes (H, W), up to 255."""
+    path = folder / "masks" / photo.split / f"{photo.name}.png"
+    write_png(path, label_map.astype(np.uint8, copy=False), palette)
+
+
+def write_classes(folder: Path, labels: Labels) -> None:
+    """``classes.txt``."""
+    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in labels.names))
 
 
 FORMAT = Format(

@@ -15,7 +15,7 @@ class EdgeSettings:
     blur: float = setting(1.4, "Gaussian blur before edges are looked for, its sigma in pixels; 0: none.")
     high: float = setting(0.0, "Canny: gradients from here on begin an edge; 0: half of Otsu's threshold.")
     low: float = setting(0.0, "Canny: gradients from here on go on with an edge; 0: half of --high.")
-    close: float = setting(0.05, "Gaps in outlines up to this share of the longer side are closed.")
+    close: float = setting(0.03, "Gaps in outlines up to this share of the longer side are closed.")
     open: float = setting(0.012, "Threads thinner than this share of the longer side are taken away.")
     fill: bool = setting(True, "What outlines enclose is filled.")
     min_area: float = setting(0.01, "Regions below this share of the photo are left out.")

@@ -81,8 +81,9 @@ def write_dataset(
                     written.faults.append(found)
                     continue
                 written.photos[found.split] += 1
-                if writer.truth == "label maps" and planned.sample.has_instances:
-                    _count_painted(planned.sample.instances(), found.label_map, painted)
+                if writer.truth == "label maps":
+                    if planned.sample.has_instances:
+                        _count_painted(planned.sample.instances(), found.label_map, painted)
                 else:
                     if planned.sample.has_label_map:
                         painted.count("ignored", int((planned.sample.label_map() == IGNORE).sum()))

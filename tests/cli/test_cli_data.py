@@ -1,0 +1,115 @@
+"""``imago data``: info, convert, from-edges, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from yolo_folder import write_yolo
+
+from imago.cli.main import run
+from imago.data.formats.catalog import FORMATS
+from imago.data.open_dataset import open_dataset
+
+POLYGON = "0 0.1 0.1 0.9 0.1 0.9 0.8 0.1 0.8\n"
+WRITTEN = sorted(name for name, one in FORMATS.items() if one.writer)
+
+
+class Said(NamedTuple):
+    code: int
+    output: str  # both streams
+    stdout: str
+
+
+@pytest.fixture
+def imago_data(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    def call(*words: object) -> Said:
+        code = run(["data", *map(str, words)])
+        out, err = capsys.readouterr()
+        return Said(code, out + err, out)
+
+    return call
+
+
+def write_maps(root: Path) -> Path:
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for number in range(3):
+        mask = np.zeros((20, 30), np.uint8)
+        mask[2:8, 2:8] = 1
+        mask[12:18, 3:20] = 1 + number % 2
+        mask[0] = 255
+        Image.fromarray(mask).save(root / "masks" / f"p{number}.png")
+        Image.fromarray(np.full((20, 30, 3), 90 * number, np.uint8)).save(root / "images" / f"p{number}.png")
+    (root / "classes.txt").write_text("background\ncat\ndog\n")
+    return root
+
+
+def test_info(tmp_path: Path, imago_data: Callable[..., Said]) -> None:
+    said = imago_data("info", write_maps(tmp_path / "maps"))
+    assert said.code == 0
+    assert "format   photos and label maps: label maps" in said.output
+    assert "classes  3: background, cat, dog" in said.output
+    found = json.loads(imago_data("info", write_yolo(tmp_path / "yolo", POLYGON), "--json").stdout)
+    assert (found["task"], found["truth"], found["faults"]) == ("detection", "objects with masks", 0)
+
+
+@pytest.mark.parametrize("source", ["maps", "yolo"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_any_format_becomes_any_other(name: str, source: str, tmp_path: Path, imago_data: Callable[..., Said]) -> None:
+    """Label maps to objects, objects to label maps; what comes out is opened, by the task that it is for."""
+    data = write_maps(tmp_path / "in") if source == "maps" else write_yolo(tmp_path / "in", POLYGON)
+    said = imago_data("convert", data, "--to", name, "--out", tmp_path / "out")
+    assert said.code == 0, said.output
+    task = "semantic" if FORMATS[name].writer.truth == "label maps" else "detection"  # type: ignore[union-attr]
+    back = open_dataset(tmp_path / "out", task)
+    before = open_dataset(data, "semantic")
+    assert {split: len(members) for split, members in back.splits.items()} == {
+        split: len(members) for split, members in before.splits.items()
+    }
+    for one, other in zip(before.split("train"), back.split("train"), strict=True):
+        label = one.label_map()
+        if task == "semantic":
+            np.testing.assert_array_equal(other.label_map(), label)
+        else:
+            masks = other.instances().masks
+            np.testing.assert_array_equal(masks.any(axis=0), (label > 0) & (label < 255))
+    assert ("pixels that count for nothing" in said.output) == (source == "maps" and task == "detection")
+
+
+def test_convert_says_what_is_wrong(tmp_path: Path, imago_data: Callable[..., Said]) -> None:
+    data = write_yolo(tmp_path / "in", POLYGON)
+    said = imago_data("convert", data, "--to", "paint", "--out", tmp_path / "out")
+    assert said.code == 2
+    assert "'paint' is no format that is written; choose from" in said.output
+    photo = next((data / "images").rglob("*.*"))
+    photo.write_bytes(photo.read_bytes()[:40])
+    said = imago_data("convert", data, "--to", "coco", "--out", tmp_path / "out")
+    assert said.code == 1
+    assert photo.name in said.output
+    said = imago_data("convert", data, "--to", "coco", "--out", tmp_path / "out")
+    assert "is there already and is not empty" in said.output
+
+
+def test_from_edges(tmp_path: Path, imago_data: Callable[..., Said]) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        image = np.full((90, 120, 3), 230, np.uint8)
+        if number < 2:
+            cv2.circle(image, (60, 45), 25 + number, (40, 60, 200), -1)
+        cv2.imwrite(str(tmp_path / "in" / f"p{number}.png"), image)
+    said = imago_data("from-edges", tmp_path / "in", "--out", tmp_path / "out", "--name", "ball", "--close", "0.05")
+    assert said.code == 1
+    assert "p2.png: no outline was found" in said.output
+    with Image.open(tmp_path / "out" / "sheet.jpg") as sheet:
+        assert sheet.width > 400
+    for task in ("semantic", "detection"):
+        made = open_dataset(tmp_path / "out", task)  # type: ignore[arg-type]
+        assert made.labels.names == ("background", "ball")
+        assert len({sample.image_path for sample in made.split("all")}) == 2

@@ -113,3 +113,18 @@ def test_from_edges(tmp_path: Path, imago_data: Callable[..., Said]) -> None:
         made = open_dataset(tmp_path / "out", task)  # type: ignore[arg-type]
         assert made.labels.names == ("background", "ball")
         assert len({sample.image_path for sample in made.split("all")}) == 2
+
+
+def test_split_and_its_folds(tmp_path: Path, imago_data: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_maps(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(data.rglob("*"))
+    said = imago_data("split", data, "--folds", 3, "--no-duplicates")
+    assert said.code == 0, said.output
+    assert "in.split: fold1 1, fold2 1, fold3 1" in said.output
+    assert sorted(data.rglob("*")) == before
+    found = json.loads(imago_data("info", data, "--fold", 2, "--json").stdout)
+    assert found["photos"] == {"train": 2, "val": 1}
+    assert imago_data("info", data, "--fold", 4).code == 1
+    assert imago_data("split", data, "--val", "0.6", "--test", "0.5").code == 2
+    assert "3 groups of photos cannot be divided in 4" in imago_data("split", data, "--folds", 4).output

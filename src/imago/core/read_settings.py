@@ -62,11 +62,21 @@ class ReadSettings:
         metavar="NAME|none",
     )
 
+    split: str = setting(
+        "",
+        "Folder of lists that imago data split wrote, in place of the data's own split.  [default with --fold: "
+        "NAME.split, of DATA's name, in this folder]",
+        metavar="DIR",
+    )
+    fold: int = setting(0, "Which of the folds in --split is kept for validation, from 1 on; 0: none.", metavar="K")
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "ignore", str(self.ignore))  # TOML knows numbers
         check_values(self)
         if self.ignore not in ("auto", "none") and not self.ignore.isdecimal():
             raise ValueError(f"ignore is a value of the masks, none or auto; got {self.ignore!r}")
+        if self.fold < 0:
+            raise ValueError(f"fold is a number from 1 on, or 0 for none; got {self.fold}")
         if self.mask_threshold < 0 or any(value < 0 for value in self.mask_values):
             raise ValueError("mask_threshold and mask_values are values of masks, 0 and more")
         if self.mask_values and (len(self.mask_values) < 2 or len(set(self.mask_values)) < len(self.mask_values)):

@@ -18,6 +18,7 @@ from imago.core.read_settings import ReadSettings
 from imago.data.classes import DoubtfulMasks
 from imago.data.convert import find_objects, group_label_maps, order_two, paint_dataset, read_regions
 from imago.data.dataset import Dataset, Sample
+from imago.data.divide import apply_lists, default_folder
 from imago.data.faults import resolve_faults
 from imago.data.formats.catalog import FORMATS
 from imago.data.formats.format import USUAL, Format, Found, ReadOptions, Task, Truth, require_photos
@@ -88,6 +89,11 @@ def survey_dataset(root: Path, options: OpenOptions) -> Found:
     if options.licenses and "objects" not in FORMATS["coco"].recognize(root):
         raise DataError(f"{root}: licences are known of COCO's photos alone, and there is no instances_*.json")
     dataset, faults = _SURVEYS[options.task](root, options)
+    if options.reading.split or options.reading.fold:
+        if options.val:
+            raise DataError(f"{root}: val names photos, and --split or --fold lists them; leave one out")
+        lists = Path(options.reading.split) if options.reading.split else default_folder(root)
+        dataset = apply_lists(dataset, lists, options.reading.fold)
     if options.val:
         dataset, unknown = dataset.with_val(options.val)
         faults += unknown
@@ -180,6 +186,7 @@ def find_truths(root: Path) -> set[Truth]:
 def guess_task(root: Path, reading: ReadSettings = USUAL) -> Task:
     """What a folder is for, where nobody says so: objects where they are annotated as such. ``images/`` and ``masks/``
     are label maps, unless they cannot be read so (label images of many objects)."""
+    reading = replace(reading, split="", fold=0)
     annotated = [name for name, one in FORMATS.items() if root.is_dir() and "objects" in one.recognize(root)]
     if annotated != ["label_images"]:
         return "detection" if annotated else "semantic"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,11 @@ LISTED = 40  # classes in lines
     help="Where the contact sheet is written (.jpg, .png).  [default: NAME.check.jpg, of DATA's name, in this folder]",
 )  # fmt: skip
 @click.option("--no-sheet", is_flag=True, help="Write no contact sheet.")
+@click.option(
+    "--fix", type=click.Path(path_type=Path), metavar="DIR",
+    help="Write a repaired copy to a new folder: boxes and outlines cut to their photos, annotations turned that EXIF "
+    "did not turn, objects without a pixel and what cannot be read left out.",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the sheet if it is there already.")
 @add_options(ReadSettings)
 @click.option("--json", "as_json", is_flag=True, help="For scripts: JSON on standard output.")
@@ -38,6 +44,7 @@ def check_command(
     task: Literal["auto", "detection", "semantic"],
     sheet: Path | None,
     no_sheet: bool,
+    fix: Path | None,
     overwrite: bool,
     as_json: bool,
     **values: Any,
@@ -47,6 +54,7 @@ def check_command(
     from imago.cli.progress import Meter
     from imago.core.errors import DataError
     from imago.data.check import check_samples, unseen_fault
+    from imago.data.check_warnings import find_warnings
     from imago.data.faults import advise, count_faults, resolve_faults
     from imago.data.open_dataset import OpenOptions, guess_task, survey_dataset
     from imago.files.writing import exists
@@ -59,34 +67,63 @@ def check_command(
     reading = build_settings(ReadSettings, values)
     if task == "auto":
         task = guess_task(data, reading)
+    if fix is not None:
+        write_fixed(data, task, reading, fix)
+        return
     dataset, faults = survey_dataset(data, OpenOptions(task, reading=reading))
     samples = dataset.split("all")
-    with Meter(len(samples)) as meter:
+    with Meter(2 * len(samples)) as meter:
         checked = check_samples(samples, dataset.labels, lambda done, total: meter.advance())
+        warnings = find_warnings(dataset, checked, meter.advance)
     faults = tuple(dict.fromkeys((*faults, *checked.faults)))
     unseen = unseen_fault(checked.unseen, bool(faults))
     if reading.faulty != "stop":
         dataset, faults = resolve_faults(dataset, faults, reading, checked.damaged), ()
     found, lines = describe(dataset, checked, task)
     notes = [*dataset.notes, *([unseen] if unseen and reading.faulty != "stop" else [])]
-    if target is not None and samples:
-        if target.exists() and not overwrite:
-            notes.append(
-                f"{target} is there already and stays as it is; --overwrite replaces it, --sheet names another"
-            )
-        else:
-            write_sheet(target, dataset, checked, overwrite)
-            found["sheet"] = str(target)
-            lines.append(f"sheet    {target}")
+    if target is not None and samples and target.exists() and not overwrite:
+        notes.append(f"{target} is there already and stays as it is; --overwrite replaces it, --sheet names another")
+    elif target is not None and samples:
+        write_sheet(target, dataset, checked, overwrite)
+        found["sheet"] = str(target)
+        lines.append(f"sheet    {target}")
     if unseen and reading.faulty == "stop":
         faults = (*faults, unseen)
     if as_json:
         splits = {split: len(members) for split, members in dataset.splits.items()}
-        echo_json({"data": str(data), "photos": splits, **found, "notes": notes, "faults": faults}, indent=1)
+        echo_json(
+            {"data": str(data), "photos": splits, **found, "notes": notes, "warnings": warnings, "faults": faults},
+            indent=1,
+        )
     else:
-        echo("\n".join([*lines, *(f"note: {note}" for note in notes)]))
+        echo("\n".join([*lines, *(f"note: {note}" for note in notes), *(f"warning: {line}" for line in warnings)]))
     if faults:
         raise DataError(f"{data}: {count_faults(len(faults))} in the data set; {advise(faults)}", faults)
+
+
+def write_fixed(data: Path, task: Literal["detection", "semantic"], reading: ReadSettings, out: Path) -> None:
+    """The repaired copy, in the format that the data has; says what was mended."""
+    from imago.cli.data_convert import report_written
+    from imago.core.errors import DataError
+    from imago.data.faults import count_faults, resolve_faults
+    from imago.data.formats.catalog import FORMATS
+    from imago.data.open_dataset import OpenOptions, survey_dataset
+    from imago.data.turned import turn_annotations
+    from imago.data.write_dataset import write_dataset
+
+    reading = replace(reading, faulty="clip")
+    dataset, faults = survey_dataset(data, OpenOptions(task, reading=reading))
+    format = next(one for one in FORMATS.values() if one.name == dataset.format)
+    if format.writer is None:
+        raise DataError(
+            f"{data}: {format.name} can be read, not written; imago data convert --faulty clip writes another"
+        )
+    dataset = turn_annotations(resolve_faults(dataset, faults, reading))
+    written = write_dataset(dataset, format, out)
+    report_written(data, dataset, written, format.name, out, as_json=False)
+    for fault in (*faults, *written.faults):
+        echo(f"mended or left out: {fault}")
+    echo(f"{count_faults(len(faults) + len(written.faults))}; look at {out} with imago data check")
 
 
 def describe(dataset: Dataset, checked: CheckReport, task: str) -> tuple[dict[str, Any], list[str]]:

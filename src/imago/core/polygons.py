@@ -87,6 +87,27 @@ def outline(mask: CroppedMask) -> list[np.ndarray]:
     return [join_rings(rings) for rings in trace_parts(mask)]
 
 
+MOST_CORNERS = 1500  # past which a ring is not looked at: each side is compared with each
+
+
+def crosses_itself(ring: object) -> bool:
+    """Whether two sides of a polygon, (n, 2) or flat x y x y ..., cross (corners that touch, and edges that are walked
+    there and back, do not). Large rings, past MOST_CORNERS, are not looked at."""
+    start = _corners(ring)
+    if len(start) > MOST_CORNERS:
+        return False
+    end = np.roll(start, -1, axis=0)
+
+    def side(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+        """On which side of the line from a to b each c lies: (n, n)."""
+        along = (b - a)[:, None]
+        to = c[None] - a[:, None]
+        return np.asarray(np.sign(along[..., 0] * to[..., 1] - along[..., 1] * to[..., 0]))
+
+    apart = side(start, end, start) * side(start, end, end) < 0
+    return bool((apart & apart.T).any())
+
+
 def join_rings(rings: Sequence[np.ndarray]) -> np.ndarray:
     """Several polygons (n, 2) as one, by edges that are walked there and back; the even-odd inside is the same."""
     whole = rings[0]

@@ -13,11 +13,14 @@ from PIL import Image
 
 from imago.core.errors import ImageError, fault_line
 from imago.core.labels import IGNORE, Labels
+from imago.core.text import plural
 from imago.data.dataset import Sample
 from imago.data.formats.checks import UnknownValues
 from imago.data.mask_pixels import UNKNOWN, UNREADABLE, LabelReader, colors_in
+from imago.data.turned import needs_turn
 from imago.files.images import image_size, read_image
 
+TINY_PX = 16  # of which an object has fewer
 SHOWN = 8  # unknown values or colours that one line names
 DRAFTED = 50_000_000  # pixels; past Pillow's own limit photos are read as they will be
 
@@ -39,6 +42,7 @@ class CheckReport:
     sizes_hw: tuple[tuple[int, int], ...] = ()  # of the photos that could be read
     faults: tuple[str, ...] = field(default=())
     damaged: frozenset[Path] = frozenset()  # photos that have a fault
+    tiny: str = ""  # a line on objects of a few pixels
     unseen: tuple[str, ...] = ()  # where there are label maps: classes that no pixel has
 
 
@@ -81,6 +85,7 @@ class _Seen:
     crowds: int = 0
     ignored: int = 0
     empty: bool = False
+    tiny: tuple[str, ...] = ()  # objects of a few pixels
     size_hw: tuple[int, int] | None = None
 
 
@@ -112,9 +117,14 @@ def check_samples(
         shown=tuple(frozenset(np.flatnonzero(seen.objects + seen.pixels).tolist()) for seen in every),
         sizes_hw=tuple(seen.size_hw for seen in every if seen.size_hw),
         faults=tuple(dict.fromkeys(fault for seen in every for fault in seen.faults)),
+        tiny=_tell_tiny([line for seen in every for line in seen.tiny]),
         damaged=frozenset(sample.image_path for sample, seen in zip(samples, every, strict=True) if seen.faults),
         unseen=tuple(name for value, name in enumerate(labels.names) if are_maps and not pixels[value]),
     )
+
+
+def _tell_tiny(lines: Sequence[str]) -> str:
+    return f"{plural(len(lines), 'object', 'have')} fewer than {TINY_PX} pixels, the first: {lines[0]}" if lines else ""
 
 
 def _check_one(sample: Sample, labels: Labels) -> _Seen:
@@ -150,7 +160,7 @@ def _check_label_map(sample: Sample, size_hw: tuple[int, int] | None, seen: _See
         where = f"{sample.label_path}: mask" if sample.label_path else f"{sample.image_path}: its annotation"
         seen.faults.append(
             f"{where} is {label.shape[0]} x {label.shape[1]} but {sample.image_path.name} is "
-            f"{size_hw[0]} x {size_hw[1]} (height x width)"
+            f"{size_hw[0]} x {size_hw[1]} (height x width){_tell_turn(sample, label.shape)}"
         )
     counts = np.bincount(label.ravel(), minlength=256)
     seen.pixels, seen.ignored = counts[: len(seen.pixels)], int(counts[IGNORE])
@@ -163,7 +173,7 @@ def _check_instances(sample: Sample, size_hw: tuple[int, int] | None, seen: _See
     if size_hw and instances.size_hw != tuple(size_hw):
         seen.faults.append(
             f"{sample.image_path}: is {size_hw[0]} x {size_hw[1]} (height x width), but its objects were annotated on "
-            f"{instances.size_hw[0]} x {instances.size_hw[1]}"
+            f"{instances.size_hw[0]} x {instances.size_hw[1]}{_tell_turn(sample, instances.size_hw)}"
         )
     wrong = (instances.classes < 1) | (instances.classes >= classes)
     if wrong.any():
@@ -176,8 +186,15 @@ def _check_instances(sample: Sample, size_hw: tuple[int, int] | None, seen: _See
             f"{sample.image_path}: object {index + 1} (box {box}) has no pixel; take it away or outline it"
         )
     crowd = np.zeros(len(instances), bool) if instances.crowd is None else instances.crowd
+    tiny = np.flatnonzero((instances.areas > 0) & (instances.areas < TINY_PX) & ~crowd)
+    seen.tiny = tuple(f"{sample.image_path}, object {index + 1}" for index in tiny)
     seen.objects = np.bincount(instances.classes[~crowd & ~wrong], minlength=classes)
     seen.crowds, seen.empty = int(crowd.sum()), not len(instances)
+
+
+def _tell_turn(sample: Sample, found_hw: tuple[int, ...]) -> str:
+    turned = needs_turn(sample, found_hw)
+    return "; EXIF turns the photo, and its annotation was not turned: imago data check --fix DIR" if turned else ""
 
 
 def check_photo(sample: Sample) -> tuple[int, int]:

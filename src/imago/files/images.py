@@ -225,7 +225,7 @@ def _read_jpeg(data: bytes, wanted: _Wanted) -> Photo:
         notes += _judge(warnings, damaged, label)
     if channels == 3 and direct is None:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
-    pixels = _turn(pixels, orientation(header)).reshape(*_upright_size(header), channels)
+    pixels = turn_upright(pixels, orientation(header)).reshape(*_upright_size(header), channels)
     return _with_metadata(Photo(pixels, tuple(notes), None, _rgb_profile(header, channels), label), header)
 
 
@@ -262,7 +262,14 @@ def _jpeg_is_whole(data: bytes) -> bool:
     return False
 
 
-def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def read_orientation(path: Path) -> int:
+    """EXIF's orientation of a photo, 1..8; 1 is upright. Raises ImageError."""
+    stream, label = open_stream(path, None)
+    with stream:
+        return 1 if stream.read(4) in TIFF_STARTS else orientation(open_header(stream, label))
+
+
+def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """(H, W) or (H, W, C) -> the same upright; a copy only where it turns."""
     if orientation == 1:
         return pixels
@@ -325,8 +332,8 @@ def _from_pillow(image: Image.Image, wanted: _Wanted, known: tuple[str, ...] = (
         notes.append(f"more than one frame or page: {'the first' if not page else f'number {page + 1}'} is used")
     way = orientation(image)  # Pillow turns TIFFs itself while it loads them, and they carry no such block
     if opacity is not None:
-        opacity = _turn(opacity, way)
-    photo = Photo(_turn(pixels, way), tuple(notes), opacity, _rgb_profile(image, wanted.channels), label)
+        opacity = turn_upright(opacity, way)
+    photo = Photo(turn_upright(pixels, way), tuple(notes), opacity, _rgb_profile(image, wanted.channels), label)
     if tiff is None:
         return _with_metadata(photo, image)
     exif, dpi, note = tiff
@@ -363,8 +370,8 @@ def _from_bands(stored: TiffBands, wanted: _Wanted) -> Photo:
     pixels, opacity, notes = read_stored(stored, wanted.channels, wanted.label, wanted.ranges)
     way = stored.orientation
     icc = stored.icc if stored.colors == 3 and stored.icc and stored.icc[16:20] == b"RGB " else None
-    opacity = None if opacity is None else _turn(opacity, way)
-    return Photo(_turn(pixels, way), tuple(notes), opacity, icc, wanted.label)
+    opacity = None if opacity is None else turn_upright(opacity, way)
+    return Photo(turn_upright(pixels, way), tuple(notes), opacity, icc, wanted.label)
 
 
 def _from_array(array: np.ndarray, wanted: _Wanted) -> Photo:

@@ -62,6 +62,15 @@ class CocoReader:
             crowd=[instance.crowd for instance in self.instances],
         )
 
+    def polygons(self) -> list[tuple[int, np.ndarray]]:
+        """The number of the object, from 0, and x y x y ... of each polygon as the file has it."""
+        return [
+            (index, polygon)
+            for index, instance in enumerate(self.instances)
+            if isinstance(instance.outline, tuple)
+            for polygon in instance.outline
+        ]
+
     def area_shares(self) -> tuple[np.ndarray, np.ndarray] | None:
         """float64 (K,), shares of the photo, and bool (K,), crowd regions; None where the file does not say."""
         areas = [instance.area for instance in self.instances]

@@ -23,7 +23,7 @@ from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import NO_OUTLINES, Outside, find_box_fault, instance_labels, read_class_list
 from imago.data.formats.find_files import PhotoFinder
 from imago.data.formats.format import Found, ReadOptions
-from imago.data.formats.shapes import Shape, unite
+from imago.data.formats.shapes import Polygon, Shape, unite
 from imago.data.splits import Splits, find_splits, parse_split, parse_split_folder
 from imago.files.images import image_size
 
@@ -83,6 +83,15 @@ class DrawnReader:
     objects: tuple[Drawn, ...]
     values: dict[str, int]  # class -> value
     has_masks: bool
+
+    def polygons(self) -> list[tuple[int, np.ndarray]]:
+        """The number of the object, from 0, and the corners (n, 2) of each rim as the file has it."""
+        return [
+            (index, shape.rings[0])
+            for index, drawn in enumerate(self.objects)
+            for shape in drawn.shapes
+            if isinstance(shape, Polygon)
+        ]
 
     def __call__(self) -> Instances:
         rows = list(self._rows())

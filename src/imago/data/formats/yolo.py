@@ -53,6 +53,10 @@ class YoloReader:
     shapes: tuple[np.ndarray, ...] = field(repr=False)  # float64: cx cy width height, or x y x y ...; shares
     has_masks: bool
 
+    def polygons(self) -> list[tuple[int, np.ndarray]]:
+        """The number of the object, from 0, and x y x y ... of each polygon as the file has it."""
+        return [(index, shape) for index, shape in enumerate(self.shapes) if shape.size > 4]
+
     def __call__(self) -> Instances:
         size_hw = image_size(self.image_path)
         scale = np.array([size_hw[1], size_hw[0]], np.float64)

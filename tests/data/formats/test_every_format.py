@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.tool_files import TOOLS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -110,64 +111,6 @@ def write_label_images(root: Path) -> None:
     (root / "classes.txt").unlink()
 
 
-CLASSES = ("cat", "dog")
-PAIRS = [list(zip(corners[::2], corners[1::2], strict=True)) for corners in CORNERS]
-
-
-def write_via(root: Path) -> None:
-    regions = [
-        {"shape_attributes": {"name": "polygon", "all_points_x": corners[::2], "all_points_y": corners[1::2]},
-         "region_attributes": {"kind": name}}
-        for name, corners in zip(CLASSES, CORNERS, strict=True)
-    ]  # fmt: skip
-    for name in NAMES:
-        photo(root / f"{name}.png")
-    entries = {f"{name}.png-1": {"filename": f"{name}.png", "size": -1, "regions": regions} for name in NAMES}
-    (root / "via.json").write_text(json.dumps(entries))
-
-
-def write_labelme(root: Path) -> None:
-    shapes = [{"label": name, "points": points} for name, points in zip(CLASSES, PAIRS, strict=True)]
-    for name in NAMES:
-        photo(root / f"{name}.png")
-        (root / f"{name}.json").write_text(json.dumps({"imagePath": f"{name}.png", "shapes": shapes}))
-
-
-def write_label_studio(root: Path) -> None:
-    results = [
-        {"original_width": 12, "original_height": 10,
-         "value": {"points": [[x / 0.12, y / 0.1] for x, y in points], "polygonlabels": [name]}}
-        for name, points in zip(CLASSES, PAIRS, strict=True)
-    ]  # fmt: skip
-    for name in NAMES:
-        photo(root / "images" / f"{name}.png")
-    tasks = [{"data": {"image": f"/data/upload/1/{n}.png"}, "annotations": [{"result": results}]} for n in NAMES]
-    (root / "export.json").write_text(json.dumps(tasks))
-
-
-def write_cvat(root: Path) -> None:
-    shapes = "".join(
-        f'<polygon label="{name}" points="{";".join(f"{x},{y}" for x, y in points)}"/>'
-        for name, points in zip(CLASSES, PAIRS, strict=True)
-    )
-    for name in NAMES:
-        photo(root / "images" / f"{name}.png")
-    images = "".join(f'<image name="{name}.png" width="12" height="10">{shapes}</image>' for name in NAMES)
-    (root / "annotations.xml").write_text(f"<annotations><version>1.1</version>{images}</annotations>")
-
-
-def write_labelme_xml(root: Path) -> None:
-    objects = "".join(
-        f"<object><name>{name}</name><polygon>"
-        + "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in points)
-        + "</polygon></object>"
-        for name, points in zip(CLASSES, PAIRS, strict=True)
-    )
-    for name in NAMES:
-        photo(root / f"{name}.png")
-        (root / f"{name}.xml").write_text(f"<annotation><filename>{name}.png</filename>{objects}</annotation>")
-
-
 # Format, what a semantic net learns of it, how objects are asked for, classes of objects
 WRITERS: dict[str, tuple[Callable[[Path], None], np.ndarray, OpenOptions, list[int]]] = {
     "coco": (write_coco, LABEL, OpenOptions("detection"), [1, 2]),
@@ -179,13 +122,8 @@ WRITERS: dict[str, tuple[Callable[[Path], None], np.ndarray, OpenOptions, list[i
         OpenOptions("detection", grouping=parse_grouping("background=background; cat=cat; dog=dog"), regions="parts"),
         [1, 2],
     ),
-    **{
-        name: (write, LABEL, OpenOptions("detection"), [1, 2])
-        for name, write in {
-            "via": write_via, "labelme": write_labelme, "label_studio": write_label_studio, "cvat": write_cvat,
-            "labelme_xml": write_labelme_xml,
-        }.items()
-    },
+    **{name: (write, LABEL, OpenOptions("detection"), [1, 2]) for name, write in TOOLS.items()},
+    "sa1b": (TOOLS["sa1b"], np.minimum(LABEL, 1), OpenOptions("detection"), [1, 1]),
     "label_images": (write_label_images, LABEL, OpenOptions("detection"), [1, 1]),
 }  # fmt: skip
 
@@ -199,7 +137,7 @@ def test_every_task_reads_every_format(name: str, tmp_path: Path) -> None:
     assert len(maps.split("all")) == 3
     for sample in maps.split("all"):
         assert np.array_equal(sample.label_map(), label)
-    if name not in ("mask_files", "label_images"):
+    if name not in ("mask_files", "label_images", "sa1b"):
         assert maps.labels.names == ("background", "cat", "dog")
     objects, faults = survey_dataset(tmp_path, options)
     assert faults == ()
@@ -496,3 +434,49 @@ def test_many_objects_are_no_classes(tmp_path: Path) -> None:
     photo(tmp_path / "images" / "a.png", (20, 20))
     mask(tmp_path / "masks" / "a.png", np.arange(400, dtype=np.uint16).reshape(20, 20))
     assert guess_task(tmp_path) == "detection"
+
+
+# COCO's files of strangers
+
+
+def rename_all(content: dict[str, Any]) -> None:
+    for entry in content["images"]:
+        entry["file_name"] = f"C:\\photos\\{entry['file_name']}"
+
+
+def ids_as_text(content: dict[str, Any]) -> None:
+    for entry in (*content["images"], *content["annotations"], *content["categories"]):
+        entry["id"] = str(entry["id"])
+    for entry in content["annotations"]:
+        entry["image_id"] = str(entry["image_id"])
+
+
+def flat_segmentation(content: dict[str, Any]) -> None:
+    for entry in content["annotations"]:
+        entry["segmentation"] = entry["segmentation"][0]
+
+
+def name_of_the_set(content: dict[str, Any]) -> None:
+    for entry in content["categories"]:
+        entry["supercategory"] = "pets"
+    content["categories"].insert(0, {"id": 0, "name": "pets", "supercategory": "none"})
+
+
+def keypoints(content: dict[str, Any]) -> None:
+    for entry in content["annotations"]:
+        entry |= {"keypoints": [1, 2, 2], "num_keypoints": 1}
+
+
+@pytest.mark.parametrize("change", [rename_all, ids_as_text, flat_segmentation, name_of_the_set, keypoints])
+@pytest.mark.parametrize(
+    "name", ["result.json", "_annotations.coco.json", "annotations/labels.json", "a/train/any name.json"]
+)
+def test_coco_by_any_name(name: str, change: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:
+    write_coco(tmp_path, change)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "annotations" / "instances_train.json").rename(tmp_path / name)
+    dataset = open_dataset(tmp_path, "detection")
+    assert dataset.labels.names == ("background", "cat", "dog")
+    assert len(dataset.split("all")) == 3
+    for sample in dataset.split("all"):
+        assert sample.instances().boxes.tolist() == BOXES

@@ -52,7 +52,7 @@ def classes(dataset: Dataset, truth: Truth) -> None:
 
 def count_classes(dataset: Dataset) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for sample in dataset.split("all"):
+    for sample in {sample.image_path: sample for sample in dataset.split("all")}.values():
         counts.update(dataset.labels.names[value] for value in sample.instances().classes.tolist())
     return dict(counts)
 
@@ -128,6 +128,70 @@ def cvat_masks(dataset: Dataset, truth: Truth) -> None:
     assert found[:3] == [("cell", pixels["cell_z0"]), ("cell", pixels["cell_z1"]), ("ring", pixels["ring"])]
 
 
+def coco_splits(dataset: Dataset, truth: Truth) -> None:
+    found = {split: Counter[str]() for split in dataset.splits}
+    for split, samples in dataset.splits.items():
+        assert len(samples) == truth["valid" if split == "val" else split]["images"]
+        for sample in samples:
+            found[split].update(dataset.labels.names[value] for value in sample.instances().classes.tolist())
+        assert found[split] == truth["valid" if split == "val" else split]["by_class"]
+    assert dataset.labels.names == ("background", "Mushroom")
+
+
+def coco_first(dataset: Dataset, truth: Truth) -> None:
+    first = truth["first_polygon_object"]
+    name, pixels = first["cls"], first["raster_pixels"]
+    assert any(found == name and near(area, pixels, 0.02) for found, area in areas(dataset, first["image"]))
+
+
+def supervisely(dataset: Dataset, truth: Truth) -> None:
+    found = dict(areas(dataset, "a.png"))
+    assert found == {**truth["bitmap_pixels"], "area": truth["polygon_area_minus_hole"], "box": 1200}
+
+
+def segments_ai(dataset: Dataset, truth: Truth) -> None:
+    assert [pixels for _, pixels in areas(dataset, "a.png")] == list(truth["pixels"].values())
+
+
+def sa1b(dataset: Dataset, truth: Truth) -> None:
+    for name, one in truth["files"].items():
+        found = areas(dataset, name.replace(".json", ".jpg"))
+        assert [pixels for _, pixels in found] == list(one["pixels_by_id"].values())
+
+
+def datumaro(dataset: Dataset, truth: Truth) -> None:
+    assert dataset.labels.names[1:] == tuple(truth["labels"])
+    one = truth["mask"]
+    assert areas(dataset, f"{one['item']}.jpg")[0][1] == one["pixels"]
+    assert sum(count_classes(dataset).values()) == truth["by_type"]["mask"] + truth["by_type"]["polygon"]
+
+
+def dota(dataset: Dataset, truth: Truth) -> None:
+    """Three of four lie outside of the photo, which is a fault of each."""
+    assert count_classes(dataset) == {"plane": truth["objects"] - 3}
+    assert "3 faults left out" in dataset.notes[-1]
+    assert "lies outside of the photo of 294 x 285" in dataset.notes[-1]
+
+
+def labelbox(dataset: Dataset, truth: Truth) -> None:
+    assert count_classes(dataset) == {name.partition("/")[0]: count for name, count in truth["by_class"].items()}
+    first = truth["first_object"]["bounding_box"]
+    assert any(
+        np.allclose(box, (first["left"], first["top"], first["left"] + first["width"], first["top"] + first["height"]))
+        for sample in dataset.split("all")
+        for box in sample.instances().boxes
+    )
+
+
+def openimages(dataset: Dataset, truth: Truth) -> None:
+    assert areas(dataset, "b.jpg") == [
+        ("Generic label #0", truth["masks"]["v6/masks/train/b_m0_01234567.png"]["pixels"]["1"])
+    ]
+    crowd = next(sample for sample in dataset.split("all") if sample.name.endswith("c")).instances().crowd
+    assert crowd is not None
+    assert crowd.tolist() == [True]
+
+
 ALL = (photos, classes)
 ROWS = [
     Row("via1_json", "via", (photos, via_1)),
@@ -143,6 +207,16 @@ ROWS = [
     Row("labelstudio_brush", "label_studio", (*ALL, brushed)),
     Row("labelstudio_polygon", "label_studio", (photos, one_polygon)),
     Row("labelstudio_rect", "label_studio", (photos, rectangles)),
+    Row("coco_rle", "coco", (*ALL, coco_first)),
+    Row("cvat_coco", "coco", ALL, reading=ReadSettings(boxes_only=True)),
+    Row("roboflow_coco", "coco", (coco_splits,)),
+    Row("supervisely_from_docs", "supervisely", (*ALL, supervisely)),
+    Row("segments_ai_from_docs", "segments_ai", (*ALL, segments_ai)),
+    Row("sa1b", "sa1b", (photos, sa1b)),
+    Row("datumaro_json", "datumaro", (photos, datumaro)),
+    Row("dota", "dota", (photos, dota), reading=ReadSettings(faulty="skip")),
+    Row("labelbox", "labelbox", (photos, labelbox)),
+    Row("openimages", "openimages", (photos, openimages)),
     Row("cvat_xml", "cvat", (*ALL, polygons)),
     Row("cvat_xml_from_docs", "cvat", (*ALL, cvat_masks)),
     Row("cvat_xml_from_docs", "cvat", (photos,), "semantic"),

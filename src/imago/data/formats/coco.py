@@ -2,16 +2,17 @@
 
 ``annotations/instances_train2017.json`` with photos in ``train2017/``, ``images/train2017/`` or ``images/``; or
 ``instances_train.json`` beside ``train/``; or ``train/_annotations.coco.json`` beside its photos (Roboflow); or one
-``instances.json`` with ``images/`` and, where the photos are parted, lists or folders (splits.py). ``stuff_*.json`` is
-read where there is no other. Category ids may have gaps (COCO's own have): in their order they become the classes
-1 .. K. Where no annotation has an outline the data set has boxes alone.
+``instances.json`` or any other name with ``images/`` and, where the photos are parted, lists or folders (splits.py).
+``stuff_*.json`` is read where there is no other. Category ids may have gaps (COCO's own have): in their order they
+become the classes 1 .. K; Roboflow's class 0, which is the name of the whole set and has no object, is left out. Where
+no annotation has an outline the data set has boxes alone. Keypoints are not used.
 
 https://cocodataset.org/#format-data (Lin et al. 2014, arXiv:1405.0312). Entries are read by coco_entries.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +23,11 @@ from imago.core.instances import Instances
 from imago.core.labels import Labels
 from imago.core.polygons import join_rings, trace_parts
 from imago.core.rle import pack_rle
-from imago.core.text import to_json, to_utf8, unescape
+from imago.core.text import to_json, to_utf8
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import NO_OUTLINES, instance_labels, read_annotations
 from imago.data.formats.coco_entries import FileReader, read_id
+from imago.data.formats.find_files import PhotoFinder, iter_annotations
 from imago.data.formats.format import (
     Annotated,
     Format,
@@ -56,30 +58,25 @@ def recognize(root: Path) -> tuple[Truth, ...]:
 
 
 def annotation_files(root: Path) -> list[Path]:
-    return next((found for pattern in PATTERNS if (found := list(glob_files(root, pattern)))), [])
+    """Those with a usual name, else whatever holds COCO's keys (``result.json``, ``labels.json``)."""
+    usual = next((found for pattern in PATTERNS if (found := list(glob_files(root, pattern)))), [])
+    return usual or list(iter_annotations(root, "COCO"))
 
 
-def find_photo(root: Path, annotations: Path, file_name: str) -> Path | None:
-    """Where the photo lies that ``annotations`` calls ``file_name``, as it is or as ``core.text.escape`` wrote it; None
-    where it is missing."""
+def find_photo(finder: PhotoFinder, annotations: Path, file_name: str) -> Path | None:
+    """Where the photo lies that ``annotations`` calls ``file_name``; None where it is missing."""
     beside = [annotations.parent] if annotations.name == ROBOFLOW else []
-    which = annotations.stem.partition("_")[2]
-    folders = (*beside, root / which, root / "images" / which, root / "images", root)
-    for name in (file_name, unescape(file_name)):
-        for folder in folders:
-            try:
-                if (folder / name).is_file():
-                    return folder / name
-            except (OSError, ValueError):  # no name that a file can have
-                continue
-    return None
+    which, root = annotations.stem.partition("_")[2], finder.root
+    folders = (*beside, root / which, root / "images" / which, root / "images") if which else beside
+    return finder.find(file_name, annotations.parent, folders)
 
 
 def read_objects(root: Path, options: ReadOptions) -> Found:
     """The data set without what is damaged, and the faults, a line each."""
     contents: dict[str, tuple[Path, dict[str, Any]]] = {}
     for path in annotation_files(root):
-        split = parse_split(path.parent.name if path.name == ROBOFLOW else path.stem) or "train"
+        words = (path.parent.name, path.stem) if path.name == ROBOFLOW else (path.stem, path.parent.name)
+        split = parse_split(words[0]) or (parse_split(words[1]) if path.parent != root else None) or "train"
         if split in contents:
             raise DataError(f"{root}: {path.name} and {contents[split][0].name} both hold {split!r}; take one away")
         contents[split] = path, _read_content(path)
@@ -91,12 +88,13 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
     if options.masks and not has_masks:
         raise DataError(f"{root}: no annotation has a segmentation; {NO_OUTLINES}")
     splits: dict[str, tuple[Sample, ...]] = {}
+    finder = PhotoFinder(root)
     home: dict[Path, str] = {}
     for split, (path, content) in sorted(contents.items()):
         reader = FileReader(path, values, has_masks, options.licenses, faults, clip=options.clip)
         samples = []
         for entry, read in reader.read(content):
-            image_path = find_photo(root, path, entry.file_name)
+            image_path = find_photo(finder, path, entry.file_name)
             if image_path is None:
                 faults.append(f"{path}: photo {entry.file_name} is missing")
             elif home.setdefault(image_path, split) != split:
@@ -134,7 +132,7 @@ def _read_content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_classes(root: Path, contents: Iterable[dict[str, Any]]) -> tuple[Labels, dict[int | str, int]]:
+def _read_classes(root: Path, contents: Sequence[dict[str, Any]]) -> tuple[Labels, dict[int | str, int]]:
     """The labels, and category id -> class. Every file must name the same categories."""
     found: dict[int | str, str] | None = None
     for content in contents:
@@ -149,8 +147,23 @@ def _read_classes(root: Path, contents: Iterable[dict[str, Any]]) -> tuple[Label
         found = named
     if not found:
         raise DataError(f"{root}: no categories; COCO's file lists id and name of each class")
+    whole = _find_whole(contents)
+    if len(found) > 1 and whole in found:
+        del found[whole]
     ids = sorted(found, key=lambda number: (isinstance(number, str), number))
     return instance_labels([found[i] for i in ids], root), {number: value for value, number in enumerate(ids, 1)}
+
+
+def _find_whole(contents: Sequence[dict[str, Any]]) -> int | str | None:
+    """The id of the class that is the name of Roboflow's whole set: all others are of it, and no object is."""
+    categories = contents[0]["categories"]
+    others = {str(one["supercategory"]) for one in categories if one.get("supercategory") not in (None, "", "none")}
+    named = [one for one in categories if one.get("supercategory") == "none" and {str(one["name"])} == others]
+    if len(named) != 1:
+        return None
+    whole = read_id(named[0]["id"])
+    used = any(read_id(one.get("category_id")) == whole for content in contents for one in content["annotations"])
+    return None if used else whole
 
 
 # Writing

@@ -234,6 +234,8 @@ def _read_outline(segmentation: Any) -> Any:
         if segmentation and not isinstance(segmentation, dict):
             raise ValueError(f"segmentation is {segmentation!r}; expected polygons or run lengths")
         return segmentation
+    if segmentation and all(isinstance(number, int | float) for number in segmentation):
+        segmentation = [segmentation]  # VIA writes one polygon so
     polygons = tuple(np.asarray(polygon, np.float64) for polygon in segmentation)
     if any(polygon.ndim != 1 or polygon.size < 6 or polygon.size % 2 for polygon in polygons):
         raise ValueError("a polygon is no list of x and y of three corners or more")

@@ -16,9 +16,6 @@ holds it (``imageData``), the fault says so: labelme's own export writes it.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask
@@ -49,9 +45,9 @@ from imago.data.formats.format import (
     outline_instances,
     write_text,
 )
+from imago.data.formats.packed_png import pack_png, unpack_png
 from imago.data.formats.shapes import Raster, Shape, ellipse, line, point, polygon, to_points
 from imago.data.formats.shapes import box as make_box
-from imago.data.mask_pixels import UNREADABLE
 from imago.files.text import read_text
 
 IGNORED, BACKGROUND = "__ignore__", "_background_"
@@ -207,24 +203,6 @@ class PackedMask:
         if self.size_hw is not None and mask.shape != self.size_hw:
             raise ValueError(f"mask is {mask.shape} (height, width), but its rectangle {self.size_hw}")
         return CroppedMask.from_mask(mask, *self.corner)
-
-
-def unpack_png(text: str) -> np.ndarray:
-    """A PNG in base64, or after ``data:image/png;base64,`` -> bool (h, w): what is not 0, or not clear. ValueError."""
-    try:
-        data = base64.b64decode(str(text).rpartition(",")[2], validate=True)
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            bands = image if image.mode in ("1", "L", "P", "I;16", "I") else image.convert("RGBA").getchannel("A")
-            return np.asarray(bands) > 0
-    except (binascii.Error, *UNREADABLE) as error:
-        raise ValueError(f"its mask is no PNG in base64 ({error})") from error
-
-
-def pack_png(mask: np.ndarray) -> str:
-    """bool (h, w) as a PNG of one bit a pixel, in base64."""
-    stream = io.BytesIO()
-    Image.fromarray(mask).save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def _join(entries: list[Entry]) -> tuple[Drawn, ...]:

@@ -145,7 +145,7 @@ def _read_json(path: Path, declared: dict[str, list[str]]) -> list[Listed]:
         declared[name] = list(_table(attribute.get("options", {})))
     found = []
     for key, entry in content.get("_via_img_metadata", content).items():
-        one = Listed(entry.get("filename") or key, path)
+        one = Listed(str(entry.get("filename") or key), path)
         regions = entry.get("regions") or []
         for number, region in regions.items() if isinstance(regions, dict) else enumerate(regions):
             shape, said = region["shape_attributes"], region.get("region_attributes") or {}

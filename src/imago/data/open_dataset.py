@@ -165,7 +165,12 @@ _SURVEYS: dict[Task, Callable[[Path, OpenOptions], Found]] = {
 
 
 def _find(root: Path, truth: Truth) -> Format | None:
-    return next((one for one in FORMATS.values() if truth in one.recognize(root)), None)
+    """The first format that knows the folder; None where one before it says that the masks in it are of objects."""
+    for one in FORMATS.values():
+        found = one.recognize(root)
+        if truth in found or (found and one.lists_mask_files):
+            return one if truth in found else None
+    return None
 
 
 def survey_for(root: Path, truth: Truth, how: Literal["whole", "parts"], reading: ReadSettings = USUAL) -> Found:

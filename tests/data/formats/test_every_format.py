@@ -335,7 +335,7 @@ def test_colours_of_labelmap(tmp_path: Path) -> None:
         ("annotations", {"segmentation": []}, "annotation 1 of photo a: has no outline"),
         ("annotations", {"segmentation": [[]]}, "annotation 1 of photo a: a polygon is no list of x and y"),
         ("annotations", {"segmentation": [[1, 2, 3, 4]]}, "annotation 1 of photo a: a polygon is no list of x and y"),
-        ("annotations", {"segmentation": [1, 2, 3, 4, 5, 6]}, "annotation 1 of photo a: a polygon is no list of x"),
+        ("annotations", {"segmentation": [1, 2, 3, 4, 5]}, "annotation 1 of photo a: a polygon is no list of x"),
         (
             "annotations",
             {"segmentation": [[1, 2, 3, 4, math.nan, 6]]},

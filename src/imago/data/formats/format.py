@@ -148,6 +148,7 @@ class Format:
     read_maps: Read | None = None
     read_objects: Read | None = None
     has_mask_values: bool = False  # its objects are read from masks whose values are classes
+    lists_mask_files: bool = False  # its annotations say which object each file in masks/ is: those are no label maps
     writer: Writer | None = None
 
 

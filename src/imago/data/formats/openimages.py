@@ -134,5 +134,6 @@ FORMAT = Format(
     layout="Open Images' annotations/*-annotations-bbox.csv and *-object-segmentation.csv with images/ and masks/",
     recognize=recognize,
     read_objects=read_objects,
+    lists_mask_files=True,
     cannot_hold="holes of boxes",
 )

@@ -43,7 +43,11 @@ def test_several_polygons_are_added_up() -> None:
 
 @pytest.mark.parametrize(
     ("polygon", "words"),
-    [([1, 2, 3, 4], "got 4"), ([1, 2, 3, 4, 5, 6, 7], "got 7"), ([0, 0, 1, 0, 1, float("nan")], "no number")],
+    [
+        ([1, 2, 3, 4], "got 4 numbers"),
+        ([1, 2, 3, 4, 5, 6, 7], "got 7 numbers"),
+        ([0, 0, 1, 0, 1, float("nan")], "no number"),
+    ],
 )
 def test_what_is_no_polygon(polygon: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):

@@ -20,7 +20,7 @@ def fill_polygons(polygons: Sequence[object], size_hw: tuple[int, int]) -> Cropp
 
     Raises ValueError where a polygon has fewer than three corners, half a corner, or a coordinate that is no number.
     """
-    rings = [_corners(polygon) for polygon in polygons]
+    rings = [read_corners(polygon) for polygon in polygons]
     if not rings:
         raise ValueError("an outline needs at least one polygon; got none")
     every = np.concatenate(rings)
@@ -33,14 +33,14 @@ def fill_polygons(polygons: Sequence[object], size_hw: tuple[int, int]) -> Cropp
     return CroppedMask.from_mask(crop, int(left), int(top))
 
 
-def _corners(polygon: object) -> np.ndarray:
-    """float64 (n, 2)."""
-    flat = np.asarray(polygon, np.float64).ravel()
-    if flat.size < 6 or flat.size % 2:
-        raise ValueError(f"a polygon has x and y of three corners or more, six numbers at least; got {flat.size}")
-    if not np.isfinite(flat).all():
+def read_corners(polygon: object) -> np.ndarray:
+    """(n, 2), or flat x y x y ... -> float64 (n, 2). Raises ValueError as ``fill_polygons``."""
+    given = np.asarray(polygon, np.float64)
+    if given.size < 6 or given.size % 2 or not (given.ndim == 1 or given.shape[1:] == (2,)):
+        raise ValueError(f"a polygon is no list of x and y of three corners or more; got {given.size} numbers")
+    if not np.isfinite(given).all():
         raise ValueError("a polygon has a coordinate that is no number")
-    return flat.reshape(-1, 2)
+    return given.reshape(-1, 2)
 
 
 def _inside(ring: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:

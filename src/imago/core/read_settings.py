@@ -103,5 +103,11 @@ class ReadSettings:
         return ", ".join(flag for flag, value in given.items() if value)
 
 
+def check_min_area(share: float, where: str = "") -> None:
+    """Raises ValueError for what is no share of a photo that objects could be smaller than."""
+    if not 0 <= share < 1:
+        raise ValueError(f"{where}min_area is a share of the photo, from 0 to below 1; got {share}")
+
+
 def _join(values: tuple[int, ...]) -> str:
     return ",".join(map(str, values))

@@ -96,9 +96,14 @@ def _read_list(path: Path) -> tuple[tuple[str, ...], tuple[Color, ...]]:
         _build_labels(path, lines)  # raises where they cannot be
         return tuple(lines), ()
     colors = tuple((int(p[-3]), int(p[-2]), int(p[-1])) for p in parts)
+    check_colors(path, colors)
+    return tuple(" ".join(p[:-3]) for p in parts), colors
+
+
+def check_colors(path: Path, colors: Sequence[Color]) -> None:
+    """Raises DataError where two classes of a list in ``path`` have one colour."""
     if len(set(colors)) < len(colors):
         raise DataError(f"{path}: two classes have the same colour; give each its own")
-    return tuple(" ".join(p[:-3]) for p in parts), colors
 
 
 def _name(path: Path, names: Sequence[str], masks: Sequence[Path], reading: ReadSettings) -> Classes:

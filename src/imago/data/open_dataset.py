@@ -14,7 +14,7 @@ from typing import Literal
 
 from imago.core.errors import DataError, ImageError
 from imago.core.instances import Instances
-from imago.core.read_settings import ReadSettings
+from imago.core.read_settings import ReadSettings, check_min_area
 from imago.data.classes import DoubtfulMasks
 from imago.data.convert import find_objects, group_label_maps, order_two, paint_dataset, read_regions
 from imago.data.dataset import Dataset, Sample
@@ -23,6 +23,7 @@ from imago.data.faults import resolve_faults
 from imago.data.formats.catalog import FORMATS
 from imago.data.formats.format import USUAL, Format, Found, ReadOptions, Task, Truth, require_photos
 from imago.data.grouping import Grouping, common_labels, group_instances
+from imago.files.paths import explain_missing, path_kind
 
 GUESSED_BY = 8  # photos that tell label maps from images of many objects
 WANTED: dict[Task, Truth] = {"semantic": "label maps", "detection": "objects"}
@@ -47,8 +48,7 @@ class OpenOptions:
     def __post_init__(self) -> None:
         if self.task not in WANTED:
             raise ValueError(f"task is {' or '.join(WANTED)}; got {self.task!r}")
-        if not 0 <= self.min_area < 1:
-            raise ValueError(f"min_area is a share of the photo, from 0 to below 1; got {self.min_area}")
+        check_min_area(self.min_area)
 
 
 def open_dataset(
@@ -84,8 +84,10 @@ def open_dataset(
 def survey_dataset(root: Path, options: OpenOptions) -> Found:
     """What can be opened in ``root``, without what is damaged, and the faults; so that the pixels of the rest can be
     looked at as well, and all faults be told at once. Raises DataError where nothing can be opened at all."""
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder of data; expected photos and their annotations in it")
+    if path_kind(root) != "folder":
+        missing = path_kind(root) == "missing"
+        what = explain_missing(root, "folder of data") if missing else f"{root}: is a file, not a folder of data"
+        raise DataError(f"{what}; expected photos and their annotations in a folder")
     if options.licenses and "objects" not in FORMATS["coco"].recognize(root):
         raise DataError(f"{root}: licences are known of COCO's photos alone, and there is no instances_*.json")
     dataset, faults = _SURVEYS[options.task](root, options)

@@ -118,13 +118,17 @@ def no_transparency(name: str) -> ImagoError:
     )
 
 
+def too_many(out: Path, kinds: Sequence[str]) -> ImagoError:
+    """The error where one file is named for several ``kinds`` of output, or for none."""
+    named = f" ({', '.join(kinds)})" if kinds else ""
+    return ImagoError(f"{out}: one file cannot hold {plural(len(kinds), 'output')}{named}; name a folder")
+
+
 def _plan_file(inputs: Sequence[InputImage], out: Path, kinds: Sequence[str], opaque: bool) -> PlannedImage:
     if len(inputs) != 1:
         raise ImagoError(f"{out}: is one file, and there are {plural(len(inputs), 'photo')}; name a folder")
     if len(kinds) != 1:
-        raise ImagoError(
-            f"{out}: one file cannot hold {plural(len(kinds), 'output')} ({', '.join(kinds)}); name a folder"
-        )
+        raise too_many(out, kinds)
     check_ending(out, kinds[0], opaque)
     return PlannedImage(inputs[0], (out,))
 

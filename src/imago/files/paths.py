@@ -19,7 +19,8 @@ PathKind = Literal["missing", "folder", "file", "pipe", "device"]
 ENDINGS = frozenset((".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".json", ".txt"))  # of files that are written
 
 
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")  # two letters at least: C:/ is a drive
+# Two letters at least: C:/ is a drive. Also below a folder, as where all DATA is seen from another one.
+_ADDRESS = re.compile(r"(?:^|.*[/\\])([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
 
 
 def web_address(path: Path | str) -> str:

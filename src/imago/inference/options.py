@@ -16,6 +16,7 @@ from imago.data.selective_search import propose
 from imago.files.images import MAX_PIXELS
 from imago.inference.crf import DenseCRF
 from imago.inference.detection import Propose
+from imago.inference.instances.postprocess import class_values
 from imago.inference.tta import check_tta
 
 
@@ -71,6 +72,7 @@ def check_options(card: ModelCard, options: PredictOptions) -> None:
     refuse_inapplicable(card, card.name, [PredictOptions], {name: names.get(name, name) for name in options.changed})
     if options.find_proposals is not propose and card.proposals is None:
         raise ImagoError(f"find_proposals does not go with model {card.name!r}: it judges no proposals")
+    class_values(card.object_labels, options.detection.classes)  # raises for one that there is not
     check_tta(card.input, resolve_tta(card, options.tta), card.name)
 
 

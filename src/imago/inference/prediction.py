@@ -21,7 +21,7 @@ from imago.core.labels import Labels, binary_labels
 from imago.core.text import plural, to_json, to_utf8
 from imago.files.images import Photo
 from imago.files.inputs import OUTPUT_SUFFIXES
-from imago.files.outputs import check_ending
+from imago.files.outputs import check_ending, too_many
 from imago.files.paths import names_file
 from imago.files.pictures import FORMATS, Format, Metadata, write_picture
 from imago.files.png import Mode, strip_rows
@@ -340,7 +340,7 @@ class Prediction:
             stem = Path(self.name).stem
             return [where / (stem + OUTPUT_SUFFIXES[each]) for each in what]
         if len(what) != 1:
-            raise ImagoError(f"{where}: one file cannot hold {plural(len(what), 'output')}; name a folder")
+            raise too_many(where, what)
         check_ending(where, what[0])
         return [where]
 

@@ -20,6 +20,12 @@ from imago.core.text import plural
 HITS, TRUTH, PREDICTED = 0, 1, 2  # the rows of the counts
 
 
+def check_same_shape(predicted: np.ndarray, truth: np.ndarray) -> None:
+    """Raises ValueError where pixels of one have none in the other."""
+    if predicted.shape != truth.shape:
+        raise ValueError(f"prediction {predicted.shape} and truth {truth.shape} must have the same shape")
+
+
 @dataclass
 class ConfusionMatrix:
     """Counts pixels: ``matrix[t, p]`` are those of class ``t`` that were taken for class ``p``.
@@ -40,8 +46,7 @@ class ConfusionMatrix:
 
     def update(self, predicted: np.ndarray, truth: np.ndarray) -> ConfusionMatrix:
         """Adds the pixels of one image (or a batch): integer arrays of one shape. Gives itself back."""
-        if predicted.shape != truth.shape:
-            raise ValueError(f"prediction {predicted.shape} and truth {truth.shape} must have the same shape")
+        check_same_shape(predicted, truth)
         if truth.size == 0:
             return self
         if predicted.dtype == np.uint8 and truth.dtype == np.uint8:

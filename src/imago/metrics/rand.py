@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from imago.core.labels import IGNORE
+from imago.metrics.confusion import check_same_shape
 
 THRESHOLDS = np.arange(11) / 10  # a pixel is foreground where its probability is above; as in the challenge's program
 
@@ -49,8 +50,7 @@ def segments(foreground: np.ndarray, thin: bool = False) -> np.ndarray:
 def part_scores(predicted: np.ndarray, truth: np.ndarray) -> PartScores:
     """Integer (H, W) twice, parts from 1 up and 0 for border (see ``segments``); pixels where ``truth`` is 0 do not
     count. Raises ValueError where none counts."""
-    if predicted.shape != truth.shape:
-        raise ValueError(f"prediction {predicted.shape} and truth {truth.shape} must have the same shape")
+    check_same_shape(predicted, truth)
     counted = truth != 0
     total = np.count_nonzero(counted)
     if not total:
@@ -107,7 +107,6 @@ def best_threshold(curves: np.ndarray, thresholds: np.ndarray = THRESHOLDS) -> t
 
 def pixel_error(predicted: np.ndarray, truth: np.ndarray, *, ignore: int = IGNORE) -> float:
     """Share of the pixels (label maps (H, W)) whose class is wrong; nan where all are ignored."""
-    if predicted.shape != truth.shape:
-        raise ValueError(f"prediction {predicted.shape} and truth {truth.shape} must have the same shape")
+    check_same_shape(predicted, truth)
     counted = truth != ignore
     return float(np.mean(predicted[counted] != truth[counted])) if counted.any() else float("nan")

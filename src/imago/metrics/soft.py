@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imago.core.labels import IGNORE
+from imago.metrics.confusion import check_same_shape
 
 BETA_SQUARED = 0.3
 THRESHOLDS = np.arange(1, 256) / 255  # a pixel is foreground where its alpha, in steps of 1/255, is at least this
@@ -40,8 +41,7 @@ def soft_scores(
     alpha: np.ndarray, truth: np.ndarray, *, ignore: int = IGNORE, beta_squared: float = BETA_SQUARED
 ) -> SoftScores:
     """``alpha`` float (H, W) 0..1; ``truth`` integer (H, W): 0 background, ``ignore``, anything else foreground."""
-    if alpha.shape != truth.shape:
-        raise ValueError(f"alpha {alpha.shape} and truth {truth.shape} must have the same shape")
+    check_same_shape(alpha, truth)
     if alpha.dtype.kind != "f":
         raise ValueError(f"alpha must be floating point, 0 to 1; got {alpha.dtype}")
     if alpha.size and not (alpha.min() >= -_ROUNDING and alpha.max() <= 1 + _ROUNDING):  # also where it holds nan

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from imago.core.errors import DataError
 from imago.core.plain_values import convert, read_fields
-from imago.core.read_settings import ReadSettings
+from imago.core.read_settings import ReadSettings, check_min_area
 from imago.core.settings import GROUP, NOT_RCNN, check_values, iter_settings, setting
 from imago.core.text import escape
 from imago.data.augment.settings import Augmentation
@@ -58,8 +58,7 @@ class DataSource:
             raise ValueError(f"{self.path}: regions is whole or parts; got {self.regions!r}")
         if self.regions and (not self.group or self.licenses):
             raise ValueError(f"{self.path}: regions reads label maps by their group, and they have no licences")
-        if not 0 <= self.min_area < 1:
-            raise ValueError(f"{self.path}: min_area is a share of the photo, 0 to below 1; got {self.min_area}")
+        check_min_area(self.min_area, f"{self.path}: ")
         if self.empty and (self.group or self.licenses):
             raise ValueError(f"{self.path}: empty means photos without masks; leave out group and licences")
         if self.empty and self.min_area:

@@ -15,7 +15,7 @@ from imago.core import boxes
 from imago.core import rle as runs
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances
-from imago.core.polygons import fill_polygons
+from imago.core.polygons import fill_polygons, read_corners
 from imago.data.formats.checks import WITHOUT_OUTLINE, Outside, find_box_fault
 
 # What a value of the wrong kind raises, wherever it is read.
@@ -38,7 +38,7 @@ class CocoInstance:
     value: int  # class, 1 and more
     crowd: bool
     box: tuple[float, float, float, float] | None  # x1 y1 x2 y2 as in the file; None: the mask's
-    outline: Any = field(repr=False)  # arrays of x y x y ..., run lengths, or None
+    outline: Any = field(repr=False)  # corners (n, 2) of each polygon, run lengths, or None
     area: float | None = None  # as the file says
 
 
@@ -222,7 +222,7 @@ class FileReader:
             assert box is not None
             self._tell(number, photo, f"has no outline, which others have; outline it, or {WITHOUT_OUTLINE}")
             x1, y1, x2, y2 = box
-            outline, crowd = (np.array([x1, y1, x2, y1, x2, y2, x1, y2]),), True
+            outline, crowd = (read_corners([x1, y1, x2, y1, x2, y2, x1, y2]),), True
         area = entry.get("area")
         stated = float(area) if isinstance(area, int | float) and math.isfinite(area) else None
         return CocoInstance(number, value, crowd, box, outline, stated)
@@ -236,9 +236,4 @@ def _read_outline(segmentation: Any) -> Any:
         return segmentation
     if segmentation and all(isinstance(number, int | float) for number in segmentation):
         segmentation = [segmentation]  # VIA writes one polygon so
-    polygons = tuple(np.asarray(polygon, np.float64) for polygon in segmentation)
-    if any(polygon.ndim != 1 or polygon.size < 6 or polygon.size % 2 for polygon in polygons):
-        raise ValueError("a polygon is no list of x and y of three corners or more")
-    if not all(np.isfinite(polygon).all() for polygon in polygons):
-        raise ValueError("a polygon has a coordinate that is no number")
-    return polygons
+    return tuple(read_corners(polygon) for polygon in segmentation)

@@ -17,7 +17,7 @@ import numpy as np
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import BACKGROUND_NAMES, IGNORE, Color, Labels, voc_labels
 from imago.core.read_settings import ReadSettings
-from imago.data.classes import Classes, apply_reading, find_classes
+from imago.data.classes import Classes, apply_reading, check_colors, find_classes
 from imago.data.formats.checks import read_class_list
 from imago.data.mask_pixels import UNKNOWN
 from imago.files.text import read_text
@@ -47,8 +47,7 @@ def read_label_map(path: Path) -> tuple[list[str], list[Color]]:
             raise DataError(f"{path}, line {number}: expected name:red,green,blue; got {line.strip()!r}")
         names.append(name)
         colors.append((int(words[0]), int(words[1]), int(words[2])))
-    if len(set(colors)) < len(colors):
-        raise DataError(f"{path}: two classes have the same colour; give each its own")
+    check_colors(path, colors)
     first = next((names.index(name) for name in BACKGROUND_NAMES if name in names), None)
     if first is None:
         return ["background", *names], [(0, 0, 0), *colors]

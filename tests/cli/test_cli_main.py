@@ -313,4 +313,4 @@ def test_as_a_module_with_a_damaged_tiff(tmp_path: Path) -> None:
     assert done.returncode == 1
     problem, summary = done.stderr.splitlines()
     assert problem.startswith("imago: cut.tif: TIFF header is damaged")
-    assert summary.startswith("0 of 1 images done")
+    assert summary.startswith("0 of 1 image done")

@@ -87,7 +87,7 @@ def test_a_recipe_and_what_is_said_over_it(data: Path, tmp_path: Path, capsys: p
     ("words", "code", "said"),
     [
         (["train"], 2, "name a folder of data"),
-        (["train", "nowhere"], 1, "nowhere: no such folder of data"),
+        (["train", "nowhere"], 1, "nowhere: there is no such folder of data"),
         (["train", "x", "--batch-size", "0"], 2, "batch_size must be 1 or more; got 0"),
         (["train", "x", "--zoom-min", "3"], 2, "zoom_min <= zoom_max"),
         (["train", "x", "--resume"], 2, "--resume goes on with the run's own settings"),
@@ -107,11 +107,18 @@ def test_what_it_says_when_misused(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "5", '{"root": "x", "augment": null}', '{"root": "x", "data": 5}'])
-def test_a_damaged_settings_file(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "damaged"), ("[]", "damaged"), ("5", "damaged"),
+        ('{"root": "x", "augment": null}', "augment must be a table of settings; got null"),
+        ('{"root": "x", "data": 5}', "data must be a list of tables; got 5"),
+    ],
+)  # fmt: skip
+def test_a_damaged_settings_file(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.json").write_text(text)
     assert run(["train", "--resume", "--out", str(tmp_path)]) == 1
-    assert "config.json: damaged" in capsys.readouterr().err
+    assert f"config.json: {said}" in capsys.readouterr().err
 
 
 def test_faults_are_listed_below_each_other(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

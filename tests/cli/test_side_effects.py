@@ -32,8 +32,8 @@ sys.addaudithook(hear)
 """
 COMMAND = [sys.executable, "-c", "from imago.cli.main import main; main()"]
 OURS = re.compile(
-    r"(imago|note): |.+: (written in [\d.]+ s|nothing was found|\d+ objects in \d+ photos)$"
-    r"|\d+ of \d+ images done in [\d.]+ s.*$"
+    r"(imago|note): |.+: (written in [\d.]+ s|nothing was found|\d+ objects?( in \d+ photos?|: \S+( \.\.\.)?))$"
+    r"|\d+ of \d+ images? done in [\d.]+ s.*$"
     r"|.*\bepoch \d+|.*: \d+ (photos|images)\b"  # a training's own lines are more than these: see below
 )
 

@@ -148,7 +148,7 @@ def test_what_is_amiss_is_told_before_any_training(tmp_path: Path, monkeypatch: 
 
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(compare_command, ["gone", "--models", "enet", "--out", "out"])
-    assert "gone: no such folder of data" in str(result.exception)
+    assert "gone: there is no such folder of data" in str(result.exception)
     write_tiny_dataset(tmp_path / "tiny", count=4, size_hw=(32, 32))
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)  # a base install has no torch
     result = CliRunner().invoke(compare_command, ["tiny", "--models", "enet", "--out", "out"])

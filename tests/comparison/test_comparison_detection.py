@@ -295,7 +295,7 @@ def test_each_kind_of_net_has_its_own_settings() -> None:
 def test_each_kind_of_net_has_its_own_augmentation() -> None:
     unet, faster, crops = (Candidate(name, name) for name in ("unet", "fasterrcnn", "rcnn"))
     moved = Augmentation(elastic=0.5, touching=8, zoom_min=0.5, flip=0.25)
-    folder = DataSource("cells", augment={"shadow": 0.1, "rotate_deg": 5, "blur": 0.2})
+    folder = DataSource("cells", augment={"shadow": 0.1, "background": 0.1, "rotate_deg": 5, "blur": 0.2})
     config = TrainConfig.of(objects=True, distance=True, augment=moved, data=(folder,))
     pixels, regions, cut = (build_settings(one, config, [unet, faster, crops]) for one in (unet, faster, crops))
     usual = Augmentation()

@@ -79,7 +79,7 @@ def test_damaged_cards_name_the_file(text: str, words: str) -> None:
         ("output", "x", "output must be one of 'probability', 'logit'"),
         ("tta_scales", [0], "model 'test': tta_scales lie from 0.1 to 8"),
         ("tta_scales", [], "model 'test': tta_scales needs at least one"),
-        ("input.size_hw", [320], "input.size_hw must be a list of 2 times a whole number"),
+        ("input.size_hw", [320], "input.size_hw must be a list of 2 whole numbers"),
         ("input.scale", "1", "input.scale must be one of '255', 'max'"),
         ("input.std", [1, 1, 1e-400], "input: spread"),
         ("input.mean", None, "input.mean must be a list"),

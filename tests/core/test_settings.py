@@ -153,7 +153,7 @@ def test_words_that_there_are_not(settings: type, name: str) -> None:
     ("values", "words"),
     [
         ({"scales": (1.0, math.nan)}, r"scales\[1\] must be a number; got NaN"),
-        ({"scales": "1,2"}, "scales must be a list of a number; got"),
+        ({"scales": "1,2"}, "scales must be a list of numbers; got"),
         ({"flip": "no"}, "flip must be true or false; got"),
     ],
 )

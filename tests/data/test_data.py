@@ -295,7 +295,7 @@ def test_unknown_values_are_found_under_a_grouping(tiny_dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda root: None, "no such folder of data"),
+        (lambda root: None, "there is no such folder of data"),
         (lambda root: root.mkdir(), "expected two folders"),
         (lambda root: [(root / f).mkdir(parents=True) for f in ("images", "masks")], "holds no photos"),
     ],
@@ -396,7 +396,7 @@ def test_coco_objects_are_the_subject_where_asked(tmp_path: Path) -> None:
     assert dataset.labels.names == ("background", "subject")
     samples = {sample.name: sample for sample in dataset.split("all")}
     assert set(samples) == {"0", "1", "2"}  # "3" has only a small cup
-    assert dataset.notes[-1] == "objects below 3.0% of the photo are ignored; 1 photos have no other, left out"
+    assert dataset.notes[-1] == "objects below 3.0% of the photo are ignored; 1 photo has no other, left out"
     label = samples["0"].label_map()
     assert label[10:30, 10:30].all()
     assert int(label.sum()) == 400

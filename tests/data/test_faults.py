@@ -170,7 +170,7 @@ def test_fewer_masks_than_photos(tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("p4\np5\n")
     dataset = open_dataset(tmp_path)  # as VOC 2012 itself: lists say what is used
     assert len(dataset.split("all")) == 6
-    assert "3 photos have no mask in masks/ and stand in no list: not used" in dataset.notes
+    assert "3 photos stand in no list and without a mask in masks/; not used" in dataset.notes
     (tmp_path / "train.txt").write_text("p0\np1\np2\np3\np90\n")
     with pytest.raises(DataError, match="1 fault"):
         open_dataset(tmp_path)

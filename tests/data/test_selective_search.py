@@ -67,7 +67,7 @@ def test_an_even_image_is_one_box() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mode": "slow"}, "fast or quality; got 'slow'"),
+        ({"mode": "slow"}, "mode must be one of 'fast', 'quality'; got \"slow\""),
         ({"count": 0}, "count must be 1 or more; got 0"),
         ({"side": 8}, "side must be 16 pixels or more; got 8"),
         ({"blur": 0.0}, "blur be above 0; got 0 and 0.0"),

@@ -126,7 +126,7 @@ def test_legend_fits_every_size_and_hides_nothing(height: int, width: int) -> No
 @pytest.mark.parametrize(
     ("image", "label_map", "strength", "words"),
     [
-        (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.uint8), 0.5, r"\(H, W, 3\) or \(H, W\); got uint8 \(4, 4"),
+        (np.zeros((1, 4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), 0.5, r"\(H, W\); got uint8 \(1, 4, 4, 3\)"),
         (np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), 0.5, "got float32"),
         (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8), 0.5, r"image's size \(4, 4\); got uint8 \(4, 5\)"),
         (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int64), 0.5, "got int64"),

@@ -117,7 +117,7 @@ def test_no_objects_and_empty_masks() -> None:
     [
         (GREY[:100], one(disc()), 0.5, r"the image is \(100, 320\) pixels, its objects are of \(240, 320\)"),
         (GREY.astype(float), one(disc()), 0.5, "uint8 image .* got float64"),
-        (GREY, one(disc(), 9), 0.5, "an object of class 9, but 4 labels"),
+        (GREY, one(disc(), 9), 0.5, "an object of class 9; the labels end at 3"),
         (GREY, one(disc()), 50, "strength must lie between 0 and 1; got 50"),
     ],
 )

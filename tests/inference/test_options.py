@@ -79,7 +79,7 @@ def test_impossible_options() -> None:
 CARDS = {
     "binary": tiny_card(),
     "semantic": tiny_card(3),
-    "separation": tiny_card(3, labels=Labels(("background", "border", "cell")), objects=True),
+    "separation": tiny_card(3, labels=Labels(("background", "border", "box")), objects=True),
     "boxes": detection_card("boxes"),
     "instances": detection_card("instances"),
 }

@@ -207,7 +207,10 @@ def test_empty_pictures_come_from_photos_without_a_subject(root: Path, tmp_path:
         (({"path": "hall"},), "hall: photos without a subject teach nothing alone"),
         (({"path": "tiny", "group": BINARY}, {"path": "tiny"}), "tiny: has masks in masks/, but empty means photos"),
         (({"path": "tiny", "group": BINARY}, {"path": "bare"}), "bare: holds no photos"),
-        (({"path": "tiny", "group": BINARY}, {"path": "none"}), "none: no such folder of data; expected photos"),
+        (
+            ({"path": "tiny", "group": BINARY}, {"path": "none"}),
+            "none: there is no such folder of data; expected photos",
+        ),
         (
             ({"path": "tiny", "group": "thing=rest; room=background"}, {"path": "hall"}),
             "hall: photos without a subject are background, but class 0 is 'thing'",

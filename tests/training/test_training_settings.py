@@ -98,7 +98,7 @@ def test_no_source_gets_past_the_message(name: str, value: Any) -> None:
         ({"size": "big"}, 'size must be a whole number; got "big"'),
         ({"size": 320.5}, "size must be a whole number; got 320.5"),
         ({"export": 1}, "export must be true or false; got 1"),
-        ({"tta_scales": "1"}, "tta_scales must be a list of a number"),
+        ({"tta_scales": "1"}, "tta_scales must be a list of numbers"),
         ({"lr": float("nan")}, "lr must be a number; got NaN"),
         ({"data": ["x"]}, r"data\[0\] must be a table"),
         ({"data": [{"pth": "x"}]}, r"unknown settings data\[0\]\.pth; known are .*path"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imago.cli.console import echo, echo_json
-from imago.cli.options import CountSettings, add_options, build_settings, find_asked, find_given
+from imago.cli.options import SHOW_BANDS, CountSettings, add_options, build_settings, find_asked, find_given
 from imago.cli.photos import say_doubt
 from imago.core.detection_options import DetectionOptions
 from imago.core.read_settings import ReadSettings
@@ -44,6 +44,7 @@ class ScoreSettings:
         models=LABELS_PIXELS,
         why="a net that finds objects has no probabilities for a CRF to refine",
     )
+    show_bands: tuple[int, ...] = setting((), SHOW_BANDS, commas=True)
 
 
 @click.command("evaluate")
@@ -89,24 +90,19 @@ def evaluate_command(
     Each photo is scored at its full resolution. Intervals are 95 % bootstrap intervals over photos. A model that finds
     objects is measured by average precision, of masks and of boxes, on objects in any of the formats that train takes.
     """
-    views, choice = build_settings(TTA, values), build_settings(DetectionOptions, values)
     score, count = build_settings(ScoreSettings, values), build_settings(CountSettings, values)
+    views, choice = build_settings(TTA, values), build_settings(DetectionOptions, values)
     from imago.files.writing import exists
-    from imago.inference.crf import DenseCRF
-    from imago.inference.load import load
-    from imago.inference.options import refuse_inapplicable
 
+    if score.show_bands and report is None:
+        raise click.UsageError("--show-bands would do nothing: it is for the pictures of --report")
     target = Path(json_out) if json_out not in (None, "-") else None
     if overwrite and target is None and report is None:
         raise click.UsageError("--overwrite would do nothing: it is for the files of --json FILE and --report")
     for path in (target, report):
         if path is not None and path.exists() and not overwrite:
             raise exists(path)  # before the work, not after it
-    predictor = load(model)
-    types = (ScoreSettings, CountSettings, DetectionOptions, ReadSettings, TTA)
-    refuse_inapplicable(predictor.card, model, types, find_asked(*types))
-    predictor = predictor.with_options(tta=views, detection=choice, crf=DenseCRF() if score.crf else None)
-    say_doubt(predictor)
+    predictor = load_predictor(model, score, tta=views, detection=choice)
     reading = build_settings(ReadSettings, values)
     chosen = open_data(predictor, data, group, reading, split, limit)
     dataset, samples, notes = chosen.dataset, chosen.samples, collect_notes(predictor, chosen.dataset, data)
@@ -125,13 +121,32 @@ def evaluate_command(
     if report is not None:
         from imago.evaluation.report import ReportData, pick_examples, write_report
 
-        given = {name: context.params[name] for name in sorted(find_given(context) - _FILES)}
-        settings = {"model": model, "data": str(data), "split": split, **given}
         best, worst = pick_examples(predictor, samples, result, scoring)
         title = f"{predictor.card.name} on {data.resolve().name}"
-        page = ReportData(title, result, settings=settings, best=best, worst=worst, notes=notes)
+        page = ReportData(title, result, settings=list_settings(context), best=best, worst=worst, notes=notes)
         write_report(report, page, overwrite)
         echo(f"{report}: scores, best and worst photos", err=json_out == "-")
+
+
+def list_settings(context: click.Context) -> dict[str, Any]:
+    """What a report says that was asked."""
+    given = {name: context.params[name] for name in sorted(find_given(context) - _FILES)}
+    return {name: str(context.params[name]) for name in ("model", "data", "split")} | given
+
+
+def load_predictor(model: str, score: ScoreSettings, **options: Any) -> Predictor:
+    """The model, answering as is asked. Raises ImagoError for options that say nothing to it."""
+    from imago.inference.crf import DenseCRF
+    from imago.inference.load import load
+    from imago.inference.options import refuse_inapplicable
+
+    predictor = load(model)
+    types = (ScoreSettings, CountSettings, DetectionOptions, ReadSettings, TTA)
+    refuse_inapplicable(predictor.card, model, types, find_asked(*types))
+    crf = DenseCRF() if score.crf else None
+    predictor = predictor.with_options(crf=crf, show_bands=score.show_bands, **options)
+    say_doubt(predictor)
+    return predictor
 
 
 def choose_scoring(predictor: Predictor, boundary: bool, max_found: int) -> Scoring[Any]:

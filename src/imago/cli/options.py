@@ -35,6 +35,10 @@ from imago.core.settings import FINDS_OBJECTS, describe_scope, find_needless, fl
 Settings = TypeVar("Settings")
 Command = Callable[..., Any]
 
+SHOW_BANDS = (
+    "Models of other channels than grey and RGB: the bands shown as red, green and blue, from 1, as 4,3,2.  [default: "
+    "as the model's card says]"
+)
 MAX_FOUND = 100  # as imago.metrics.detection_matching.MOST, which would take NumPy to import
 
 
@@ -145,6 +149,8 @@ def find_asked(*settings: type) -> dict[str, str]:
     given = find_given(context)
     asked = {}
     for field, _ in (found for one in settings for found in iter_settings(one)):
+        if not field.metadata.get("cli", True):  # of the same name as an argument
+            continue
         if field.name in given and not (context.params[field.name] is False and field.default is False):
             asked[field.name] = flag(field)
     return asked

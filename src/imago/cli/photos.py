@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imago.cli.console import DEBUG_HINT, debugging, echo, traceback_text
-from imago.cli.options import find_asked
+from imago.cli.options import SHOW_BANDS, find_asked
 from imago.cli.progress import Meter
 from imago.core.errors import ImagoError
 from imago.core.settings import setting
@@ -66,8 +66,7 @@ class PhotoSettings:
     )
     show_bands: tuple[int, ...] = setting(
         (),
-        "Models of other channels than grey and RGB: the bands shown as red, green and blue, from 1, as 4,3,2.  "
-        "[default: as the model's card says]",
+        SHOW_BANDS,
         commas=True,
         needs=("writes_pictures", "no picture is written"),
     )

@@ -85,10 +85,12 @@ class ModelCard:
         return "" if math.isfinite(self.scores[name]) else f"the score {name!r} is no number; leave it out"
 
     def _find_fault_of_objects(self) -> str:
-        if self.objects and (self.task != "semantic" or len(self.labels) < 3 or self.labels.names[1] != "border"):
+        labels = self.labels
+        parts = len(labels) >= 3 and labels.names[1] == "border" and labels.background == 0
+        if self.objects and not (self.task == "semantic" and parts):
             return (
-                f"objects are made of background, border and insides; got task {self.task}, "
-                f"labels {', '.join(self.labels.names)}"
+                f"objects are made of background, border and insides; got task {self.task}, labels "
+                f"{', '.join(labels.names)} and background {labels.background}"
             )
         if self.distance and not self.objects:
             return "a distance map tells objects apart, and the model makes none"

@@ -16,7 +16,13 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union
 
 Settings = TypeVar("Settings")
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+_WORDS = {  # of one value, of several
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    bool: ("true or false", "true or false"),
+    str: ("a text", "texts"),
+    type(None): ("null", "null"),
+}
 _LARGEST = 1 << 63  # whole numbers from here on are nothing that anybody counts
 _SHOWN = 60  # characters of a wrong value
 
@@ -89,19 +95,19 @@ def convert(value: Any, hint: Any, name: str) -> Any:
     raise ValueError(f"{name} must be {describe(hint)}; got {_show(value)}")
 
 
-def describe(hint: Any) -> str:
-    """A type in words."""
+def describe(hint: Any, several: bool = False) -> str:
+    """A type in words, of one value or of ``several``."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        return f"one of {', '.join(map(repr, inner))}"
+        return f"{'values' if several else 'one'} of {', '.join(map(repr, inner))}"
     if origin in (Union, types.UnionType):
-        return " or ".join(describe(kind) for kind in inner)
+        return " or ".join(describe(kind, several) for kind in inner)
     if origin is tuple:
-        count = "" if inner[1:] == (...,) else f"{len(inner)} times "
-        return f"a list of {count}{describe(inner[0])}"
+        count = "" if inner[1:] == (...,) else f"{len(inner)} "
+        return f"{'lists' if several else 'a list'} of {count}{describe(inner[0], True)}"
     if origin is dict or dataclasses.is_dataclass(hint):
-        return "a table"
-    return _WORDS.get(hint, "another type")
+        return "tables" if several else "a table"
+    return _WORDS.get(hint, ("another type", "other types"))[several]
 
 
 def _join(where: str, name: object) -> str:

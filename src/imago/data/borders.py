@@ -92,7 +92,7 @@ def pack_distance(label: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 
 def unpack_distance(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two maps of ``pack_distance``."""
+    """uint16 (H, W) -> the two maps of ``pack_distance``, uint8 (H, W)."""
     return (packed & 255).astype(np.uint8), (packed >> 8).astype(np.uint8)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Color, Labels, find_background
 from imago.core.read_settings import ReadSettings
+from imago.core.text import plural
 from imago.data import mask_survey
 from imago.data.mask_pixels import UNKNOWN, Codes, LabelReader, Levels, palette_in
 from imago.data.mask_survey import MaskSurvey
@@ -139,7 +140,9 @@ def _say_levels(path: Path, names: Sequence[str], reading: ReadSettings) -> Clas
         usual = ("background", "foreground") if set(values) == BLACK_AND_WHITE else usual
         note = f"masks: the values {', '.join(map(str, values))} are classes, and others are the nearest of them"
     if names and len(names) != count:
-        raise DataError(f"{path}: names {len(names)} classes, but {reading.of_masks} says that there are {count}")
+        raise DataError(
+            f"{path}: names {plural(len(names), 'class')}, but {reading.of_masks} says that there are {count}"
+        )
     return Classes(_build_labels(path, names or usual), _identity(count), note=note, levels=levels)
 
 

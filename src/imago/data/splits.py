@@ -70,14 +70,8 @@ def find_splits(root: Path, names: Sequence[str], known: set[str] | None = None,
     ``lists``: sub-folders in which lists may stand, the best first; the root itself comes last.
     """
     known = set(names) if known is None else known
-    for folder in (root / name for name in lists):
-        if (folder / "train.txt").is_file() or (folder / "val.txt").is_file():
-            return _read_lists(folder, names, known)
-        for pool in POOLS:
-            if (folder / f"{pool}.txt").is_file():
-                return _read_pool(folder / f"{pool}.txt", names, known)
-    if (root / "train.txt").is_file():
-        return _read_lists(root, names, known)
+    if found := _find_lists(root, lists):
+        return _read_pool(found[0], names, known) if found[0].stem in POOLS else _read_lists(found, names, known)
     stray = tuple(
         f"{path}: stands there without a train.txt; add one, or take it away"
         for path in sorted(root.glob("*.txt"))
@@ -91,13 +85,23 @@ def find_splits(root: Path, names: Sequence[str], known: set[str] | None = None,
     return Splits({"train": train, "val": val}, (note,), stray)
 
 
-def listed_names(root: Path) -> set[str] | None:
-    """What stands in ``train.txt``, ``val.txt`` and ``test.txt``; None where there is no such list."""
-    lists = [root / f"{split}.txt" for split in NAMES if (root / f"{split}.txt").is_file()]
-    if (root / "train.txt") not in lists:
-        return None
-    lines = [line.strip() for path in lists for line in read_text(path, "replace").splitlines()]
-    return {form for line in lines for form in (line, line.rpartition("images/")[2].rpartition(".")[0])}
+def listed_names(root: Path, lists: Sequence[str] = ()) -> set[str] | None:
+    """What stands in the lists that ``find_splits`` goes by; None where there is no list."""
+    found = _find_lists(root, lists)
+    lines = [line.strip() for path in found for line in read_text(path, "replace").splitlines()]
+    return {form for line in lines for form in (line, line.rpartition("images/")[2].rpartition(".")[0])} or None
+
+
+def _find_lists(root: Path, lists: Sequence[str]) -> list[Path]:
+    """The files that name photos, of the best folder: one a split, or one pool."""
+    for folder, enough in (*((root / name, ("train", "val")) for name in lists), (root, ("train",))):
+        there = [folder / f"{split}.txt" for split in sorted(NAMES) if (folder / f"{split}.txt").is_file()]
+        if any(path.stem in enough for path in there):
+            return there
+        pools = [folder / f"{pool}.txt" for pool in POOLS if folder != root and (folder / f"{pool}.txt").is_file()]
+        if pools:
+            return pools[:1]
+    return []
 
 
 def split_by_folder(names: Sequence[str]) -> Splits | None:
@@ -118,13 +122,11 @@ def split_by_folder(names: Sequence[str]) -> Splits | None:
     return Splits({split: tuple(members[split]) for split in NAMES if split in members}, notes)
 
 
-def _read_lists(folder: Path, names: Sequence[str], known: set[str]) -> Splits:
+def _read_lists(lists: Sequence[Path], names: Sequence[str], known: set[str]) -> Splits:
     faults: list[str] = []
     members: dict[str, tuple[str, ...]] = {}
     home: dict[str, str] = {}
-    for path in sorted(folder.glob("*.txt")):
-        if path.stem not in NAMES:
-            continue
+    for path in lists:
         listed = _read_names(path, known, faults)
         for name in listed:
             if name in home:

@@ -83,8 +83,8 @@ def _copy_parts(image: np.ndarray, instances: Instances, labels: Labels, strengt
     """A copy of the photo, RGB."""
     if image.ndim in (2, 3):
         image = to_rgb(image)
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
-        raise ValueError(f"objects are drawn on a uint8 image (H, W, 3) or (H, W); got {image.dtype} {image.shape}")
+    if image.dtype != np.uint8 or image.ndim != 3:
+        raise ValueError(f"objects are drawn on a uint8 image (H, W, C) or (H, W); got {image.dtype} {image.shape}")
     if instances.size_hw != image.shape[:2]:
         raise ValueError(
             f"the image is {image.shape[:2]} pixels, its objects are of {instances.size_hw}; both must agree"

@@ -24,10 +24,10 @@ def overlay(
 ) -> np.ndarray:
     """uint8 RGB, a new array: the image, each class washed in its colour and outlined.
 
-    ``image``: uint8 (H, W, 3) or grey (H, W); ``label_map``: uint8 or uint16 (H, W). The background, where ``labels``
-    have one, and ignored pixels stay as they are. ``strength``: of the wash, 0 to 1. With
-    ``legend`` the answer is higher than the image, and wider where the image is narrower than a class name: the
-    panel with names and areas hides nothing of the photo.
+    ``image``: uint8 (H, W, C), shown as ``core.bands.to_rgb`` does, or grey (H, W); ``label_map``: uint8 or uint16
+    (H, W). The background, where ``labels`` have one, and ignored pixels stay as they are. ``strength``: of the wash,
+    0 to 1. With ``legend`` the answer is higher than the image, and wider where the image is narrower than a class
+    name: the panel with names and areas hides nothing of the photo.
     """
     image = _check(image, label_map, strength)
     table = color_table(labels)
@@ -62,7 +62,7 @@ def _check(image: np.ndarray, label_map: np.ndarray, strength: float) -> np.ndar
     if image.ndim in (2, 3):
         image = to_rgb(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"an overlay needs a uint8 image (H, W, 3) or (H, W); got {image.dtype} {image.shape}")
+        raise ValueError(f"an overlay needs a uint8 image (H, W, C) or (H, W); got {image.dtype} {image.shape}")
     if label_map.dtype not in (np.uint8, np.uint16) or label_map.shape != image.shape[:2] or label_map.size == 0:
         raise ValueError(
             f"the label map must be uint8 or uint16 of the image's size {image.shape[:2]}; "

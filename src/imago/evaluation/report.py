@@ -110,10 +110,9 @@ def pick_examples(
 
     def show(row: ImageScores) -> Example:
         sample = by_name[row.name]
-        spec = predictor.card.input
-        image = read_for(spec, sample)
+        image = read_for(predictor.card.input, sample)
         truth, found = tally.show(tally.read(sample), tally.predict(predictor, image))
-        return Example(row.name, to_rgb(image, spec.show_bands), truth, found, row.score)
+        return Example(row.name, to_rgb(image, predictor.show_bands), truth, found, row.score)
 
     count = len(evaluation.worst(len(evaluation.images)))
     best, worst = evaluation.best(min(most, count // 2)), evaluation.worst(min(most, (count + 1) // 2))

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from imago.core.bands import check_shown
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ImagoError
 from imago.core.model_card import ModelCard
@@ -73,7 +74,11 @@ def check_options(card: ModelCard, options: PredictOptions) -> None:
     if options.find_proposals is not propose and card.proposals is None:
         raise ImagoError(f"find_proposals does not go with model {card.name!r}: it judges no proposals")
     class_values(card.object_labels, options.detection.classes)  # raises for one that there is not
-    check_tta(card.input, resolve_tta(card, options.tta), card.name)
+    check_tta(card.input, resolve_tta(card, options.tta), card.name, card.labels.background)
+    try:
+        check_shown(options.show_bands, card.input.channels)
+    except ValueError as error:
+        raise ImagoError(f"{card.name}: {error}") from error
 
 
 def refuse_inapplicable(card: ModelCard, model: str, settings: Collection[type], given: dict[str, str]) -> None:
@@ -92,5 +97,5 @@ def refuse_inapplicable(card: ModelCard, model: str, settings: Collection[type],
 def resolve_tta(card: ModelCard, asked: TTA) -> TTA:
     """How a photo is looked at: as ``asked``, and where nothing is asked as the card says."""
     flip = card.tta_flip if asked.flip is None else asked.flip
-    zoom = card.tta_zoom and not asked.slide if asked.zoom is None else asked.zoom
+    zoom = card.tta_zoom and card.has_background and not asked.slide if asked.zoom is None else asked.zoom
     return replace(asked, flip=flip, zoom=zoom, scales=asked.scales or card.tta_scales)

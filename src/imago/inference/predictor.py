@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 import numpy as np
 
-from imago.core.bands import check_shown
-from imago.core.errors import ImagoError, ModelError
+from imago.core.errors import ModelError
 from imago.core.instances import Instances
 from imago.core.model_card import DETECTION_TASKS, ModelCard
 from imago.core.separation import Separation
@@ -108,14 +107,8 @@ class Predictor:
 
     @property
     def show_bands(self) -> tuple[int, ...]:
-        """Which bands are shown as red, green and blue: as the options say, else the card. Raises ImagoError for bands
-        that there are not."""
-        shown = self.options.show_bands or self.card.input.show_bands
-        try:
-            check_shown(shown, self.card.input.channels)
-        except ValueError as error:
-            raise ImagoError(f"{self.card.name}: {error}") from error
-        return shown
+        """Which bands are shown as red, green and blue: as the options say, else the card."""
+        return self.options.show_bands or self.card.input.show_bands
 
     def predict(self, photo: Photo) -> Prediction:
         """The same for a photo that has been read already, and whose pixels nobody changes any more."""
@@ -153,7 +146,8 @@ class Predictor:
                 f"{self.card.name}: finds objects (task {self.card.task!r}), it labels no pixels; ask for objects()"
             )
         tta = resolve_tta(self.card, self.options.tta)
-        return predict_tta(cast(Engine, self.engine).run, self.card.input, image, tta, self.card.name)
+        card = self.card
+        return predict_tta(cast(Engine, self.engine).run, card.input, image, tta, card.name, card.labels.background)
 
     def objects(self, image: np.ndarray) -> Instances:
         """All objects that the model finds in uint8 (H, W, C), whatever their scores and classes: as average precision

@@ -24,20 +24,23 @@ MOST_BYTES = 1_000_000_000  # of class scores at the photo's own size; past it t
 Run = Callable[[np.ndarray], np.ndarray]  # float32 (1, C, h, w) -> float32 (1, K, h, w)
 
 
-def predict_tta(run: Run, spec: InputSpec, image: np.ndarray, tta: TTA, name: str = "") -> np.ndarray:
-    """uint8 (H, W, C) -> what all views say together, float32 (K, h, w), the photo without padding.
+def predict_tta(
+    run: Run, spec: InputSpec, image: np.ndarray, tta: TTA, name: str = "", background: int | None = 0
+) -> np.ndarray:
+    """uint8 (H, W, C) -> what all views say together, float32 (K, h, w), the photo without padding. ``background``: the
+    class of several that is not found.
 
     h and w are the largest view's, up to twice as many with ``zoom``; H and W with ``slide`` (less where they would
     take more than ``MOST_BYTES``). Raises ImagoError for a model that cannot be looked through so; ``name`` stands in
     it.
     """
-    check_tta(spec, tta, name)
+    check_tta(spec, tta, name, background)
 
     def look(part: np.ndarray) -> np.ndarray:
         return average_views(run, spec, part, tta)
 
     scores = look(image)
-    return zoom_in(scores, image, look) if tta.zoom else scores
+    return zoom_in(scores, image, look, background) if tta.zoom and background is not None else scores
 
 
 def average_views(run: Run, spec: InputSpec, image: np.ndarray, tta: TTA) -> np.ndarray:
@@ -63,8 +66,12 @@ def average_views(run: Run, spec: InputSpec, image: np.ndarray, tta: TTA) -> np.
     return total
 
 
-def check_tta(spec: InputSpec, tta: TTA, name: str = "") -> None:
+def check_tta(spec: InputSpec, tta: TTA, name: str = "", background: int | None = 0) -> None:
     """Raises ImagoError for a way of looking that a model cannot be looked through."""
+    if tta.zoom and background is None:
+        raise ImagoError(
+            f"{name or 'this model'} has no class of the background, so all of a photo is found; leave --tta-zoom out"
+        )
     for given, option in ((tta.slide, "--slide"), (tta.zoom, "--tta-zoom")):
         if given and spec.rule == "pad":
             raise ImagoError(f"{name or 'this model'} sees every photo at its own size already; leave {option} out")

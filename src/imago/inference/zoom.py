@@ -29,12 +29,14 @@ MOST_FINER = 2.0  # times the first look's resolution that the joined answer has
 Region = tuple[slice, slice]  # rows and columns
 
 
-def zoom_in(scores: np.ndarray, image: np.ndarray, look: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def zoom_in(
+    scores: np.ndarray, image: np.ndarray, look: Callable[[np.ndarray], np.ndarray], background: int = 0
+) -> np.ndarray:
     """``scores`` float32 (K, h, w), 0..1, of ``image`` uint8 (H, W, C) -> float32 (K, h', w'), joined with what
     ``look`` says of the part of the image that holds what was found. They stay as they are where nothing was found, or
-    where it fills the image. One class is the foreground itself; of several the first is the background.
+    where it fills the image. One class is the foreground itself; of several one is the ``background``.
     """
-    foreground = scores[0] if len(scores) == 1 else 1 - scores[0]
+    foreground = scores[0] if len(scores) == 1 else 1 - scores[background]
     region = find_region(foreground, (image.shape[0], image.shape[1]))
     if region is None:
         return scores

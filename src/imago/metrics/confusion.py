@@ -21,7 +21,7 @@ HITS, TRUTH, PREDICTED = 0, 1, 2  # the rows of the counts
 
 
 def check_same_shape(predicted: np.ndarray, truth: np.ndarray) -> None:
-    """Raises ValueError where pixels of one have none in the other."""
+    """Raises ValueError unless both are of one shape, (H, W) or (N, H, W)."""
     if predicted.shape != truth.shape:
         raise ValueError(f"prediction {predicted.shape} and truth {truth.shape} must have the same shape")
 

@@ -80,12 +80,10 @@ def _gather(
         for index, one in opened.items()
         if index not in stopping
     }
-    faults += [fault for index in sorted(opened.keys() & stopping) for fault in opened[index].faults]
-    if faults:
-        faults = list(dict.fromkeys(faults))
-        raise DataError(
-            f"{count_faults(len(faults))} in the data; nothing was trained; {advise(faults)}", tuple(faults)
-        )
+    inside = [fault for index in sorted(opened.keys() & stopping) for fault in opened[index].faults]
+    if faults := list(dict.fromkeys([*faults, *inside])):
+        way_on = advise(inside) if inside else "mend them"  # a folder that is not there cannot be left out
+        raise DataError(f"{count_faults(len(faults))} in the data; nothing was trained; {way_on}", tuple(faults))
     datasets = [left.get(index) or opened[index].dataset for index in sorted(opened)]
     if not datasets:
         raise DataError("no data: name a folder with images/ and masks/, or a recipe with [[data]]")

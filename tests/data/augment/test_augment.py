@@ -242,14 +242,14 @@ def test_border_weights() -> None:
         ({"aspect_jitter": -1}, "aspect_jitter lies from 0 to 1"),
         ({"rotate_deg": -5}, "rotate_deg lies from 0 to 180"),
         ({"elastic": 2}, "elastic lies from 0 to 1; got 2"),
-        ({"elastic_px": float("inf")}, "elastic_px must be 0 or more; got inf"),
+        ({"elastic_px": float("inf")}, "elastic_px must be a number; got Infinity"),
         ({"elastic_grid": 1}, "elastic_grid must be a whole number from 2 to 32; got 1"),
-        ({"elastic_grid": 2.5}, "elastic_grid must be a whole number from 2 to 32; got 2.5"),
+        ({"elastic_grid": 2.5}, "elastic_grid must be a whole number; got 2.5"),
         ({"pasted_max": 0}, "pasted_max must be a whole number from 1 to 16; got 0"),
-        ({"pasted_max": 1.5}, "pasted_max must be a whole number from 1 to 16; got 1.5"),
+        ({"pasted_max": 1.5}, "pasted_max must be a whole number; got 1.5"),
         ({"collage": 2}, "collage lies from 0 to 1; got 2"),
         ({"border_px": -1}, "border_px must be 0 or more"),
-        ({"border_weight": float("nan")}, "border_weight must be 0 or more"),
+        ({"border_weight": float("nan")}, "border_weight must be a number; got NaN"),
     ],
 )
 def test_impossible_settings_are_refused(values: dict[str, float], words: str) -> None:

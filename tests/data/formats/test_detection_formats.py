@@ -252,6 +252,7 @@ def test_vocs_faults(tmp_path: Path) -> None:
     (folder / "d.xml").write_text(XML.replace("<xmax>8</xmax>", "<xmax>eight</xmax>"))
     (folder / "e.xml").write_text(XML[:100])
     (folder / "f.xml").unlink()
+    (root / "ImageSets" / "Main" / "train.txt").write_text("a\nb\nf\n")
     (folder / "x.xml").write_text(XML)
     photo(root / "JPEGImages" / "g.png")
     text = faults_of(root)
@@ -261,6 +262,19 @@ def test_vocs_faults(tmp_path: Path) -> None:
         "f.jpg: no annotation Annotations/f.xml", "x.xml: no photo JPEGImages/x.*", "g.png: same name as g.jpg",
     ):  # fmt: skip
         assert words in text
+
+
+def test_photos_of_no_list_need_no_annotation(tmp_path: Path) -> None:
+    root = write_voc(tmp_path)
+    photo(root / "JPEGImages" / "spare.jpg")
+    dataset = open_dataset(root, "detection")
+    assert {split: [s.name for s in samples] for split, samples in dataset.splits.items()} == {
+        "train": ["a", "b"], "val": ["c"],
+    }  # fmt: skip
+    assert dataset.notes == ("1 photo stands in no list and without an .xml; not used",)
+    for path in (root / "ImageSets" / "Main").iterdir():
+        path.unlink()
+    assert "spare.jpg: no annotation Annotations/spare.xml" in faults_of(root)
 
 
 # One file an object, and label images

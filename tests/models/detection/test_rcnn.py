@@ -99,7 +99,7 @@ def test_bodies(encoder: str, crop: int, features: int, places: int) -> None:
     [
         ({"crop": 20}, "crops must be 32 pixels or more, got 20"),
         ({"encoder": "alexnet", "crop": 64}, "alexnet takes crops of 227 pixels; got 64"),
-        ({"pretrained": True, "width": 8}, "published VGG-16 weights are for 3 channels, width 64 and fc_width 4096"),
+        ({"pretrained": True, "width": 8}, "published VGG-16 weights are of width 64 and fc_width 4096; got 8"),
         ({"pretrained": True, "crop": 200}, "published VGG-16 weights want crops of 224 to 255 pixels; got 200"),
         ({"in_channels": 1}, "crops of 3 channels; got in_channels=1"),
         ({"depth": 3}, "architecture 'rcnn' has no option 'depth'"),

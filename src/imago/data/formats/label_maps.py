@@ -20,6 +20,7 @@ import numpy as np
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Labels
 from imago.core.palette import palette_bytes
+from imago.core.text import plural
 from imago.data.classes import Classes, apply_reading, find_classes
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.format import (
@@ -155,7 +156,8 @@ def pair(root: Path, images: str, masks: str) -> Layout:
     unused = [name for name in lone if listed is not None and name not in listed]
     faults += _tell_unmasked(root / images, masks, [photos[n] for n in lone if n not in set(unused)], len(photos))
     faults += [f"{labels[n]}: no photo {images}/{n}.*" for n in sorted(labels.keys() - photos.keys())]
-    notes = (f"{len(unused)} photos have no mask in {masks}/ and stand in no list: not used",) if unused else ()
+    told = plural(len(unused), "photo", "stand")
+    notes = (f"{told} in no list and without a mask in {masks}/; not used",) if unused else ()
     return Layout(photos, labels, tuple(faults), notes=notes)
 
 

@@ -48,7 +48,7 @@ from imago.data.formats.label_images import split_label_image
 from imago.data.formats.label_maps import MASK_SUFFIXES, Layout, index_by_stem, read_layout
 from imago.data.formats.voc_names import VOID_COLOR, VocBox, find_box_classes, find_mask_classes
 from imago.data.mask_pixels import UNKNOWN, LabelReader, colors_in, read_mask
-from imago.data.splits import find_splits
+from imago.data.splits import find_splits, listed_names
 from imago.files.images import SUFFIXES, image_size
 
 MASK_LISTS = ("ImageSets/Segmentation", "ImageSets/Main")
@@ -188,7 +188,9 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
 
 def _read_boxes(files: _Folder, options: ReadOptions) -> Found:
     root, photos, described, faults = files.root, files.photos, files.described, files.faults
-    faults += [f"{photos[n]}: no annotation Annotations/{n}.xml" for n in sorted(photos.keys() - described.keys())]
+    bare, listed = photos.keys() - described.keys(), listed_names(root, BOX_LISTS)
+    wanted = bare if listed is None else bare & listed
+    faults += [f"{photos[n]}: no annotation Annotations/{n}.xml" for n in sorted(wanted)]
     faults += [f"{described[n]}: no photo JPEGImages/{n}.*" for n in sorted(described.keys() - photos.keys())]
     names = sorted(photos.keys() & described.keys())
     read = {name: read_xml(described[name], faults, options.clip) for name in names}
@@ -205,8 +207,10 @@ def _read_boxes(files: _Folder, options: ReadOptions) -> Found:
     divided = find_splits(root, names, photos.keys() | described.keys(), BOX_LISTS)
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
     count = len(files.objects)
-    note = (f"masks of {count} photos are there as well; nets that need masks (--objects) take those",) if count else ()
-    return Dataset(root, labels, splits, (*divided.notes, *note), has_masks=False), (*faults, *divided.faults)
+    notes = [f"masks of {count} photos are there as well; nets that need masks (--objects) take those"] if count else []
+    if unused := len(bare - wanted):
+        notes.append(f"{plural(unused, 'photo', 'stand')} in no list and without an .xml; not used")
+    return Dataset(root, labels, splits, (*divided.notes, *notes), has_masks=False), (*faults, *divided.faults)
 
 
 def _read_masks(files: _Folder, options: ReadOptions) -> Found:

@@ -34,7 +34,7 @@ def test_faults_of_all_folders_at_once(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run", data=(DataSource("one"), DataSource("two"), DataSource("three")))
     with pytest.raises(DataError, match="3 faults in the data; nothing was trained") as caught:
         build(config, tmp_path, False, silent)
-    for words in ("no mask masks/scene00.png", "scene01.png: holds the values 9", "three: no such folder"):
+    for words in ("no mask masks/scene00.png", "scene01.png: holds the values 9", "three: there is no such folder"):
         assert sum(words in fault for fault in caught.value.faults) == 1
     assert not (tmp_path / "run" / "config.json").exists()
 
@@ -209,7 +209,7 @@ def test_empty_pictures_come_from_photos_without_a_subject(root: Path, tmp_path:
         (({"path": "tiny", "group": BINARY}, {"path": "bare"}), "bare: holds no photos"),
         (
             ({"path": "tiny", "group": BINARY}, {"path": "none"}),
-            "none: there is no such folder of data; expected photos",
+            "none: there is no such folder of data; expected a folder of photos",
         ),
         (
             ({"path": "tiny", "group": "thing=rest; room=background"}, {"path": "hall"}),

@@ -21,9 +21,9 @@ from imago.data.dataset import Dataset, Sample
 from imago.data.divide import apply_lists, default_folder
 from imago.data.faults import resolve_faults
 from imago.data.formats.catalog import FORMATS
+from imago.data.formats.checks import require_folder
 from imago.data.formats.format import USUAL, Format, Found, ReadOptions, Task, Truth, require_photos
 from imago.data.grouping import Grouping, common_labels, group_instances
-from imago.files.paths import explain_missing, path_kind
 
 GUESSED_BY = 8  # photos that tell label maps from images of many objects
 WANTED: dict[Task, Truth] = {"semantic": "label maps", "detection": "objects"}
@@ -84,10 +84,7 @@ def open_dataset(
 def survey_dataset(root: Path, options: OpenOptions) -> Found:
     """What can be opened in ``root``, without what is damaged, and the faults; so that the pixels of the rest can be
     looked at as well, and all faults be told at once. Raises DataError where nothing can be opened at all."""
-    if path_kind(root) != "folder":
-        missing = path_kind(root) == "missing"
-        what = explain_missing(root, "folder of data") if missing else f"{root}: is a file, not a folder of data"
-        raise DataError(f"{what}; expected photos and their annotations in a folder")
+    require_folder(root, "photos and their annotations")
     if options.licenses and "objects" not in FORMATS["coco"].recognize(root):
         raise DataError(f"{root}: licences are known of COCO's photos alone, and there is no instances_*.json")
     dataset, faults = _SURVEYS[options.task](root, options)

@@ -10,6 +10,7 @@ from typing import Any
 
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Labels
+from imago.files.paths import explain_missing, path_kind
 from imago.files.text import read_json, read_text
 
 SLACK = 0.01  # of the photo's side: as far may a box stick out. Annotators round, and half-seen objects are guessed at
@@ -25,6 +26,14 @@ class Outside(str):
 
 class UnknownValues(str):
     """A fault of a mask that holds values or colours that are no class."""
+
+
+def require_folder(root: Path, held: str) -> None:
+    """Raises DataError unless ``root`` is a folder; ``held``: what is expected in it."""
+    kind = path_kind(root)
+    if kind != "folder":
+        what = explain_missing(root, "folder of data") if kind == "missing" else f"{root}: is a file, no folder of data"
+        raise DataError(f"{what}; expected a folder of {held}")
 
 
 def instance_labels(names: Sequence[str], where: Path) -> Labels:

@@ -12,6 +12,7 @@ from imago.core.errors import DataError
 from imago.core.labels import Labels
 from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
+from imago.data.formats.checks import require_folder
 from imago.data.formats.label_maps import PAIRS, index_by_stem
 from imago.data.splits import NAMES, Splits, find_splits
 from imago.files.images import SUFFIXES, image_size
@@ -35,8 +36,7 @@ def survey_empty(
     ``labels``: the classes of the folders that it is trained with; the first must be the background. All photos are
     for training, unless ``val`` or a train.txt says otherwise. Raises DataError where nothing can be opened.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder of data; expected photos without a subject in it")
+    require_folder(root, "photos without a subject")
     if labels.background != 0:
         raise DataError(
             f"{root}: photos without a subject are background, but class 0 is {labels.names[0]!r}; "

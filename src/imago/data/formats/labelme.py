@@ -153,7 +153,7 @@ def _read_entry(said: dict[str, Any], where: str, line_width: int) -> list[Entry
     group = said.get("group_id")
     if isinstance(group, list | dict):
         raise TypeError("group_id is no number")
-    return [Entry(where, label, group, kind, shape, hole, bool(flags.get(CROWD)))]
+    return [Entry(where, label, group, kind, shape, hole=hole, crowd=bool(flags.get(CROWD)))]
 
 
 def to_shape(kind: str, said: dict[str, Any], line_width: int) -> Shape | None:

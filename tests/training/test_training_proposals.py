@@ -133,7 +133,7 @@ def test_unmoved_pictures_have_the_photos_own_proposals(cells: Path, tmp_path: P
         ({"option": ("width",)}, "--option 'width' has no '='; write it like width=32"),
         ({"option": ("batch_size_per_image=0",)}, "batch_size_per_image is 1 or more; got 0.1 and 0"),
         ({"channels": 1}, "judges proposals of selective search, which takes photos of 3 channels; got --channels 1"),
-        ({"pretrained": True, "option": ("width=8",)}, "published VGG-16 weights are for 3 channels, width 64"),
+        ({"pretrained": True, "option": ("width=8",)}, "published VGG-16 weights are of width 64"),
         ({"loss": "ce"}, "--loss does not go with --model fastrcnn: each net has the loss of its paper"),
     ],
 )

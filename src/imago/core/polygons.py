@@ -93,7 +93,7 @@ MOST_CORNERS = 1500  # past which a ring is not looked at: each side is compared
 def crosses_itself(ring: object) -> bool:
     """Whether two sides of a polygon, (n, 2) or flat x y x y ..., cross (corners that touch, and edges that are walked
     there and back, do not). Large rings, past MOST_CORNERS, are not looked at."""
-    start = _corners(ring)
+    start = read_corners(ring)
     if len(start) > MOST_CORNERS:
         return False
     end = np.roll(start, -1, axis=0)

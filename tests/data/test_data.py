@@ -296,7 +296,7 @@ def test_unknown_values_are_found_under_a_grouping(tiny_dataset: Path) -> None:
     ("prepare", "words"),
     [
         (lambda root: None, "there is no such folder of data"),
-        (lambda root: root.mkdir(), "expected two folders"),
+        (lambda root: root.mkdir(), "expected a folder of photos"),
         (lambda root: [(root / f).mkdir(parents=True) for f in ("images", "masks")], "holds no photos"),
     ],
 )

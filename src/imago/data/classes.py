@@ -1,4 +1,5 @@
-"""The classes of a folder of masks: what the user says, what ``classes.txt`` says, or what is found by looking.
+"""The classes of a folder of masks: what the user says, what a list says (class_lists.py), or what is
+found by looking.
 
 What is found by looking must look like classes (mask_survey.py), over the whole set. In doubt nothing is guessed: the
 error shows the histogram and the options that say what is meant.
@@ -6,18 +7,20 @@ error shows the histogram and the options that say what is meant.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Color, Labels, find_background
 from imago.core.read_settings import ReadSettings
 from imago.core.text import plural
 from imago.data import mask_survey
+from imago.data.class_lists import ClassList, find_class_list
 from imago.data.mask_pixels import UNKNOWN, Codes, LabelReader, Levels, palette_in
 from imago.data.mask_survey import MaskSurvey
-from imago.files.text import read_text
 
 BLACK_AND_WHITE = {0, IGNORE}
 USUAL = ReadSettings()
@@ -40,26 +43,26 @@ class Classes:
     note: str = ""  # what was found by looking
     levels: Levels | None = None  # what grey values mean, where they are not the table's
     snap: bool = False  # colours that are no code take the nearest one
+    load: Callable[[Path], np.ndarray] | None = None  # reads masks that are none of these: uint8 (H, W)
 
     def reader(self, path: Path) -> LabelReader:
         """What reads one mask of these classes."""
-        return LabelReader(path, self.table, self.codes, self.levels, self.snap)
+        return LabelReader(path, self.table, self.codes, self.levels, self.snap, self.load)
 
 
 def find_classes(root: Path, masks: Sequence[Path], reading: ReadSettings = USUAL) -> Classes:
     """Raises DataError where the list is faulty or no classes can be made out, DoubtfulMasks where it is not sure.
     Unreadable masks are passed over: the check of the data names them, with all the other faults."""
-    path = root / "classes.txt"
-    names, colors = _read_list(path) if path.is_file() else ((), ())
+    listed = find_class_list(root)
     if reading.mask_threshold or reading.mask_values:
-        if colors:
-            raise DataError(f"{path}: lists colours, but {reading.of_masks} is of grey values; leave one out")
-        return _say_levels(path, names, reading)
-    if colors:
-        codes = {color: value for value, color in enumerate(colors)}
-        labels = _build_labels(path, names, colors)
-        return Classes(labels, _identity(len(names)), codes, snap=reading.mask_snap)
-    found = _name(path, names, masks, reading) if names else _find(root, masks, reading)
+        if listed and listed.colors:
+            raise DataError(f"{listed.path}: lists colours, but {reading.of_masks} is of grey values; leave one out")
+        return _say_levels(root, listed, reading)
+    if listed and listed.colors:
+        codes = {color: value for value, color in enumerate(listed.colors)}
+        labels = _build_labels(listed.path, listed.names, listed.colors)
+        return Classes(labels, _identity(len(labels)), codes, snap=reading.mask_snap)
+    found = _name(listed, masks, reading) if listed else _find(root, masks, reading)
     return snap_values(found, reading)
 
 
@@ -86,29 +89,13 @@ def snap_values(found: Classes, reading: ReadSettings) -> Classes:
     return replace(found, table=_identity(len(found.labels)), levels=levels)
 
 
-def _read_list(path: Path) -> tuple[tuple[str, ...], tuple[Color, ...]]:
-    """Names, and colours where each line has one. Raises DataError."""
-    try:
-        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file in UTF-8; write one class a line") from error
-    parts = [line.split() for line in lines]
-    if not lines or not all(len(p) >= 4 and all(v.isdigit() and int(v) < 256 for v in p[-3:]) for p in parts):
-        _build_labels(path, lines)  # raises where they cannot be
-        return tuple(lines), ()
-    colors = tuple((int(p[-3]), int(p[-2]), int(p[-1])) for p in parts)
-    check_colors(path, colors)
-    return tuple(" ".join(p[:-3]) for p in parts), colors
-
-
-def check_colors(path: Path, colors: Sequence[Color]) -> None:
-    """Raises DataError where two classes of a list in ``path`` have one colour."""
-    if len(set(colors)) < len(colors):
-        raise DataError(f"{path}: two classes have the same colour; give each its own")
-
-
-def _name(path: Path, names: Sequence[str], masks: Sequence[Path], reading: ReadSettings) -> Classes:
-    """The values are classes in the order of ``names``; two classes may be drawn as black and white."""
+def _name(listed: ClassList, masks: Sequence[Path], reading: ReadSettings) -> Classes:
+    """The values are classes in the order of the list; two classes may be drawn as black and white."""
+    path, names = listed.path, listed.names
+    if listed.values:
+        values = [*listed.values, *([] if listed.ignored is None else [listed.ignored])]
+        table = values_to_table(values, [*range(len(names)), IGNORE])
+        return Classes(_build_labels(path, names), table, note=f"classes of {path.name}")
     palette = palette_in(masks[0], len(names)) if masks else ()
     colors = palette if len(set(palette)) == len(names) else ()
     black = find_background(names)
@@ -125,7 +112,13 @@ def _name(path: Path, names: Sequence[str], masks: Sequence[Path], reading: Read
     return Classes(labels, _identity(len(names)))
 
 
-def _say_levels(path: Path, names: Sequence[str], reading: ReadSettings) -> Classes:
+def values_to_table(values: Sequence[int], classes: Sequence[int]) -> tuple[int, ...]:
+    """256 entries: each of ``values`` is the class beside it (the first one counts), all else UNKNOWN."""
+    known = dict(zip(reversed(values), reversed(classes[: len(values)]), strict=True))
+    return tuple(known.get(value, UNKNOWN) for value in range(256))
+
+
+def _say_levels(root: Path, listed: ClassList | None, reading: ReadSettings) -> Classes:
     """What ``--mask-threshold`` or ``--mask-values`` says. Raises DataError for a list of another length."""
     if reading.mask_threshold:
         count = 2
@@ -139,11 +132,13 @@ def _say_levels(path: Path, names: Sequence[str], reading: ReadSettings) -> Clas
         count, usual = len(values), tuple(f"class {value}" for value in values)
         usual = ("background", "foreground") if set(values) == BLACK_AND_WHITE else usual
         note = f"masks: the values {', '.join(map(str, values))} are classes, and others are the nearest of them"
-    if names and len(names) != count:
+    if listed and len(listed.names) != count:
         raise DataError(
-            f"{path}: names {plural(len(names), 'class')}, but {reading.of_masks} says that there are {count}"
+            f"{listed.path}: names {plural(len(listed.names), 'class')}, but {reading.of_masks} says that there "
+            f"are {count}"
         )
-    return Classes(_build_labels(path, names or usual), _identity(count), note=note, levels=levels)
+    names, source = (listed.names, listed.path) if listed else (usual, root)
+    return Classes(_build_labels(source, names), _identity(count), note=note, levels=levels)
 
 
 def _build_labels(source: Path, names: Sequence[str], colors: Sequence[Color] = ()) -> Labels:

@@ -23,7 +23,7 @@ from imago.data.dataset import Dataset, Sample
 from imago.data.formats import coco, label_maps
 from imago.data.formats.format import Annotated, Format, Losses, WriteOptions, Writer
 from imago.data.formats.label_images import CLASS
-from imago.data.formats.label_maps import index_by_stem
+from imago.data.formats.pairing import index_by_stem
 from imago.data.splits import find_splits
 from imago.files.images import SUFFIXES
 

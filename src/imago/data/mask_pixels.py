@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from imago.core.errors import ImageError
 from imago.core.labels import IGNORE
+from imago.files.arrays import ARRAY_SUFFIXES, read_array
 
 Codes = dict[tuple[int, int, int], int]  # RGB 0..255 -> value
 UNKNOWN = 254  # the value of what no class has; so there are at most 254 classes
@@ -22,6 +23,9 @@ UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.De
 def load_mask(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """What stands in the file: palette indices or grey values (H, W), whole numbers of any width, and None; or of an
     RGB file the mean of its channels and its colours, uint8 (H, W, 3). Raises ImageError."""
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        stored = read_array(path)
+        return (stored, None) if stored.ndim == 2 else (stored.mean(axis=2).round().astype(np.uint8), stored)
     try:
         with Image.open(path) as image:
             image.load()
@@ -76,6 +80,8 @@ def is_colored(colors: np.ndarray) -> bool:
 
 
 def _shown_colors(path: Path) -> np.ndarray:
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return np.repeat(load_mask(path)[0].astype(np.uint8)[:, :, None], 3, axis=2)
     with Image.open(path) as image:
         return np.array(image.convert("RGB"))
 
@@ -115,6 +121,9 @@ def nearest(colors: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 def colors_in(path: Path) -> set[tuple[int, int, int]] | None:
     """The colours of an RGB mask; None for palette and grey masks. Raises ImageError."""
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        pixels = load_mask(path)[1]
+        return None if pixels is None else _unique_colors(pixels)
     try:
         with Image.open(path) as image:
             if image.mode not in ("RGB", "RGBA"):
@@ -122,11 +131,17 @@ def colors_in(path: Path) -> set[tuple[int, int, int]] | None:
             colors = np.array(image.convert("RGB"))
     except UNREADABLE as error:
         raise ImageError(f"{path}: mask cannot be read ({error})") from error
+    return _unique_colors(colors)
+
+
+def _unique_colors(colors: np.ndarray) -> set[tuple[int, int, int]]:
     return {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in np.unique(pack_colors(colors))}
 
 
 def palette_in(path: Path, count: int) -> tuple[tuple[int, int, int], ...]:
     """The first ``count`` palette colours of a palette PNG; empty where there is none (or no image)."""
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return ()
     try:
         with Image.open(path) as image:
             flat = image.getpalette() if image.mode == "P" else None
@@ -170,12 +185,15 @@ class LabelReader:
     codes: Codes | None = None
     levels: Levels | None = None  # what grey values mean, of masks that hold others than classes
     snap: bool = False  # colours that are not in ``codes`` take the nearest one
+    load: Callable[[Path], np.ndarray] | None = None  # in place of all that: uint8 (H, W) of whatever file it is
 
     def __call__(self) -> np.ndarray:
         return self.to_classes(self.read_raw())
 
     def read_raw(self) -> np.ndarray:
         """uint8 (H, W) as in the file, before any grouping; with ``levels`` the classes."""
+        if self.load is not None:
+            return self.load(self.path)
         return (
             read_mask(self.path, self.codes, self.snap) if self.levels is None else self.levels(load_mask(self.path)[0])
         )

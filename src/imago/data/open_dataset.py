@@ -15,6 +15,7 @@ from typing import Literal
 from imago.core.errors import DataError, ImageError
 from imago.core.instances import Instances
 from imago.core.read_settings import ReadSettings, check_min_area
+from imago.data.class_lists import find_class_list
 from imago.data.classes import DoubtfulMasks
 from imago.data.convert import find_objects, group_label_maps, order_two, paint_dataset, read_regions
 from imago.data.dataset import Dataset, Sample
@@ -115,6 +116,9 @@ def _survey_label_maps(root: Path, options: OpenOptions) -> Found:
 def _find_label_maps(root: Path, options: OpenOptions) -> Found:
     # Licences are COCO's: who asks for them means its photos, whatever else lies there.
     found = None if options.licenses else _find(root, "label maps")
+    known = _find(root, "objects")
+    if known is not None and known.excludes_maps:
+        found = None
     if found is not None and found.read_maps is not None:
         dataset, faults = found.read_maps(root, _read_options(options))
         dataset = replace(dataset, format=found.name)
@@ -192,9 +196,11 @@ def guess_task(root: Path, reading: ReadSettings = USUAL) -> Task:
     are label maps, unless they cannot be read so (label images of many objects)."""
     reading = replace(reading, split="", fold=0)
     annotated = [name for name, one in FORMATS.items() if root.is_dir() and "objects" in one.recognize(root)]
+    if annotated and FORMATS[annotated[0]].parts_everything:
+        return "semantic"
     if annotated != ["label_images"]:
         return "detection" if annotated else "semantic"
-    if (root / "classes.txt").is_file():
+    if find_class_list(root) is not None:
         return "semantic"
     try:
         dataset, _ = survey_dataset(root, OpenOptions("semantic", reading=reading))

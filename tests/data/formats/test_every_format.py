@@ -111,6 +111,86 @@ def write_label_images(root: Path) -> None:
     (root / "classes.txt").unlink()
 
 
+CLASSES = ("cat", "dog")
+PAIRS = [list(zip(corners[::2], corners[1::2], strict=True)) for corners in CORNERS]
+
+
+def write_geojson(root: Path) -> None:
+    features = [
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[*map(list, points), list(points[0])]]},
+         "properties": {"objectType": "annotation", "classification": {"name": name}}}
+        for name, points in zip(CLASSES, PAIRS, strict=True)
+    ]  # fmt: skip
+    for name in NAMES:
+        photo(root / f"{name}.png")
+        (root / f"{name}.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def numbered(step: int, *kinds: int) -> np.ndarray:
+    """uint16: 0, or of each object class * step + its number."""
+    table = np.array([0, *(kind * step + number for number, kind in enumerate(kinds, 1))], np.uint16)
+    return table[LABEL]
+
+
+def write_cityscapes(root: Path) -> None:
+    for name in NAMES:
+        photo(root / "leftImg8bit" / "train" / "town" / f"{name}_leftImg8bit.png")
+        mask(root / "gtFine" / "train" / "town" / f"{name}_gtFine_instanceIds.png", numbered(1000, 24, 26))
+
+
+def write_kitti(root: Path) -> None:
+    for name in NAMES:
+        photo(root / "training" / "image_2" / f"{name}.png")
+        mask(root / "training" / "instance" / f"{name}.png", numbered(256, 24, 26))
+
+
+def write_mapillary(root: Path) -> None:
+    for name in NAMES:
+        photo(root / "training" / "images" / f"{name}.png")
+        mask(root / "training" / "v2.0" / "instances" / f"{name}.png", np.where(LABEL == 0, 512, numbered(256, 0, 1)))
+    kinds = [{"name": name, "instances": True, "color": [9, number, 0]} for number, name in enumerate(("cat", "dog"))]
+    void = {"name": "void--unlabeled", "instances": False, "color": [0, 0, 0]}
+    (root / "config_v2.0.json").write_text(json.dumps({"labels": [*kinds, void]}))
+
+
+def write_ade20k(root: Path) -> None:
+    table = np.array(((0, 0, 0), (10, 44, 1), (20, 7, 2)), np.uint8)  # classes 300 and 519
+    for name in NAMES:
+        photo(root / "training" / "street" / f"{name}.jpg")
+        mask(root / "training" / "street" / f"{name}_seg.png", table[LABEL])
+        mask(root / "training" / "street" / f"{name}_parts_1.png", table[LABEL // 2])
+        (root / "training" / "street" / f"{name}_atr.txt").write_text(
+            '001 # 0 # 0 # cat, true cat # cat # ""\n002 # 0 # 1 # dog # dog # ""\n001 # 1 # 0 # paw # paw # ""\n'
+        )
+
+
+def write_panoptic(root: Path) -> None:
+    table = np.array(((0, 0, 0), (44, 1, 0), (7, 0, 2)), np.uint8)
+    numbers = (44 + 256, 7 + 2 * 65536)
+    entries = []
+    for number, name in enumerate(NAMES):
+        photo(root / "train2017" / f"{name}.jpg")
+        mask(root / "annotations" / "panoptic_train2017" / f"{name}.png", table[LABEL])
+        segments = [{"id": one, "category_id": kind, "iscrowd": 0} for one, kind in zip(numbers, (3, 9), strict=True)]
+        entries.append({"image_id": number, "file_name": f"{name}.png", "segments_info": segments})
+    content = {
+        "images": [{"id": number, "file_name": f"{name}.jpg"} for number, name in enumerate(NAMES)],
+        "annotations": entries,
+        "categories": [{"id": 9, "name": "dog", "isthing": 1}, {"id": 3, "name": "cat", "isthing": 1}],
+    }
+    (root / "annotations" / "panoptic_train2017.json").write_text(json.dumps(content))
+
+
+def write_cellpose(root: Path) -> None:
+    for name in NAMES:
+        photo(root / f"{name}.png")
+        mask(root / f"{name}_cp_masks.png", LABEL.astype(np.uint16))
+
+
+SEGMENTS = ("coco_panoptic", "cityscapes", "kitti_semantic", "mapillary", "ade20k")
+VOID = np.array([IGNORE, 0, 1], np.uint8)[LABEL]
+STREET = np.array([IGNORE, 11, 13], np.uint8)[LABEL]  # person, car
+
 # Format, what a semantic net learns of it, how objects are asked for, classes of objects
 WRITERS: dict[str, tuple[Callable[[Path], None], np.ndarray, OpenOptions, list[int]]] = {
     "coco": (write_coco, LABEL, OpenOptions("detection"), [1, 2]),
@@ -125,6 +205,13 @@ WRITERS: dict[str, tuple[Callable[[Path], None], np.ndarray, OpenOptions, list[i
     **{name: (write, LABEL, OpenOptions("detection"), [1, 2]) for name, write in TOOLS.items()},
     "sa1b": (TOOLS["sa1b"], np.minimum(LABEL, 1), OpenOptions("detection"), [1, 1]),
     "label_images": (write_label_images, LABEL, OpenOptions("detection"), [1, 1]),
+    "geojson": (write_geojson, LABEL, OpenOptions("detection"), [1, 2]),
+    "coco_panoptic": (write_panoptic, VOID, OpenOptions("detection"), [1, 2]),
+    "cityscapes": (write_cityscapes, STREET, OpenOptions("detection"), [1, 3]),
+    "kitti_semantic": (write_kitti, STREET, OpenOptions("detection"), [1, 3]),
+    "mapillary": (write_mapillary, VOID, OpenOptions("detection"), [1, 2]),
+    "ade20k": (write_ade20k, LABEL, OpenOptions("detection"), [1, 2]),
+    "cellpose": (write_cellpose, np.minimum(LABEL, 1), OpenOptions("detection"), [1, 1]),
 }  # fmt: skip
 
 
@@ -134,14 +221,14 @@ def test_every_task_reads_every_format(name: str, tmp_path: Path) -> None:
     write(tmp_path)
     assert FORMATS[name].recognize(tmp_path)
     maps = open_dataset(tmp_path)
-    assert len(maps.split("all")) == 3
+    assert len({sample.name for sample in maps.split("all")}) == 3
     for sample in maps.split("all"):
         assert np.array_equal(sample.label_map(), label)
-    if name not in ("mask_files", "label_images", "sa1b"):
+    if name not in ("mask_files", "label_images", "sa1b", "cellpose", *SEGMENTS) or name == "ade20k":
         assert maps.labels.names == ("background", "cat", "dog")
     objects, faults = survey_dataset(tmp_path, options)
     assert faults == ()
-    assert len(objects.split("all")) == 3
+    assert len({sample.name for sample in objects.split("all")}) == 3
     for sample in objects.split("all"):
         instances = sample.instances()
         assert instances.boxes.tolist() == BOXES
@@ -422,12 +509,14 @@ def test_whatever_stands_there_is_no_traceback(place: str, key: str, value: Any,
 def test_the_check_looks_at_any_data_set(name: str, tmp_path: Path) -> None:
     WRITERS[name][0](tmp_path)
     task = guess_task(tmp_path)
-    assert task == ("semantic" if name in ("label_maps", "label_images") else "detection")
+    maps = name in ("label_maps", "label_images", *SEGMENTS)
+    assert task == ("semantic" if maps else "detection")
     dataset = open_dataset(tmp_path, task)
     checked = check_samples(dataset.split("all"), dataset.labels)
     assert checked.faults == ()
     counts = checked.pixels if task == "semantic" else checked.objects
-    assert counts[1:].sum() == 3 * (33 if task == "semantic" else 2)
+    subjects = np.arange(len(counts)) != dataset.labels.background
+    assert counts[subjects].sum() == len(dataset.split("all")) * (33 if task == "semantic" else 2)
 
 
 def test_many_objects_are_no_classes(tmp_path: Path) -> None:

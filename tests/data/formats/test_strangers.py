@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imago.core.labels import IGNORE
 from imago.core.read_settings import ReadSettings
 from imago.data.dataset import Dataset
 from imago.data.formats.catalog import FORMATS
@@ -193,6 +194,108 @@ def openimages(dataset: Dataset, truth: Truth) -> None:
 
 
 ALL = (photos, classes)
+
+
+def count_pixels(dataset: Dataset, counts: dict[str, int]) -> None:
+    """Pixels of the classes of ``counts`` in all label maps."""
+    found: Counter[str] = Counter()
+    for sample in dataset.split("all"):
+        values, numbers = np.unique(sample.label_map(), return_counts=True)
+        names = ["" if value == IGNORE else dataset.labels.names[value] for value in values]
+        found.update(dict(zip(names, numbers.tolist(), strict=True)))
+    assert {name: found[name] for name in counts} == counts
+    assert sum(found.values()) == sum(counts.values()) or "" not in counts
+
+
+def city_pixels(dataset: Dataset, truth: Truth) -> None:
+    for sample in dataset.split("all"):
+        expected = truth["files"][sample.name.rpartition("/")[2]]["labelTrainIds"]
+        values, numbers = np.unique(sample.label_map(), return_counts=True)
+        assert dict(zip(map(str, values.tolist()), numbers.tolist(), strict=True)) == expected
+
+
+def city_things(dataset: Dataset, truth: Truth) -> None:
+    found: Counter[int] = Counter()
+    for sample in dataset.split("all"):
+        expected = truth["files"][sample.name.rpartition("/")[2]]["instanceIds"]
+        things = sorted(count for number, count in expected.items() if int(number) >= 24_000)
+        instances = sample.instances()
+        crowd = instances.crowd if instances.crowd is not None else np.zeros(len(instances), bool)
+        assert sorted(instances.areas[~crowd].tolist()) == things
+        assert sorted(instances.areas[crowd].tolist()) == [n for v, n in expected.items() if v == "26"]
+        found.update(instances.classes.tolist())
+    assert len(found) == 2
+
+
+def coded_pixels(step: int) -> Check:
+    """Cityscapes' ids times ``step``: wall 12, truck 27, train 31; 3 counts for nothing."""
+
+    def check(dataset: Dataset, truth: Truth) -> None:
+        total: Counter[str] = Counter()
+        names = {3: "", 12: "wall", 24: "person", 27: "truck", 31: "train"}
+        for mask in truth["masks"].values():
+            for value, count in mask["pixels"].items():
+                number = int(value)
+                kind = number // step if number >= step else number
+                total[names.get(kind, "")] += count
+        count_pixels(dataset, dict(total))
+
+    return check
+
+
+def vistas_pixels(dataset: Dataset, truth: Truth) -> None:
+    total: Counter[str] = Counter()
+    for path in ("val/v2.0/labels/0.png", "val/v2.0/labels/1.png", "train/v2.0/labels/2.png"):
+        for value, count in truth["masks"][path]["pixels"].items():
+            total[truth["labels"][int(value)]] += count
+    count_pixels(dataset, dict(total))
+
+
+def vistas_things(dataset: Dataset, truth: Truth) -> None:
+    for sample in dataset.split("all"):
+        part, name = sample.name.split("/")
+        expected = truth["masks"][f"{part}/v2.0/instances/{name}.png"]["pixels"]
+        instances = sample.instances()
+        found = zip((instances.classes - 1).tolist(), instances.areas.tolist(), strict=True)
+        assert sorted(found) == sorted((int(value) // 256, count) for value, count in expected.items())
+
+
+def ade_objects(dataset: Dataset, truth: Truth) -> None:
+    counts = [
+        sum(count for kind, count in mask["class_index"].items() if kind != "0")
+        for path, mask in truth["decoded"].items()
+        if path.endswith("_seg.png")
+    ]
+    assert sorted(int(sample.instances().areas.sum()) for sample in dataset.split("all")) == sorted(counts)
+    assert count_classes(dataset) == {"sky": 2}
+
+
+def roboflow_pixels(dataset: Dataset, truth: Truth) -> None:
+    names = [line.split(", ")[1] for line in truth["classes_csv"].splitlines()[1:]]
+    assert list(dataset.labels.names) == names
+    total: Counter[str] = Counter()
+    for mask in truth["masks"].values():
+        total.update({names[int(value)]: count for value, count in mask["pixels"].items()})
+    count_pixels(dataset, dict(total))
+
+
+def cell_areas(dataset: Dataset, truth: Truth) -> None:
+    found = {tuple(sample.instances().areas.tolist()) for sample in dataset.split("all")}
+    assert found == {tuple(truth["pixels"].values())}
+
+
+def voc_pixels(dataset: Dataset, truth: Truth) -> None:
+    sample = dataset.split("all")[0]
+    found = np.bincount(sample.label_map().ravel())[[0, 4]].tolist()
+    assert sorted(found) == sorted(truth["class_pixels_rgb"].values())
+
+
+def stuff_pixels(dataset: Dataset, truth: Truth) -> None:
+    for split in ("train", "val"):
+        ((_, value, count),) = truth[split]["objects"]
+        assert int((dataset.split(split)[0].label_map() == value).sum()) == count
+
+
 ROWS = [
     Row("via1_json", "via", (photos, via_1)),
     Row("via2_csv", "via", ALL),
@@ -220,6 +323,21 @@ ROWS = [
     Row("cvat_xml", "cvat", (*ALL, polygons)),
     Row("cvat_xml_from_docs", "cvat", (*ALL, cvat_masks)),
     Row("cvat_xml_from_docs", "cvat", (photos,), "semantic"),
+    Row("cityscapes", "cityscapes", (photos, coded_pixels(1000)), "semantic"),
+    Row("cityscapes", "cityscapes", (photos,)),
+    Row("cityscapes_from_docs", "cityscapes", (photos, city_pixels), "semantic"),
+    Row("cityscapes_from_docs", "cityscapes", (photos, city_things)),
+    Row("kitti_semantic", "kitti_semantic", (photos, coded_pixels(256)), "semantic"),
+    Row("kitti_semantic", "kitti_semantic", (photos,)),
+    Row("mapillary_vistas", "mapillary", (photos, vistas_pixels), "semantic"),
+    Row("mapillary_vistas", "mapillary", (photos, vistas_things)),
+    Row("ade20k", "ade20k", (photos, ade_objects)),
+    Row("ade20k", "ade20k", (photos,), "semantic"),
+    Row("roboflow_png_mask", "label_maps", (photos, roboflow_pixels), "semantic"),
+    Row("cellpose_from_docs", "cellpose", (cell_areas,)),
+    Row("cellpose_from_docs", "cellpose", (), "semantic"),
+    Row("voc_segmentation", "voc", (voc_pixels,), "semantic"),
+    Row("coco_stuff", "coco", (stuff_pixels,), "semantic"),
 ]
 
 

@@ -91,7 +91,9 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
     finder = PhotoFinder(root)
     home: dict[Path, str] = {}
     for split, (path, content) in sorted(contents.items()):
-        reader = FileReader(path, values, has_masks, options.licenses, faults, clip=options.clip)
+        reader = FileReader(
+            path, values, has_masks, options.licenses, faults, clip=options.clip, stuff=path.stem.startswith("stuff")
+        )
         samples = []
         for entry, read in reader.read(content):
             image_path = find_photo(finder, path, entry.file_name)

@@ -20,6 +20,7 @@ from imago.data.formats.checks import WITHOUT_OUTLINE, Outside, find_box_fault
 
 # What a value of the wrong kind raises, wherever it is read.
 WRONG = (ValueError, KeyError, TypeError, OverflowError, IndexError)
+LARGEST_SIDE = 1_000_000  # pixels
 
 
 class Photo(NamedTuple):
@@ -127,8 +128,8 @@ def read_size(photo: dict[str, Any]) -> tuple[int, int]:
     sides = []
     for side in ("height", "width"):
         number = float(photo[side])
-        if not math.isfinite(number) or number != int(number) or number < 1:
-            raise ValueError(f"{side} is {photo[side]!r}; expected pixels, 1 or more")
+        if not math.isfinite(number) or number != int(number) or not 1 <= number <= LARGEST_SIDE:
+            raise ValueError(f"{side} is {photo[side]!r}; expected pixels, 1 to {LARGEST_SIDE}")
         sides.append(int(number))
     return sides[0], sides[1]
 
@@ -143,6 +144,7 @@ class FileReader:
     licenses: tuple[int, ...]
     faults: list[str]
     clip: bool = False  # boxes that stick out are cut; their faults are told all the same
+    stuff: bool = False  # the file is of regions, which have no crowds
 
     def read(self, content: dict[str, Any]) -> Iterator[tuple[Photo, CocoReader]]:
         photos, known = self._read_photos(content["images"])
@@ -217,7 +219,7 @@ class FileReader:
                 raise ValueError(fault)
             if fault:
                 self._tell(number, photo, fault)
-        crowd = read_id(entry.get("iscrowd") or 0) != 0
+        crowd = read_id(entry.get("iscrowd") or 0) != 0 and not self.stuff  # which tools mark so for its run lengths
         if self.has_masks and not outline:
             assert box is not None
             self._tell(number, photo, f"has no outline, which others have; outline it, or {WITHOUT_OUTLINE}")

@@ -30,6 +30,7 @@ _JSON_KINDS: dict[str, Words] = {
         (r'"_via_img_metadata"\s*:',), (r'"shape_attributes"\s*:',), (r'"file_attributes"\s*:', r'"regions"\s*:'),
         (r'"vid_list"\s*:', r'"project"\s*:'),
     ),
+    "GeoJSON": ((r'"type"\s*:\s*"Feature(Collection)?"', r'"geometry"\s*:'), (r'"type"\s*:\s*"FeatureCollection"',)),
     "labelme": ((r'"shapes"\s*:\s*\[', r'"image(Path|Data|Height)"\s*:'),),
     "Label Studio": (
         (r"^\s*\[", r'"(annotations|completions|predictions)"\s*:', r'"result"\s*:'),
@@ -53,7 +54,7 @@ _XML_KINDS: dict[str, Words] = {
 }
 _KINDS: dict[str, dict[str, Words]] = {
     ".json": _JSON_KINDS, ".ndjson": _JSON_KINDS, ".xml": _XML_KINDS,
-    ".csv": {"VIA": ((r"region_shape_attributes",),)},
+    ".geojson": {"GeoJSON": ((),)}, ".csv": {"VIA": ((r"region_shape_attributes",),)},
 }  # fmt: skip
 _UPLOAD = re.compile(r"[0-9a-f]{6,8}[-_]")  # what Label Studio puts before the name of an uploaded photo
 

@@ -147,6 +147,8 @@ class Format:
     cannot_hold: str
     read_maps: Read | None = None
     read_objects: Read | None = None
+    parts_everything: bool = False  # every pixel has a class: label maps, where nobody says what is wanted
+    excludes_maps: bool = False  # its files, looked at alone, would be taken for label maps
     has_mask_values: bool = False  # its objects are read from masks whose values are classes
     lists_mask_files: bool = False  # its annotations say which object each file in masks/ is: those are no label maps
     writer: Writer | None = None

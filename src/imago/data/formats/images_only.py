@@ -13,7 +13,7 @@ from imago.core.labels import Labels
 from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import require_folder
-from imago.data.formats.label_maps import PAIRS, index_by_stem
+from imago.data.formats.pairing import find_places, index_by_stem
 from imago.data.splits import NAMES, Splits, find_splits
 from imago.files.images import SUFFIXES, image_size
 
@@ -42,9 +42,10 @@ def survey_empty(
             f"{root}: photos without a subject are background, but class 0 is {labels.names[0]!r}; "
             "group the other folders so that their first class is background"
         )
-    masks = next((m for m in (*(masks for _, masks in PAIRS), "SegmentationClass") if (root / m).is_dir()), "")
-    if masks:
-        raise DataError(f"{root}: has masks in {masks}/, but empty means photos without any; leave out empty")
+    if places := find_places(root):
+        raise DataError(
+            f"{root}: has masks in {places[0].masks.name}/, but empty means photos without any; leave out empty"
+        )
     photos, faults = index_by_stem(root, SUFFIXES)
     if not photos:
         raise DataError(f"{root}: holds no photos (looked for {', '.join(sorted(SUFFIXES))})")

@@ -1,7 +1,7 @@
 """Label images: ``images/NAME.*`` and ``masks/NAME.png`` or ``.tif``, in which every value is an object and 0 is none.
 
 uint8, uint16 or 32-bit integers, PNG or TIFF; palette files count by their indices. There is one class, "object". An
-object may lie in several parts; two objects cannot overlap. The pairs of folders are those of label_maps.py.
+object may lie in several parts; two objects cannot overlap. Photos and label images are paired by pairing.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from PIL import Image
 from imago.core.errors import DataError, ImageError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
 from imago.core.labels import Labels
+from imago.data.class_lists import find_class_list
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import instance_labels
 from imago.data.formats.format import (
@@ -31,9 +32,11 @@ from imago.data.formats.format import (
     flatten_masks,
     write_png,
 )
-from imago.data.formats.label_maps import find_pair, pair
+from imago.data.formats.label_maps import find_published, pair_places
+from imago.data.formats.pairing import find_places
 from imago.data.mask_pixels import UNREADABLE
 from imago.data.splits import find_splits
+from imago.files.arrays import ARRAY_SUFFIXES, read_array
 
 LOOKED_AT = 8  # label images that are looked at when the folder is opened
 CLASS = "object"
@@ -53,6 +56,11 @@ class LabelImageReader:
 
 def read_label_image(path: Path) -> np.ndarray:
     """Whole numbers (H, W), 0 and more, as stored. Raises ImageError."""
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        stored = read_array(path)
+        if stored.ndim != 2:
+            raise ImageError(f"{path}: holds colours; a label image has one channel of whole numbers")
+        return stored
     try:
         with Image.open(path) as image:
             image.load()
@@ -86,33 +94,33 @@ def split_label_image(label: np.ndarray) -> Iterator[tuple[int, CroppedMask]]:
 
 
 def recognize(root: Path) -> tuple[Truth, ...]:
-    return ("objects",) if find_pair(root) else ()
+    return ("objects",) if find_published(root) is None and find_places(root) else ()
 
 
 def read_objects(root: Path, options: ReadOptions) -> Found:
     """The data set without what is damaged, and the faults."""
-    found = find_pair(root)
-    if found is None:
+    places = find_places(root)
+    if not places:
         raise DataError(f"{root}: expected images/ and masks/")
-    if (root / "classes.txt").is_file():
+    if (listed := find_class_list(root)) is not None:
         raise DataError(
-            f"{root}: classes.txt says that the values in {found[1]}/ are classes, not single objects; use it to label "
-            "every pixel, or take classes.txt away if each value is an object"
+            f"{root}: {listed.path.name} says that the values in {places[0].masks.name}/ are classes, not single "
+            f"objects; use it to label every pixel, or take {listed.path.name} away if each value is an object"
         )
-    layout = pair(root, *found)
+    layout = pair_places(root, places)
     names = sorted(layout.photos.keys() & layout.masks.keys())
     if all(_is_one_mask(layout.masks[name]) for name in names[:LOOKED_AT]) and names:
         raise DataError(
-            f"{root / found[1]}: holds 0 and 255 alone, which is one mask of everything; label images give each object "
+            f"{places[0].masks}: holds 0 and 255 alone, which is one mask of everything; label images give each object "
             "a value of its own (1, 2, 3 ...)"
         )
-    divided = find_splits(root, names, layout.photos.keys() | layout.masks.keys())
+    divided = find_splits(root, names, {*layout.photos, *layout.masks, *layout.lone})
     samples = {
         name: Sample(name, layout.photos[name], options.channels, read_instances=LabelImageReader(layout.masks[name]))
         for name in names
     }
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
-    notes = (f"each value in {found[1]}/ is an object", *layout.notes, *divided.notes)
+    notes = (f"each value in {places[0].masks.name}/ is an object", *layout.notes, *divided.notes)
     return Dataset(root, instance_labels([CLASS], root), splits, notes), (*layout.faults, *divided.faults)
 
 

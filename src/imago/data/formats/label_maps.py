@@ -1,11 +1,11 @@
-"""Label maps: photos and masks in two folders, every value (or colour) of a mask a class.
+"""Label maps: photos and masks, every value (or colour) of a mask a class.
 
-    images/NAME.jpg         masks/NAME.png                     and the like: ``PAIRS``, also in train/, val/, test/
+    images/NAME.jpg         masks/NAME.png                     and the like: pairing.py, also in train/, val/, test/
     train/NAME.png          trainannot/NAME.png   val/ ...     CamVid as SegNet's authors publish it
     images/NAME.jpg         annotations/trimaps/NAME.png       Oxford-IIIT Pet, with annotations/trainval.txt, test.txt
 
-Beside them, where they are, ``classes.txt`` (line n is the class of value n - 1; ``name R G B`` for masks of RGB colour
-codes); without it the classes are found by looking (classes.py).
+Beside them, where they are, ``classes.txt`` and the like (class_lists.py); without it the classes are found by looking
+(classes.py). Where masks are photos on black (the photo itself, cut out), what is not black is the foreground.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Labels
 from imago.core.palette import palette_bytes
 from imago.core.text import plural
+from imago.data.class_lists import find_class_list
 from imago.data.classes import Classes, apply_reading, find_classes
+from imago.data.cutout_masks import find_cutouts
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.format import (
     Annotated,
@@ -35,20 +37,21 @@ from imago.data.formats.format import (
     write_png,
     write_text,
 )
+from imago.data.formats.pairing import (
+    MASK_FOLDERS,
+    MASK_SUFFIXES,
+    PHOTO_FOLDERS,
+    Place,
+    find_places,
+    pair_files,
+    pick_files,
+)  # fmt: skip
 from imago.data.mask_pixels import UNKNOWN
-from imago.data.splits import NAMES, Splits, find_splits, listed_names, parse_split_folder
-from imago.files.clutter import glob_files, iter_folders
+from imago.data.splits import NAMES, Splits, find_splits, listed_names
 from imago.files.images import SUFFIXES
 from imago.files.text import read_text
 
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 MANY = 50  # photos without a mask past which each has no line of its own
-JPEG_SUFFIXES = (".jpg", ".jpeg")  # of masks too, where there are no others: what was lost is said by classes.py
-
-# Photos, masks. The first pair that is there counts.
-PAIRS = (
-    ("images", "masks"), ("image", "mask"), ("images", "labels"), ("image", "label"), ("imgs", "masks"),
-)  # fmt: skip
 
 # The order of SegNet's files; 11 is "void". Colours of the set's own key.
 CAMVID = Labels(
@@ -64,8 +67,9 @@ PETS = Labels(("pet", "background", "outline"), ((64, 200, 96), (0, 0, 0), (240,
 
 
 LAYOUT = (
-    f"two folders ({', '.join(f'{images}/ and {masks}/' for images, masks in PAIRS)}), CamVid's train/ and "
-    "trainannot/, or the Pet set's images/ and annotations/trimaps/"
+    f"a folder of photos ({', '.join(PHOTO_FOLDERS[:6])} ...) and one of masks ({', '.join(MASK_FOLDERS[:6])} ...); "
+    "masks beside photos (NAME_mask.png, NAME_seg.png ...); CamVid's train/ and trainannot/, or the Pet set's "
+    "images/ and annotations/trimaps/"
 )
 
 
@@ -79,6 +83,7 @@ class Layout:
     classes: Classes | None = None
     splits: Splits | None = None
     notes: tuple[str, ...] = ()
+    lone: frozenset[str] = frozenset()  # names that have a photo or a mask alone, which lists may name
 
 
 def recognize(root: Path) -> tuple[Truth, ...]:
@@ -97,10 +102,9 @@ def read_maps(root: Path, options: ReadOptions) -> Found:
 def read_layout(root: Path, found: Layout, options: ReadOptions) -> Found:
     """The photos and masks of ``found`` as a data set."""
     photos, masks = found.photos, found.masks
-    files = [masks[name] for name in sorted(masks)]
-    classes = find_classes(root, files, options.reading) if found.classes is None else found.classes
     names = sorted(photos.keys() & masks.keys())
-    divided = found.splits or find_splits(root, names, photos.keys() | masks.keys())
+    classes = found.classes or _find_classes(root, [(photos[name], masks[name]) for name in names], options)
+    divided = found.splits or find_splits(root, names, {*photos, *masks, *found.lone})
     samples = {
         name: Sample(
             name,
@@ -116,15 +120,26 @@ def read_layout(root: Path, found: Layout, options: ReadOptions) -> Found:
     return Dataset(root, classes.labels, splits, notes), (*found.faults, *divided.faults)
 
 
-def _reader_of(root: Path) -> Callable[[], Layout] | None:
+def _find_classes(root: Path, pairs: list[tuple[Path, Path]], options: ReadOptions) -> Classes:
+    if not options.reading.of_masks and find_class_list(root) is None and (found := find_cutouts(pairs)):
+        return found
+    return find_classes(root, [mask for _, mask in pairs], options.reading)
+
+
+def find_published(root: Path) -> Callable[[], Layout] | None:
+    """What reads the layouts of known sets, whose values are classes."""
     if (root / "train").is_dir() and (root / "trainannot").is_dir():
         return partial(_camvid, root)
     if (root / "images").is_dir() and (root / "annotations" / "trimaps").is_dir():
         return partial(_pets, root)
-    found = find_pair(root)
-    if found is None and (parts := _split_pairs(root)):
-        return partial(_join, root, parts)
-    return None if found is None else partial(pair, root, *found)
+    return None
+
+
+def _reader_of(root: Path) -> Callable[[], Layout] | None:
+    if (published := find_published(root)) is not None:
+        return published
+    places = find_places(root)
+    return partial(pair_places, root, places) if places else None
 
 
 def _find_layout(root: Path) -> Layout:
@@ -135,53 +150,51 @@ def _find_layout(root: Path) -> Layout:
     return reader()
 
 
-def find_pair(root: Path) -> tuple[str, str] | None:
-    """The folders of photos and masks; None where there are none. Text files in ``labels/`` are YOLO's."""
-    for images, masks in PAIRS:
-        if (root / images).is_dir() and (root / masks).is_dir():
-            texts = masks.startswith("label") and any(glob_files(root / masks, "**/*.txt"))
-            if not texts or any(path.suffix.lower() in MASK_SUFFIXES for path in glob_files(root / masks, "**/*")):
-                return images, masks
-    return None
-
-
-def pair(root: Path, images: str, masks: str) -> Layout:
-    """Photos and masks of the same names in two folders; the faults of those without the other."""
-    photos, photo_faults = _pick_files(root / images, SUFFIXES, "photos")
-    labels, label_faults = _pick_masks(root / masks)
-    faults = [*photo_faults, *label_faults]
+def pair_places(root: Path, places: tuple[Place, ...]) -> Layout:
+    """Photos and their masks, and the faults of those without the other. Photos of several places are called
+    ``train/NAME``, from which find_splits tells where they belong."""
+    photos: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
+    faults: list[str] = []
+    notes: list[str] = []
+    alone: set[str] = set()
     # VOC 2012 has 17,125 photos and 2,913 masks: where lists say what is used, the rest is no fault.
     listed = listed_names(root)
-    lone = sorted(photos.keys() - labels.keys())
-    unused = [name for name in lone if listed is not None and name not in listed]
-    faults += _tell_unmasked(root / images, masks, [photos[n] for n in lone if n not in set(unused)], len(photos))
-    faults += [f"{labels[n]}: no photo {images}/{n}.*" for n in sorted(labels.keys() - photos.keys())]
-    told = plural(len(unused), "photo", "stand")
-    notes = (f"{told} in no list and without a mask in {masks}/; not used",) if unused else ()
-    return Layout(photos, labels, tuple(faults), notes=notes)
+    for place in places:
+        pairs = pair_files(place)
+        photos |= {f"{place.prefix}{name}": path for name, path in pairs.photos.items()}
+        masks |= {f"{place.prefix}{name}": path for name, path in pairs.masks.items()}
+        lone = {path: path.relative_to(place.photos).with_suffix("").as_posix() for path in pairs.lone_photos}
+        unused = [path for path, name in lone.items() if listed is not None and name not in listed]
+        count = len(pairs.photos) + len(pairs.lone_photos)
+        faults += pairs.faults
+        faults += _tell_unmasked(place, [path for path in lone if path not in set(unused)], count)
+        faults += [f"{path}: no photo {place.photos.name}/{_bare(place, path)}.*" for path in pairs.lone_masks]
+        alone |= {f"{place.prefix}{name}" for name in (*lone.values(), *(_bare(place, p) for p in pairs.lone_masks))}
+        if unused:
+            told = plural(len(unused), "photo", "stand")
+            notes.append(f"{told} in no list and without a mask in {place.masks.name}/; not used")
+        if pairs.by_words:
+            name = next(name for name in pairs.masks if pairs.masks[name].stem != pairs.photos[name].stem)
+            example = f"{pairs.photos[name].name} and {pairs.masks[name].name}"
+            notes.append(f"{plural(pairs.by_words, 'mask')} found by the gist of the name: {example}")
+    return Layout(photos, masks, tuple(faults), notes=tuple(notes), lone=frozenset(alone))
 
 
-def _tell_unmasked(folder: Path, masks: str, lone: list[Path], count: int) -> list[str]:
+def _bare(place: Place, path: Path) -> str:
+    return path.relative_to(place.masks).with_suffix("").as_posix()
+
+
+def _tell_unmasked(place: Place, lone: list[Path], count: int) -> list[str]:
     """A line each; one line for very many, which is a fault of the folder and not of its photos."""
+    masks, tail = ("", "_mask") if place.is_one else (f"{place.masks.name}/", "")
     if len(lone) <= MANY:
-        return [f"{path}: no mask {masks}/{path.relative_to(folder).with_suffix('').as_posix()}.png" for path in lone]
+        return [
+            f"{path}: no mask {masks}{path.relative_to(place.photos).with_suffix('').as_posix()}{tail}.png"
+            for path in lone
+        ]
     names = ", ".join(path.name for path in lone[:3])
-    return [f"{folder}: {len(lone)} of {count} photos have no mask in {masks}/ ({names} ...)"]
-
-
-def _split_pairs(root: Path) -> dict[str, tuple[str, str]]:
-    """The pairs of folders in ``train/``, ``val/`` and ``test/``, by that folder."""
-    folders = iter_folders(root) if root.is_dir() else ()
-    found = {path.name: find_pair(path) for path in folders if path.is_dir() and parse_split_folder(path.name)}
-    return {name: names for name, names in found.items() if names is not None}
-
-
-def _join(root: Path, parts: dict[str, tuple[str, str]]) -> Layout:
-    """Photos are called ``train/NAME``, from which find_splits tells where they belong."""
-    layouts = {name: pair(root / name, *names) for name, names in parts.items()}
-    photos = {f"{name}/{key}": path for name, one in layouts.items() for key, path in one.photos.items()}
-    masks = {f"{name}/{key}": path for name, one in layouts.items() for key, path in one.masks.items()}
-    return Layout(photos, masks, tuple(fault for one in layouts.values() for fault in one.faults))
+    return [f"{place.photos}: {len(lone)} of {count} photos have no mask in {masks or 'it'} ({names} ...)"]
 
 
 def _camvid(root: Path) -> Layout:
@@ -192,8 +205,8 @@ def _camvid(root: Path) -> Layout:
     for split in NAMES:
         if not (root / split).is_dir():
             continue
-        found, found_faults = _pick_files(root / split, SUFFIXES, "photos")
-        labels, label_faults = _pick_files(root / f"{split}annot", MASK_SUFFIXES, "masks")
+        found, found_faults = pick_files(root / split, SUFFIXES, "photos")
+        labels, label_faults = pick_files(root / f"{split}annot", MASK_SUFFIXES, "masks")
         faults += [*found_faults, *label_faults]
         faults += [f"{found[n]}: no mask {split}annot/{n}.png" for n in sorted(found.keys() - labels.keys())]
         faults += [f"{labels[n]}: no photo {split}/{n}.*" for n in sorted(labels.keys() - found.keys())]
@@ -210,8 +223,8 @@ def _camvid(root: Path) -> Layout:
 
 
 def _pets(root: Path) -> Layout:
-    photos, photo_faults = _pick_files(root / "images", SUFFIXES, "photos")
-    masks, label_faults = _pick_files(root / "annotations" / "trimaps", MASK_SUFFIXES, "trimaps")
+    photos, photo_faults = pick_files(root / "images", SUFFIXES, "photos")
+    masks, label_faults = pick_files(root / "annotations" / "trimaps", MASK_SUFFIXES, "trimaps")
     members: dict[str, tuple[str, ...]] = {}
     faults = [*photo_faults, *label_faults]
     for split, file in (("train", "trainval.txt"), ("test", "test.txt")):
@@ -232,34 +245,6 @@ def _pets(root: Path) -> Layout:
         raise DataError(f"{root}: the Pet set's annotations/trainval.txt is missing or names no photo")
     table = tuple({1: 0, 2: 1, 3: 2}.get(value, UNKNOWN) for value in range(256))
     return Layout(photos, masks, tuple(faults), Classes(PETS, table), Splits(members).with_val_split("the Pet set"))
-
-
-def _pick_masks(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    found, faults = index_by_stem(folder, MASK_SUFFIXES)
-    return (found, faults) if found else _pick_files(folder, (*MASK_SUFFIXES, *JPEG_SUFFIXES), "masks")
-
-
-def _pick_files(folder: Path, suffixes: Iterable[str], what: str) -> tuple[dict[str, Path], list[str]]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; its {what} were expected there")
-    found, faults = index_by_stem(folder, suffixes)
-    if not found:
-        raise DataError(f"{folder}: holds no {what} (looked for {', '.join(sorted(suffixes))})")
-    return found, faults
-
-
-def index_by_stem(folder: Path, suffixes: Iterable[str]) -> tuple[dict[str, Path], list[str]]:
-    """Name without suffix (sub-folders kept, with /) -> path; and the fault of two files of one name."""
-    found: dict[str, Path] = {}
-    faults = []
-    for path in glob_files(folder, "**/*"):
-        if path.suffix.lower() in suffixes and path.is_file():
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in found:
-                faults.append(f"{path}: same name as {found[name].name}; one photo, one mask")
-            else:
-                found[name] = path
-    return found, faults
 
 
 def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: WriteOptions) -> Losses:

@@ -1,4 +1,5 @@
-"""One file an object: ``ID/images/ID.png`` and ``ID/masks/*.png``, as the Data Science Bowl of 2018 gives its nuclei.
+"""One file an object: ``ID/images/ID.png`` and ``ID/masks/*.png``, as the Data Science Bowl of 2018 gives its nuclei;
+or ``images/NAME.jpg`` with ``masks/NAME/*.png``, or with ``masks/NAME_1.png, NAME_2.png ...``.
 
 The folders lie in the root, or in ``train/``, ``val/`` and ``test/`` there. In a mask every pixel but 0 belongs to the
 object; objects may overlap. There is one class, "object"; ``classes.txt`` of one line gives it another name. A photo
@@ -7,6 +8,8 @@ whose ``masks/`` is empty has no object.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +36,10 @@ from imago.data.formats.format import (
     write_text,
 )
 from imago.data.formats.label_images import CLASS
-from imago.data.formats.label_maps import MASK_SUFFIXES, index_by_stem
+from imago.data.formats.pairing import MASK_SUFFIXES, Place, find_places, index_by_stem
 from imago.data.mask_pixels import read_mask
 from imago.data.splits import NAMES, find_splits, parse_split_folder
-from imago.files.clutter import iter_folders
+from imago.files.clutter import glob_files, iter_folders
 from imago.files.images import SUFFIXES, image_size
 
 
@@ -75,13 +78,62 @@ def photo_folders(root: Path) -> dict[str, Path]:
 
 
 def recognize(root: Path) -> tuple[Truth, ...]:
-    return ("objects",) if photo_folders(root) else ()
+    return ("objects",) if root.is_dir() and (photo_folders(root) or _find_groups(root)) else ()
+
+
+def _find_groups(root: Path) -> tuple[Place, ...]:
+    """Folders of photos and of masks in which the masks of a photo are several files, or a folder."""
+    found = [place for place in find_places(root) if not place.is_one]
+    return tuple(found) if found and any(map(_is_grouped, found)) and all(map(_may_be_grouped, found)) else ()
+
+
+def _may_be_grouped(place: Place) -> bool:
+    return not _photo_stems(place) & {path.stem for path in glob_files(place.masks, "*") if path.is_file()}
+
+
+def _is_grouped(place: Place) -> bool:
+    photos = _photo_stems(place)
+    folders = [path.name for path in iter_folders(place.masks)]
+    if folders:
+        return all(name in photos for name in folders)
+    numbered = Counter(_owner(path.stem) for path in glob_files(place.masks, "*"))
+    return bool(numbered) and set(numbered) <= photos and max(numbered.values()) > 1
+
+
+def _photo_stems(place: Place) -> set[str]:
+    return {path.stem for path in glob_files(place.photos, "*") if path.suffix.lower() in SUFFIXES}
+
+
+def _owner(stem: str) -> str:
+    """``a_12``, ``a_mask_3``, ``a_object2`` -> ``a``."""
+    return re.sub(r"[_\-. ]+(?:(?:mask|object|obj|instance|inst)[_\-. ]*)?\d+$", "", stem, flags=re.IGNORECASE)
+
+
+def _read_groups(places: tuple[Place, ...], options: ReadOptions, faults: list[str]) -> dict[str, Sample]:
+    """Every photo, and the masks that are called after it; a photo without any has no object."""
+    samples = {}
+    for place in places:
+        photos, photo_faults = index_by_stem(place.photos, SUFFIXES)
+        masks, mask_faults = index_by_stem(place.masks, MASK_SUFFIXES)
+        faults += [*photo_faults, *mask_faults]
+        of_photo: dict[str, list[Path]] = {name: [] for name in photos}
+        for name, path in masks.items():
+            owner = name.rpartition("/")[0] or _owner(name)
+            if owner in of_photo:
+                of_photo[owner].append(path)
+            else:
+                faults.append(f"{path}: no photo {place.photos.name}/{owner}.*")
+        for name, paths in of_photo.items():
+            reader = MaskFilesReader(photos[name], tuple(paths))
+            whole = f"{place.prefix}{name}"
+            samples[whole] = Sample(whole, photos[name], options.channels, read_instances=reader)
+    return samples
 
 
 def read_objects(root: Path, options: ReadOptions) -> Found:
     """The data set without what is damaged, and the faults."""
     faults: list[str] = []
-    samples: dict[str, Sample] = {}
+    samples = {} if photo_folders(root) else _read_groups(_find_groups(root), options, faults)
     for name, folder in photo_folders(root).items():
         photos, photo_faults = index_by_stem(folder / "images", SUFFIXES)
         masks, mask_faults = index_by_stem(folder / "masks", MASK_SUFFIXES)
@@ -97,7 +149,7 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
     faults += [
         f"{folder}: has images/ but no masks/; an empty one says that there is no object"
         for folder in iter_folders(root)
-        if (folder / "images").is_dir() and not (folder / "masks").is_dir()
+        if (folder / "images").is_dir() and not (folder / "masks").is_dir() and not parse_split_folder(folder.name)
     ]
     divided = find_splits(root, list(samples))
     listed = root / "classes.txt"
@@ -126,9 +178,10 @@ def write(folder: Path, labels: Labels, photos: Iterable[Annotated], options: Wr
 
 FORMAT = Format(
     name="masks of one object each",
-    layout="NAME/images/ and NAME/masks/ with a file an object",
+    layout="NAME/images/ and NAME/masks/ (or masks/NAME/, or masks/NAME_1.png ...) with a file an object",
     recognize=recognize,
     read_objects=read_objects,
+    excludes_maps=True,
     cannot_hold="classes (there is one), crowd regions",
     writer=Writer("objects", "{split}/{stem}/images/{name}", write, flat=True, needs_masks=True),
 )

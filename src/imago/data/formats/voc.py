@@ -2,6 +2,9 @@
 
     JPEGImages/NAME.jpg    Annotations/NAME.xml    SegmentationObject/NAME.png    SegmentationClass/NAME.png
     ImageSets/Main/train.txt, val.txt              ImageSets/Segmentation/train.txt, val.txt
+    images/NAME.jpg        annotations/NAME.xml    the same boxes in other folders (PLACES), or XML files beside their
+                                                   photos, also in train/ and the like (Roboflow)
+    SegmentationClass/ of labelme's exporter may be NAME.npy, or SegmentationClassPNG/ or SegmentationClassNpy/
 
 VOC's boxes count pixels from 1 and hold their last one: xmin ymin xmax ymax becomes x1 = xmin - 1, y1 = ymin - 1, x2 =
 xmax, y2 = ymax. What is marked ``difficult`` counts neither way when VOC scores, so it comes as a crowd region, which
@@ -45,10 +48,12 @@ from imago.data.formats.format import (
     write_text,
 )
 from imago.data.formats.label_images import split_label_image
-from imago.data.formats.label_maps import MASK_SUFFIXES, Layout, index_by_stem, read_layout
+from imago.data.formats.label_maps import Layout, read_layout
+from imago.data.formats.pairing import MASK_SUFFIXES, index_by_stem
 from imago.data.formats.voc_names import VOID_COLOR, VocBox, find_box_classes, find_mask_classes
 from imago.data.mask_pixels import UNKNOWN, LabelReader, colors_in, read_mask
 from imago.data.splits import find_splits, listed_names
+from imago.files.clutter import glob_files
 from imago.files.images import SUFFIXES, image_size
 
 MASK_LISTS = ("ImageSets/Segmentation", "ImageSets/Main")
@@ -112,11 +117,44 @@ def read_object_numbers(path: Path) -> np.ndarray:
     return read_mask(path, {**numbers, (0, 0, 0): 0, VOID_COLOR: 0})
 
 
+# Where XML files and their photos lie, where it is not VOC's own place.
+PLACES = (("images", "annotations"), ("images", "Annotations"), ("images", "labels"), ("images", "xmls"))
+CLASS_FOLDERS = ("SegmentationClass", "SegmentationClassPNG", "SegmentationClassNpy")
+OBJECT_FOLDERS = ("SegmentationObject", "SegmentationObjectPNG", "SegmentationObjectNpy")
+
+
+def _first_folder(root: Path, names: tuple[str, ...]) -> str:
+    return next((name for name in names if (root / name).is_dir()), names[0])
+
+
+def _find_xml(root: Path) -> tuple[str, str] | None:
+    """The folders of photos and XML files, "" for the root; None where there are none."""
+    if (root / "JPEGImages").is_dir():
+        return "JPEGImages", "Annotations"
+    for images, texts in PLACES:
+        if (root / images).is_dir() and _is_voc(next(glob_files(root / texts, "**/*.xml"), None)):
+            return images, texts
+    for pattern in ("*.xml", "*/*.xml"):
+        xml = next(glob_files(root, pattern), None)
+        if xml and any(xml.with_suffix(suffix).is_file() for suffix in SUFFIXES) and _is_voc(xml):
+            return "", ""
+    return None
+
+
+def _is_voc(path: Path | None) -> bool:
+    """Whether the XML is VOC's: CVAT's and labelme's old ones have the same suffix."""
+    try:
+        root = ElementTree.parse(path).getroot() if path else None
+    except (OSError, ElementTree.ParseError, ValueError, LookupError):
+        return False
+    return root is not None and root.tag == "annotation" and root.find("object/polygon") is None
+
+
 def recognize(root: Path) -> tuple[Truth, ...]:
     if not (root / "JPEGImages").is_dir():
-        return ()
-    maps: tuple[Truth, ...] = ("label maps",) if (root / "SegmentationClass").is_dir() else ()
-    has_objects = any((root / folder).is_dir() for folder in ("Annotations", "SegmentationObject"))
+        return ("objects",) if root.is_dir() and _find_xml(root) else ()
+    maps: tuple[Truth, ...] = ("label maps",) if any((root / name).is_dir() for name in CLASS_FOLDERS) else ()
+    has_objects = any((root / folder).is_dir() for folder in ("Annotations", *OBJECT_FOLDERS))
     return (*maps, "objects") if has_objects else maps
 
 
@@ -147,11 +185,12 @@ def _list_files(root: Path) -> _Folder:
         faults.extend(wrong)
         return found
 
-    photos = index("JPEGImages", SUFFIXES)
+    images, texts = _find_xml(root) or ("JPEGImages", "Annotations")
+    photos = index(images, SUFFIXES)
     if not photos:
-        raise DataError(f"{root / 'JPEGImages'}: holds no photos (looked for {', '.join(sorted(SUFFIXES))})")
-    classes, objects = (index(folder, MASK_SUFFIXES) for folder in ("SegmentationClass", "SegmentationObject"))
-    return _Folder(root, photos, index("Annotations", (".xml",)), classes, objects, faults)
+        raise DataError(f"{root / images}: holds no photos (looked for {', '.join(sorted(SUFFIXES))})")
+    classes, objects = (index(_first_folder(root, names), MASK_SUFFIXES) for names in (CLASS_FOLDERS, OBJECT_FOLDERS))
+    return _Folder(root, photos, index(texts, (".xml",)), classes, objects, faults)
 
 
 def read_maps(root: Path, options: ReadOptions) -> Found:
@@ -188,10 +227,11 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
 
 def _read_boxes(files: _Folder, options: ReadOptions) -> Found:
     root, photos, described, faults = files.root, files.photos, files.described, files.faults
+    images, texts = (f"{name}/" if name else "" for name in _find_xml(root) or ("JPEGImages", "Annotations"))
     bare, listed = photos.keys() - described.keys(), listed_names(root, BOX_LISTS)
     wanted = bare if listed is None else bare & listed
-    faults += [f"{photos[n]}: no annotation Annotations/{n}.xml" for n in sorted(wanted)]
-    faults += [f"{described[n]}: no photo JPEGImages/{n}.*" for n in sorted(described.keys() - photos.keys())]
+    faults += [f"{photos[n]}: no annotation {texts}{n}.xml" for n in sorted(wanted)]
+    faults += [f"{described[n]}: no photo {images}{n}.*" for n in sorted(described.keys() - photos.keys())]
     names = sorted(photos.keys() & described.keys())
     read = {name: read_xml(described[name], faults, options.clip) for name in names}
     source, classes = find_box_classes(root, {one.name for _, found in read.values() for one in found})
@@ -334,7 +374,7 @@ def add_text(parent: ElementTree.Element, tag: str, text: str) -> None:
 
 FORMAT = Format(
     name="Pascal VOC",
-    layout="VOC's JPEGImages/ with Annotations/ or SegmentationClass/",
+    layout="VOC's JPEGImages/ with Annotations/ or SegmentationClass/, or XML files beside photos",
     recognize=recognize,
     read_maps=read_maps,
     read_objects=read_objects,

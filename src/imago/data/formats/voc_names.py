@@ -17,10 +17,10 @@ import numpy as np
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import BACKGROUND_NAMES, IGNORE, Color, Labels, voc_labels
 from imago.core.read_settings import ReadSettings
-from imago.data.classes import Classes, apply_reading, check_colors, find_classes
+from imago.data import class_lists
+from imago.data.classes import Classes, apply_reading, find_classes
 from imago.data.formats.checks import read_class_list
 from imago.data.mask_pixels import UNKNOWN
-from imago.files.text import read_text
 
 VOID_COLOR = (224, 224, 192)  # VOC's, round the rims
 VOTERS = 200  # photos that are looked at for which value an XML file's name has
@@ -37,17 +37,8 @@ class VocBox:
 
 def read_label_map(path: Path) -> tuple[list[str], list[Color]]:
     """Names and colours of ``labelmap.txt``, the background first. Raises DataError."""
-    names, colors = [], []
-    for number, line in enumerate(read_text(path, "replace").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, _, rest = line.strip().partition(":")
-        words = rest.split(":")[0].split(",")
-        if not name or len(words) != 3 or not all(word.strip().isdigit() and int(word) < 256 for word in words):
-            raise DataError(f"{path}, line {number}: expected name:red,green,blue; got {line.strip()!r}")
-        names.append(name)
-        colors.append((int(words[0]), int(words[1]), int(words[2])))
-    check_colors(path, colors)
+    listed = class_lists.read_label_map(path)
+    names, colors = list(listed.names), list(listed.colors)
     first = next((names.index(name) for name in BACKGROUND_NAMES if name in names), None)
     if first is None:
         return ["background", *names], [(0, 0, 0), *colors]

@@ -19,7 +19,7 @@ from pathlib import Path
 from imago.core.errors import DataError
 from imago.core.text import plural
 from imago.data.formats.checks import read_class_list
-from imago.data.formats.label_maps import index_by_stem
+from imago.data.formats.pairing import index_by_stem
 from imago.data.formats.yolo_yaml import Value, read_yolo_yaml
 from imago.data.splits import NAMES, Splits, find_splits
 from imago.files.clutter import glob_files

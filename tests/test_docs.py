@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # where it is run as a program
@@ -86,6 +87,10 @@ def prepare(folder: Path) -> dict[str, str]:
             "*.cutout.*", "*.mask.*", "*.overlay.*", "counts.csv"
         )  # by the README's reader
         shutil.copytree(ROOT / "samples", folder / "samples", ignore=written)
+    Image.fromarray(draw_scene(1, (40, 60))[0]).save(
+        folder / "stack.tif", save_all=True, append_images=[Image.fromarray(draw_scene(2, (40, 60))[0])] * 5
+    )
+    prepare_scans(folder)
     write_tiny_dataset(folder / "shapes")
     write_cells(folder / "blobs")
     cells = sorted((folder / "blobs" / "images").glob("*"))[0]
@@ -104,6 +109,23 @@ def prepare(folder: Path) -> dict[str, str]:
     write_tiny(home / "models" / "maskrcnn-resnet50-coco.onnx", 3, labels=cells, objects=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**os.environ, "PATH": path, "IMAGO_HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+
+
+def prepare_scans(folder: Path) -> None:
+    """A volume, a series and a map."""
+    import rasterio
+    from scans import write_ct, write_nifti
+
+    values = np.random.default_rng(0).integers(0, 4000, (24, 20, 6)).astype(np.uint16)
+    write_nifti(folder / "scan.nii.gz", values.astype(np.int16))
+    (folder / "CT").mkdir()
+    for index in range(3):
+        write_ct(folder / "CT" / f"{index}", values[:, :, index], 2.5 * index)
+    with rasterio.open(
+        folder / "map.tif", "w", driver="GTiff", width=60, height=40, count=3, dtype="uint8", crs="EPSG:32633",
+        transform=rasterio.Affine(0.5, 0, 5e5, 0, -0.5, 5.5e6), photometric="RGB",
+    ) as target:  # fmt: skip
+        target.write(draw_scene(3, (40, 60))[0].transpose(2, 0, 1))
 
 
 def prepare_run(folder: Path) -> None:

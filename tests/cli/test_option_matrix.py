@@ -60,6 +60,8 @@ FILES = {
     "max_megapixels": Trial(("--max-megapixels", "0.0145")),
     "show_bands": Trial(("--show-bands", "3,2,1")),
     "quiet": Trial(("--quiet",)),
+    "pages": Trial(("--pages", "1")),
+    "window": Trial(("--window", "40,400")),  # refused for photos
 }
 TRIALS: dict[str, dict[str, Trial]] = {
     "cutout": FILES | OBJECTS | {

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_onnx import write_tiny
+from tiny_onnx import tiny_card, write_tiny
+
+from imago.models import build, checkpoint
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -122,3 +124,48 @@ def test_commands_leave_whole_files_alone(tmp_path: Path, command: str, number: 
         assert not path.name.endswith(".part")
         if path.suffix == ".png":
             Image.open(path).load()
+
+
+# What a command has mapped when it is in the midst of its work.
+BUSY = {"evaluate": "onnxruntime_pybind11_state", "export": "libtorch_cpu"}
+WORDS = {
+    "evaluate": ["evaluate", "net.onnx", "data", "--split", "all", "--json", "out.json", "--report", "out.html"],
+    "export": ["export", "net.safetensors", "-o", "out.onnx", "--samples", "data/images"],
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what a process has loaded is read in /proc")
+@pytest.mark.parametrize(
+    ("command", "number", "times"), [("evaluate", signal.SIGINT, 1), ("evaluate", signal.SIGTERM, 2),
+                                     ("export", signal.SIGINT, 1), ("export", signal.SIGTERM, 2)]
+)  # fmt: skip
+def test_what_is_measured_or_exported_stops_without_a_file(
+    tmp_path: Path, command: str, number: int, times: int
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (900, 1200, 3), np.uint8)
+    for name in ("images", "masks"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(40):
+            picture = Image.fromarray(noise if name == "images" else noise[:, :, 0] // 128)
+            picture.save(tmp_path / "data" / name / f"{index:02d}.bmp")
+    if command == "evaluate":
+        write_tiny(tmp_path / "net.onnx")
+    else:
+        card = tiny_card(architecture="u2netp", options={"classes": 1})
+        checkpoint.save(build("u2netp", classes=1), card, tmp_path / "net.safetensors")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    process = start(
+        "-c", f"import os; os.chdir({str(tmp_path)!r}); from imago.cli.main import main; main()", *WORDS[command]
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    while process.poll() is None and BUSY[command] not in maps.read_text():
+        time.sleep(0.05)
+    time.sleep(0.3)
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.15)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "imago: stopped" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ from imago.training import loop
 from imago.training.config import DataSource
 from imago.training.interrupt import Stopped
 from imago.training.loop import fit, is_better, select_score
+from imago.training.sources import open_sources
 from imago.training.state import Progress
 from imago.training.tasks.base import Validation
-from imago.training.train import build, train
+from imago.training.train import build, describe_splits, train
 
 # kill -9
 
@@ -315,3 +317,12 @@ def test_among_equal_scores_the_lower_loss_is_better(
     best: float, best_loss: float | None, score: float, loss: float | None, better: bool
 ) -> None:
     assert is_better(score, loss, Progress(best=best, best_loss=best_loss)) == better
+
+
+def test_a_folder_that_is_used_twice_keeps_both_splits(root: Path) -> None:
+    config = tiny(root / "unused")
+    entry = config.data[0]
+    data = open_sources(replace(config, data=(entry, replace(entry, weight=2.0))), root)
+    described = describe_splits(data)
+    assert list(described) == [str(root / "tiny"), f"{root / 'tiny'} (2)"]
+    assert described[str(root / "tiny")] == described[f"{root / 'tiny'} (2)"]

@@ -134,7 +134,7 @@ def cut_instances(settings: CutoutSettings, choice: DetectionOptions) -> int:
 
 def owner_mark(planned: PlannedImage) -> str:
     """What an object's file says of the photo that it is of, without telling its name."""
-    name = os.fsencode(planned.image.relative.name)
+    name = os.fsencode(planned.image.relative.name + planned.image.suffix)
     return f"object of {hashlib.sha256(name).hexdigest()[:16]}"
 
 

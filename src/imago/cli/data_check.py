@@ -177,8 +177,11 @@ def _describe_label_maps(dataset: Dataset, checked: CheckReport) -> tuple[dict[s
 
 
 def _table(rows: list[tuple[str, str, int]]) -> list[str]:
-    width = max((len(name) for name, _, _ in rows), default=0)
-    lines = [f"  {name.ljust(width)}  {count:>8}  in {images} photos" for name, count, images in rows[:LISTED]]
+    from imago.core.table import align_columns, terminal_width
+    from imago.core.text import plural
+
+    cells = [("", name, count, f"in {plural(images, 'photo')}") for name, count, images in rows[:LISTED]]
+    lines = align_columns(cells, terminal_width(), right=False, rule=False).splitlines() if cells else []
     return lines + ([f"  and {len(rows) - LISTED} more (--json lists all)"] if len(rows) > LISTED else [])
 
 

@@ -14,6 +14,7 @@ from imago.cli.photos import say_doubt
 from imago.core.detection_options import DetectionOptions
 from imago.core.read_settings import ReadSettings
 from imago.core.settings import LABELS_PIXELS, setting
+from imago.core.table import terminal_width
 from imago.core.text import to_json, to_utf8
 from imago.core.tta import TTA
 
@@ -112,7 +113,7 @@ def evaluate_command(
     if json_out == "-":
         echo_json(scores, indent=1)
     else:
-        echo(result.table())
+        echo(result.table(width=terminal_width()))
     if target is not None:
         from imago.files.writing import atomic_write
 

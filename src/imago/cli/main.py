@@ -15,7 +15,7 @@ from imago import __version__
 from imago.cli.console import DEBUG_HINT, debug_option, debugging, echo, traceback_text
 from imago.core.errors import OUT_OF_MEMORY, DataError, ImagoError, describe_fault, is_out_of_memory
 from imago.core.text import one_line
-from imago.files.stopping import STOPPED, note_stop, watch_signals
+from imago.files.stopping import STOPPED, is_stopping, note_stop, watch_signals
 
 # Where each command lives, and its line in the help. ``imago --help`` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -86,6 +86,9 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # a command line ends with one line, whatever happened
+        if is_stopping():  # C code made an error of its own of the interruption (an import: "initialization failed")
+            echo("imago: stopped", err=True)
+            return STOPPED
         debug = debugging(state)
         if debug:
             echo(traceback_text(error), err=True)
@@ -129,7 +132,7 @@ def main() -> None:
         said = sys.stderr
         sys.stderr = open(os.dup(2), "w", 1, encoding=said.encoding, errors=said.errors)  # noqa: SIM115
     # Pillow warns of damaged files in its own words, with a line of its code; ours names the file and says what to do.
-    warnings.filterwarnings("ignore", module="PIL")
+    warnings.filterwarnings("ignore", module="PIL|pydicom|highdicom|nibabel|rasterio|pyogrio")
     code = run(sys.argv[1:])
     note_stop()  # what is left is Python's own end, which a signal does not tear
     sys.exit(code)

@@ -14,6 +14,7 @@ from imago.cli.console import echo, echo_json
 from imago.cli.progress import ByteMeter
 from imago.core.errors import ModelError
 from imago.core.model_card import ModelCard
+from imago.core.table import align_columns, terminal_width
 from imago.files.download import download, models_folder
 from imago.files.model_file import read_onnx_card, read_safetensors_card
 from imago.models.find import find_model, models_on_disk
@@ -43,7 +44,7 @@ def models_command(context: click.Context, as_json: bool) -> None:
         if as_json:
             echo_json([_to_json(entry) for entry in listed], indent=2)
         else:
-            echo(_format_table(listed))
+            echo(_format_table(listed, terminal_width()))
 
 
 @models_command.command("download")
@@ -108,7 +109,7 @@ def show_command(model: str, as_json: bool) -> None:
     if as_json:
         echo_json(json.loads(card.to_json()), indent=2)
     else:
-        echo(_format_card(card))
+        echo(_format_card(card, terminal_width()))
 
 
 def list_models() -> list[ModelRow]:
@@ -155,7 +156,7 @@ def _to_json(entry: ModelRow) -> dict[str, Any]:
     return known
 
 
-def _format_table(listed: list[ModelRow]) -> str:
+def _format_table(listed: list[ModelRow], width: int | None) -> str:
     rows = [("NAME", "WHERE", "TASK", "CLASSES", "SIZE", "LICENCE", "SCORES")]
     for entry in listed:
         card = entry.card
@@ -165,12 +166,11 @@ def _format_table(listed: list[ModelRow]) -> str:
             continue
         scores = ", ".join(f"{name} {value:.3f}" for name, value in sorted(card.scores.items())[:4])
         rows.append((entry.name, entry.where, card.task, str(len(card.labels)), size, card.license, scores or "-"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, f"\nDownloaded models lie in {models_folder()}"])
+    table = align_columns(rows, width, right=False, rule=False)
+    return f"{table}\n\nDownloaded models lie in {models_folder()}"
 
 
-def _format_card(card: ModelCard) -> str:
+def _format_card(card: ModelCard, width: int | None) -> str:
     spec = card.input
     size = "own size" if spec.rule == "pad" else f"{spec.size_hw[0]} x {spec.size_hw[1]}"
     facts = [
@@ -186,4 +186,4 @@ def _format_card(card: ModelCard) -> str:
         ("recipe", card.recipe),
         ("note", card.note),
     ]
-    return "\n".join(f"{name:13} {value}" for name, value in facts if value)
+    return align_columns([fact for fact in facts if fact[1]], width, right=False, rule=False)

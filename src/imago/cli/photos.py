@@ -14,6 +14,7 @@ from imago.cli.progress import Meter
 from imago.core.errors import ImagoError
 from imago.core.settings import setting
 from imago.core.text import one_line, plural
+from imago.core.window import parse_window
 from imago.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ _WRITES = ("writes_files", "no file is written")
 def check_megapixels(limit: float) -> None:
     if not 0 < limit < math.inf:
         raise ValueError(f"--max-megapixels must be above 0; got {limit:g}")
+
+
+def check_pages(pages: str, piped: bool) -> None:
+    """Raises ValueError."""
+    from imago.core.page_ranges import choose_pages, is_open
+
+    several = is_open(pages) or len(choose_pages(pages, 0)) > 1
+    if piped and several:
+        raise ValueError("'-' reads one photo; name one page of it with --pages")
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,18 @@ class PhotoSettings:
         "Photos with damage: skip them all, or use what can be read.  [default: skip those that are cut off, use those "
         "that the decoder mended, and say so]",
     )
+    pages: str = setting(
+        "",
+        "Of files of several pages, as TIFFs: which, as 1,3-5 or 4- or all; each is an image by itself, as "
+        "STEM.page003.cutout.png.  [default: the first]",
+        metavar="PAGES",
+    )
+    window: str = setting(
+        "",
+        "Of DICOM and NIfTI: centre and width of the values that are told apart, as 40,400, or file for those that "
+        "stand in it.  [default: as the model was trained, else all]",
+        metavar="CENTER,WIDTH",
+    )
     show_bands: tuple[int, ...] = setting(
         (),
         SHOW_BANDS,
@@ -80,6 +102,9 @@ class PhotoSettings:
 
     def __post_init__(self) -> None:
         check_megapixels(self.max_megapixels)
+        parse_window(self.window)
+        if self.pages:
+            check_pages(self.pages, piped=not self.reads_files)
         if self.overwrite and self.skip_existing:
             raise ValueError("--overwrite replaces what is there and --skip-existing leaves it; give one of them")
 
@@ -115,9 +140,10 @@ def plan_photos(settings: PhotoSettings, kinds: Sequence[str], opaque: bool = Fa
     transparent part. Raises what is in the way before anything runs."""
     from imago.files.inputs import find_images
     from imago.files.outputs import plan_outputs
+    from imago.files.pages import expand_pages
 
     return plan_outputs(
-        find_images(settings.paths, settings.recursive, settings.say),
+        expand_pages(find_images(settings.paths, settings.recursive, settings.say), settings.pages),
         settings.out,
         kinds,
         settings.overwrite,
@@ -148,7 +174,7 @@ def load_predictor(settings: PhotoSettings, photos: int, *groups: type, **option
     predictor = load(settings.model, **({} if runs_on_torch(find_model(settings.model)) else how))
     types = (type(settings), *groups)
     refuse_inapplicable(predictor.card, settings.model, types, find_asked(*types))
-    return predictor.with_options(max_pixels=settings.max_pixels, show_bands=settings.show_bands, **options)
+    return predictor.with_options(max_pixels=settings.max_pixels, show_bands=settings.show_bands, window=parse_window(settings.window), **options)
 
 
 def check_finds_objects(predictor: Predictor, settings: PhotoSettings, asked: str) -> None:
@@ -199,7 +225,7 @@ def process(
         def tell(outcome: Outcome) -> None:
             meter.advance()
             for note in () if settings.quiet else outcome.notes:
-                meter.say(one_line(f"{outcome.planned.image.path}: {note}"))
+                meter.say(one_line(f"{outcome.planned.image.label}: {note}"))
             if outcome.unforeseen is not None and debug:
                 meter.say(traceback_text(outcome.unforeseen))
             if outcome.failure:

@@ -57,10 +57,17 @@ def open_pipe(settings: PhotoSettings, kind: str, opaque: bool = False) -> bool:
     raise exists(settings.out)
 
 
+def choose_page(pages: str) -> int:
+    """The one page that is named; 0 where none is."""
+    from imago.core.page_ranges import choose_pages
+
+    return choose_pages(pages, 0)[0] if pages else 0
+
+
 def answer_pipe(settings: PhotoSettings, predictor: Predictor, kind: str, *, json: bool = False, **options: Any) -> int:
     """Returns the exit code. What is written is finished before its first byte is; ``options`` as for
     ``Prediction.write``, ``json``: a line of JSON on standard output."""
-    photo = predictor.read(sys.stdin.buffer.read(), name=NAME, damaged=settings.damaged)
+    photo = predictor.read(sys.stdin.buffer.read(), name=NAME, damaged=settings.damaged, page=choose_page(settings.pages))
     if settings.strip_metadata:
         photo = replace(photo, exif=None, dpi=None)
     prediction = predictor.predict(photo)

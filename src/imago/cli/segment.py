@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from imago.cli.console import echo_json
+from imago.cli.console import echo, echo_json
 from imago.cli.options import add_options, build_settings, check_needs
 from imago.cli.photos import (
     PIPE,
@@ -26,7 +26,7 @@ from imago.cli.pipe import answer_pipe, check_pipe, open_pipe
 from imago.core.detection_options import DetectionOptions
 from imago.core.errors import ImagoError
 from imago.core.settings import FINDS_OBJECTS, LABELS_PIXELS, setting
-from imago.core.text import plural
+from imago.core.text import one_line, plural
 from imago.core.tta import TTA
 
 if TYPE_CHECKING:
@@ -35,12 +35,15 @@ if TYPE_CHECKING:
     from imago.files.outputs import PlannedImage
     from imago.inference.prediction import Prediction
     from imago.inference.predictor import Predictor
+    from imago.inference.volumes import VolumeWriter
 
-FORMATS = ("mask", "overlay", "cutout", "alpha", "json", "objects", "yolo")
+FORMATS = ("mask", "overlay", "cutout", "alpha", "json", "objects", "yolo", "geotiff", "geojson", "gpkg")
 SUBJECT_FORMATS = ("cutout", "alpha")
+GEO_FORMATS = ("geotiff", "geojson", "gpkg")
 DETECTION_FORMATS = ("objects", "yolo", "coco", "counts")
 # One file for all photos, in --out.
 TABLES: dict[JointKind, str] = {"coco": "objects.coco.json", "counts": "counts.csv"}
+VOLUME = "volume"  # one file for all slices of a volume
 DEFAULT = ("mask", "overlay")
 
 
@@ -51,7 +54,7 @@ class SegmentSettings(PhotoSettings):
     save: tuple[str, ...] = setting(
         (),
         f"What to write.  [default: {','.join(DEFAULT)}; nothing with --json]",
-        choices=(*FORMATS, *TABLES),
+        choices=(*FORMATS, *TABLES, VOLUME),
         commas=True,
     )
     append: bool = setting(
@@ -76,6 +79,8 @@ class SegmentSettings(PhotoSettings):
         super().__post_init__()
         if self.skip_existing and (self.json or self.saves_tables) and PIPE not in self.paths:
             raise ValueError("--skip-existing leaves photos out, which --json, coco and counts would then not hold")
+        if self.saves_volumes and (self.pages or self.skip_existing or PIPE in self.paths):
+            raise ValueError("--save volume is of all slices of files; it goes without --pages, --skip-existing and '-'")
         if self.append and self.overwrite:
             raise ValueError("--append adds to what is there and --overwrite replaces it; give one of them")
         check_pipe(self)
@@ -84,11 +89,11 @@ class SegmentSettings(PhotoSettings):
 
     @property
     def writes_files(self) -> bool:
-        return super().writes_files and bool(self.formats or self.saves_tables)
+        return super().writes_files and bool(self.formats or self.saves_tables or self.saves_volumes)
 
     @property
     def writes_pictures(self) -> bool:
-        return not set(self.formats) <= {"json", "yolo"}
+        return not set(self.formats) <= {"json", "yolo", *GEO_FORMATS}
 
     @property
     def names_files(self) -> bool:
@@ -97,6 +102,10 @@ class SegmentSettings(PhotoSettings):
     @property
     def saves_tables(self) -> bool:
         return any(kind in TABLES for kind in self.save)
+
+    @property
+    def saves_volumes(self) -> bool:
+        return VOLUME in self.save
 
     @property
     def saves_alpha(self) -> bool:
@@ -130,7 +139,9 @@ def segment_command(**values: Any) -> int:
     (with a legend), STEM.json (areas).
 
     Models that find single objects write their outlines, names and scores into the overlay; --save objects is a PNG of
-    16 bits that numbers them, yolo a text, coco one JSON and counts one CSV for all photos.
+    16 bits that numbers them, yolo a text, coco one JSON and counts one CSV for all photos. Of georeferenced pictures
+    geotiff is the mask with their coordinate system, geojson outlines in longitude and latitude, gpkg in their own.
+    Of DICOM and NIfTI every slice is a photo; volume puts the masks together again, as DICOM SEG or as NIfTI.
 
     PATH is a photo, a folder (its sub-folders are kept), or - to read one photo from standard input and write one file,
     the mask or what --save names, to standard output.
@@ -170,6 +181,7 @@ def segment_files(settings: SegmentSettings, answers: Mapping[str, Any]) -> int:
             raise ImagoError(
                 f"{path}: is there already; --append adds to it, --overwrite replaces it, or choose another folder (-o)"
             )
+    volumes = open_volumes(settings, plan)
     predictor = open_predictor(settings, len(plan), answers) if plan else None
     if predictor is not None:
         plan = leave_out_known(settings, plan, predictor)
@@ -189,15 +201,35 @@ def segment_files(settings: SegmentSettings, answers: Mapping[str, Any]) -> int:
             lines[id(planned)] = prediction.to_json()
         if settings.tables and prediction.instances is not None:
             found[id(planned)] = prediction.instances
-        return ()
+        if volumes is None:
+            return ()
+        volumes.add(planned.image, prediction.label_map)
+        written = volumes.finish(planned.image, prediction.labels, predictor.card.name)
+        return () if written is None else (f"{written}: written",)
 
     def tell(planned: PlannedImage) -> None:
         if settings.json:
             echo_json(lines.pop(id(planned)))
 
     code = process(predictor, plan, write, settings, on_done=tell)
+    for line in volumes.unfinished() if volumes is not None else ():
+        echo(f"imago: {one_line(line)}", err=True)
     write_tables(settings, [(planned, found[id(planned)]) for planned in plan if id(planned) in found], predictor)
     return code
+
+
+def open_volumes(settings: SegmentSettings, plan: Sequence[PlannedImage]) -> VolumeWriter | None:
+    """Raises ImagoError for files that are no volumes, and for what is in the way."""
+    if not settings.saves_volumes or not plan:
+        return None
+    from imago.core.extras import require_extra
+    from imago.files.paths import names_file
+    from imago.inference.volumes import VolumeWriter
+
+    require_extra("medical", "--save volume")
+    if settings.out is not None and names_file(settings.out):
+        raise ImagoError(f"{settings.out}: is one file, and volumes are others; name a folder")
+    return VolumeWriter([planned.image for planned in plan], settings.out, settings.overwrite)
 
 
 def open_predictor(settings: SegmentSettings, photos: int, answers: Mapping[str, Any]) -> Predictor:
@@ -209,8 +241,13 @@ def open_predictor(settings: SegmentSettings, photos: int, answers: Mapping[str,
 
 
 def check_saved(predictor: Predictor, settings: SegmentSettings) -> None:
-    """Raises ImagoError for what ``--save`` names and the model has not."""
+    """Raises ImagoError for what ``--save`` names and the model has not, or is not installed."""
+    from imago.core.extras import require_extra
+
     kinds = (*settings.formats, *settings.tables)
+    geo = [kind for kind in kinds if kind in GEO_FORMATS]
+    if geo:
+        require_extra("geo", f"--save {','.join(geo)}")
     for named, check in ((SUBJECT_FORMATS, check_has_subject), (DETECTION_FORMATS, check_finds_objects)):
         asked = [kind for kind in kinds if kind in named]
         if asked:
@@ -233,7 +270,7 @@ def leave_out_known(settings: SegmentSettings, plan: list[PlannedImage], predict
     if settings.formats or settings.json:
         return plan
     left = [
-        planned for planned in plan if any(name_photo(planned.image.path, path) not in known[path] for path in known)
+        planned for planned in plan if any(name_photo(planned.image.path, path, planned.image.page) not in known[path] for path in known)
     ]
     if len(left) < len(plan):
         files = " and ".join(path.name for path in known)
@@ -251,7 +288,7 @@ def write_tables(
     from imago.data.formats.joint import name_photo, write_joint
 
     for kind, path in settings.tables.items():
-        photos = [ImageDetections(name_photo(planned.image.path, path), found_in) for planned, found_in in found]
+        photos = [ImageDetections(name_photo(planned.image.path, path, planned.image.page), found_in) for planned, found_in in found]
         write_joint(
             kind, path, photos, predictor.card.object_labels, overwrite=settings.overwrite, append=settings.append
         )

@@ -57,7 +57,7 @@ def describe_fault(error: BaseException) -> str:
     return f"unforeseen fault: {type(error).__name__}{where}{f' ({words})' if words else ''}"
 
 
-def fault_line(error: Exception, path: Path) -> str:
+def fault_line(error: Exception, path: Path | str) -> str:
     """One line, with ``path`` in it, for whatever went wrong with that file, foreseen or not."""
     if isinstance(error, ImagoError):
         line = str(error)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from imago.core.labels import Labels
+from imago.core.table import align_columns
 from imago.metrics.bootstrap import Difference, Interval
 
 Rows = list[tuple[str, ...]]  # of a table, the head first
@@ -153,18 +154,18 @@ class Evaluation(ABC):
         """Of the intervals, 0..1."""
         return next(iter(self.summary.values())).confidence
 
-    def table(self, extremes: int = 3) -> str:
-        """Aligned text: the summary, the task's own tables, the ``extremes`` worst and best images."""
+    def table(self, extremes: int = 3, width: int | None = None) -> str:
+        """Aligned text: the summary, the task's own tables, the ``extremes`` worst and best images. ``width``:
+        characters a line at most."""
         parts = [f"{self.model}: {count_words(len(self.images), 'image', 'images')}, {self.contents}"]
         rows: Rows = [("score", "value", f"{self.confidence * 100:g} % interval")]
         for name, value in self.summary.items():
             rows.append((self.score_names[name], format_score(value.mean), format_bounds(value)))
-        parts += [align_columns(table) for table in (rows, *self.tables())]
+        parts += [align_columns(table, width) for table in (rows, *self.tables())]
         if extremes:
             for title, images in (("worst", self.worst(extremes)), ("best", self.best(extremes))):
-                parts.append(
-                    align_columns([(title, "score"), *((image.name, format_score(image.score)) for image in images)])
-                )
+                scores = [(image.name, format_score(image.score)) for image in images]
+                parts.append(align_columns([(title, "score"), *scores], width))
         return "\n\n".join(parts)
 
 
@@ -183,14 +184,3 @@ def format_score(value: float) -> str:
 def format_bounds(value: Interval, missing: str = "-") -> str:
     """The ends of an interval; ``missing`` where it has none."""
     return f"{value.low:.4f} to {value.high:.4f}" if math.isfinite(value.low) else missing
-
-
-def align_columns(rows: Sequence[tuple[str, ...]]) -> str:
-    """The first column to the left, the others to the right, a rule under the first row."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)

@@ -14,7 +14,9 @@ Sizes are read from the header (headers.py) and checked before any pixel is deco
 from __future__ import annotations
 
 import io
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +26,11 @@ import numpy as np
 
 from imago.core.bands import Ranges, to_rgb
 from imago.core.errors import ImageError, is_out_of_memory
+from imago.core.text import plural
+from imago.core.window import Window
 from imago.files.decoder_warnings import decode_listening
 from imago.files.headers import BROKEN, TIFF_STARTS, format_reason, open_header, open_stream, orientation
+from imago.files.medical_kind import HEAD, MedicalKind, medical_kind
 from imago.files.metadata import Dpi, read_metadata
 
 if TYPE_CHECKING:
@@ -58,6 +63,8 @@ class Photo:
     exif: bytes | None = None  # the file's block, made upright, to be carried on
     dpi: Dpi | None = None  # dots per inch, across and down, of the upright photo
     show_bands: tuple[int, ...] = ()  # which bands are shown as red, green, blue, from 1; empty: the first
+    path: Path | None = None  # the file that it was read from
+    page: int = 0  # of it, from 1; 0: the first
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -78,6 +85,16 @@ class _Wanted:
     max_pixels: int
     label: str
     damaged: Damaged | None
+    page: int = 0
+    window: Window | str | None = None
+
+    def check_page(self, count: int) -> None:
+        if self.page > count:
+            raise ImageError(f"{self.label}: the file has {plural(count, 'page')}; name one of them (--pages)")
+
+    def refuse_window(self) -> None:
+        if self.window is not None:
+            raise ImageError(f"{self.label}: is neither DICOM nor NIfTI, which a window is for; leave out --window")
 
     def check_size(self, size_wh: tuple[int, int]) -> None:
         width, height = size_wh
@@ -99,6 +116,8 @@ def read_image(
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
     damaged: Damaged | None = None,
+    page: int = 0,
+    window: Window | str | None = None,
 ) -> Photo:
     """A path, the bytes of a file, a binary stream, a Pillow image or an array -> Photo.
 
@@ -110,18 +129,42 @@ def read_image(
     from their least to their largest value (noted). NaN, infinities and GDAL's mark for no data become 0 (noted).
     ``damaged``: ``skip`` refuses every file with a fault, ``use`` takes what can be read of it; None: a file that lacks
     its end is refused, what a decoder mended is used. All that is used is noted.
+    ``page``: of a file of several pages, frames or slices, from 1; 0 is the first, which is noted. Bands in pages are
+    one image. ``window``: of DICOM and NIfTI the centre and width that are spread over 0..255 in place of ``ranges``,
+    or "file" for those that stand in it.
     Raises ImageError, one line with the name, for everything that is no whole image of at most ``max_pixels``.
     """
+    def want(label: str) -> _Wanted:
+        return _Wanted(channels, ranges, max_pixels, page_label(label, page), damaged, page, window)
+
+    photo = _read(source, want, name)
+    path = Path(source) if isinstance(source, (str, os.PathLike)) else None
+    return replace(photo, path=path, page=page)
+
+
+def _read(
+    source: Path | str | bytes | BinaryIO | Image.Image | np.ndarray, want: Callable[[str], _Wanted], name: str | None
+) -> Photo:
     if isinstance(source, np.ndarray):
-        return _from_array(source, _Wanted(channels, ranges, max_pixels, name or "array", damaged))
+        wanted = want(name or "array")
+        wanted.refuse_window()
+        wanted.check_page(1)
+        return _from_array(source, wanted)
     if _is_pillow(source):
-        label = name or getattr(source, "filename", "") or "image"
-        return _from_pillow(source, _Wanted(channels, ranges, max_pixels, str(label), damaged))
+        wanted = want(str(name or getattr(source, "filename", "") or "image"))
+        wanted.refuse_window()
+        _seek(source, wanted)
+        return _from_pillow(source, wanted)
     stream, label = open_stream(source, name)
-    wanted = _Wanted(channels, ranges, max_pixels, label, damaged)
+    wanted = want(label)
     with stream:
-        start = stream.read(4)
+        start = stream.read(HEAD)
+        if (kind := medical_kind(start)) is not None:
+            return _read_medical(stream, kind, wanted, _path_of(source))
+        wanted.refuse_window()
+        start = start[:4]
         if start[:3] == b"\xff\xd8\xff":
+            wanted.check_page(1)
             stream.seek(0)
             return _read_jpeg(stream.read(), wanted)
         if start in TIFF_STARTS:
@@ -129,10 +172,71 @@ def read_image(
 
             opened = _open_tiff(stream, wanted)
             return _from_bands(opened, wanted) if isinstance(opened, TiffBands) else _from_pillow(opened, wanted)
-        return _from_pillow(open_header(stream, label), wanted)
+        header = open_header(stream, label)
+        _seek(header, wanted)
+        return _from_pillow(header, wanted)
 
 
-def read_values(path: Path, channels: int) -> tuple[np.ndarray, float | None]:
+def _path_of(source: object) -> Path | None:
+    return Path(source) if isinstance(source, (str, os.PathLike)) else None
+
+
+def _read_medical(stream: BinaryIO, kind: MedicalKind, wanted: _Wanted, path: Path | None) -> Photo:
+    """A slice or frame, and the note that there are more."""
+    from imago.files.medical import count_slices, read_slice, slice_size
+
+    height, width = slice_size(stream, kind, wanted.label, path)
+    wanted.check_size((width, height))
+    count = count_slices(stream, kind, wanted.label, path)
+    wanted.check_page(count)
+    stored = read_slice(stream, kind, wanted.label, path, max(1, wanted.page), wanted.window)
+    return _from_bands(replace(stored, more_pages=count > 1 and not wanted.page), wanted)
+
+
+def page_label(label: str, page: int) -> str:
+    """What a page is called, as in the addresses of PDFs."""
+    return f"{label}#page={page}" if page else label
+
+
+def count_pages(source: Path | str | bytes | BinaryIO) -> int:
+    """How many images the file holds. Raises ImageError as ``read_image``."""
+    stream, label = open_stream(source, None)
+    with stream:
+        start = stream.read(HEAD)
+        if (kind := medical_kind(start)) is not None:
+            from imago.files.medical import count_slices
+
+            return count_slices(stream, kind, label, _path_of(source))
+        start = start[:4]
+        if start[:3] == b"\xff\xd8\xff":
+            return 1
+        if start in TIFF_STARTS:
+            from imago.files.tiff import count_tiff_pages
+
+            return count_tiff_pages(stream, label)
+        return _count_frames(open_header(stream, label), label)
+
+
+def _count_frames(header: Image.Image, label: str) -> int:
+    try:
+        return int(getattr(header, "n_frames", 1))
+    except BROKEN as error:
+        raise ImageError(f"{label}: its pages cannot be counted ({format_reason(error)})") from error
+
+
+def _seek(header: Image.Image, wanted: _Wanted) -> None:
+    """To the page that is wanted."""
+    if not wanted.page:
+        return
+    if wanted.page > 1:
+        wanted.check_page(_count_frames(header, wanted.label))
+    try:
+        header.seek(wanted.page - 1)
+    except BROKEN as error:
+        raise ImageError(f"{wanted.label}: the page is damaged or cut off ({format_reason(error)})") from error
+
+
+def read_values(path: Path, channels: int, page: int = 0) -> tuple[np.ndarray, float | None]:
     """(H, W, channels) as it is stored, 8 bits or deeper, and the value that marks no data. Ranges are found from them.
     Raises ImageError as ``read_image``."""
     from imago.files.pixels import DEEP_MODES, choose_bands
@@ -140,7 +244,13 @@ def read_values(path: Path, channels: int) -> tuple[np.ndarray, float | None]:
 
     stream, label = open_stream(path, None)
     with stream:
-        if stream.read(4) in TIFF_STARTS:
+        start = stream.read(HEAD)
+        if (kind := medical_kind(start)) is not None:
+            from imago.files.medical import read_slice
+
+            slice_ = read_slice(stream, kind, label, path, max(1, page), None)
+            return choose_bands(slice_, channels, label)[0], slice_.no_data
+        if start[:4] in TIFF_STARTS:
             opened = _open_tiff(stream, _Wanted(channels, ((0, 1),), MAX_PIXELS, label, None))
             if isinstance(opened, TiffBands):
                 return choose_bands(opened, channels, label)[0], opened.no_data
@@ -151,10 +261,16 @@ def read_values(path: Path, channels: int) -> tuple[np.ndarray, float | None]:
 
 
 def image_size(source: Path | str | bytes | BinaryIO) -> tuple[int, int]:
-    """(height, width) of the upright image, from the header alone. Raises ImageError like ``read_image``."""
+    """(height, width) of the upright image, of several pages the first, from the header alone. Raises ImageError like
+    ``read_image``."""
     stream, label = open_stream(source, None)
     with stream:
-        if stream.read(4) in TIFF_STARTS:
+        start = stream.read(HEAD)
+        if (kind := medical_kind(start)) is not None:
+            from imago.files.medical import slice_size
+
+            return slice_size(stream, kind, label, _path_of(source))
+        if start[:4] in TIFF_STARTS:
             return _tiff_size(stream, label)
         return _upright_size(open_header(stream, label))
 
@@ -173,16 +289,22 @@ def _tiff_size(stream: BinaryIO, label: str) -> tuple[int, int]:
 
 def _open_tiff(stream: BinaryIO, wanted: _Wanted) -> Image.Image | TiffBands:
     """Pillow's image where that is what is meant, else the bands."""
-    from imago.files.tiff import read_tiff, suits_pillow
+    from imago.files.tiff import count_tiff_pages, read_tiff, suits_pillow
 
-    header = None
+    page = 0
+    if wanted.page:
+        count = count_tiff_pages(stream, wanted.label)
+        wanted.check_page(count)
+        page = wanted.page if count > 1 else 0
     try:
         header = open_header(stream, wanted.label)
+        if page:
+            _seek(header, wanted)
         if suits_pillow(header, wanted.channels, bool(wanted.ranges)):
             return header
     except ImageError:  # more bands than Pillow knows, or damaged: then the next line says so
         pass
-    return read_tiff(stream, wanted.label, wanted.channels, wanted.check_size)
+    return read_tiff(stream, wanted.label, wanted.channels, wanted.check_size, page)
 
 
 def _is_pillow(source: object) -> TypeGuard[Image.Image]:
@@ -327,9 +449,10 @@ def _from_pillow(image: Image.Image, wanted: _Wanted, known: tuple[str, ...] = (
         fault = format_reason(error)
         raise ImageError(f"{label}: the image is damaged or cut off ({fault}); copy it again{way_on}") from error
     notes += told
-    if from_file and image.format not in ("JPEG", "MPO") and _has_more(image):
+    if from_file and not wanted.page and image.format not in ("JPEG", "MPO") and _has_more(image):
         page = image.tell()
-        notes.append(f"more than one frame or page: {'the first' if not page else f'number {page + 1}'} is used")
+        used = "the first" if not page else f"number {page + 1}"
+        notes.append(f"more than one frame or page: {used} is used (--pages, or page= in Python, says which)")
     way = orientation(image)  # Pillow turns TIFFs itself while it loads them, and they carry no such block
     if opacity is not None:
         opacity = turn_upright(opacity, way)
@@ -367,11 +490,21 @@ def _has_more(image: Image.Image) -> bool:
 def _from_bands(stored: TiffBands, wanted: _Wanted) -> Photo:
     from imago.files.pixels import read_stored
 
-    pixels, opacity, notes = read_stored(stored, wanted.channels, wanted.label, wanted.ranges)
+    ranges, told = stored.window or wanted.ranges, ()
+    if not ranges and stored.usual:
+        ranges = stored.usual
+        if wanted.page <= 1:
+            shown = ", ".join(f"{low:g} to {high:g}" for low, high in ranges)
+            told = (f"the volume's values from {shown} are spread over 0..255 (--window says which)",)
+    if len(ranges) == 1:
+        ranges *= wanted.channels
+    pixels, opacity, notes = read_stored(stored, wanted.channels, wanted.label, ranges)
+    if stored.inverted:
+        pixels = np.uint8(255) - pixels
     way = stored.orientation
     icc = stored.icc if stored.colors == 3 and stored.icc and stored.icc[16:20] == b"RGB " else None
     opacity = None if opacity is None else turn_upright(opacity, way)
-    return Photo(turn_upright(pixels, way), tuple(notes), opacity, icc, wanted.label)
+    return Photo(turn_upright(pixels, way), (*notes, *told), opacity, icc, wanted.label)
 
 
 def _from_array(array: np.ndarray, wanted: _Wanted) -> Photo:

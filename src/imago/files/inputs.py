@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 from imago.core.errors import ImageError
 from imago.core.text import plural
 from imago.files.clutter import is_clutter
-from imago.files.images import SUFFIXES
+from imago.files.images import SUFFIXES, page_label
+from imago.files.medical_kind import find_kind, is_medical_name
 from imago.files.paths import explain_missing, has_folder, path_kind, web_address
 
 OUTPUT_SUFFIXES = {
@@ -22,6 +24,9 @@ OUTPUT_SUFFIXES = {
     "objects": ".objects.png",
     "yolo": ".txt",
     "alpha": ".alpha.png",
+    "geotiff": ".mask.tif",
+    "geojson": ".geojson",
+    "gpkg": ".gpkg",
 }
 
 
@@ -30,6 +35,25 @@ class InputImage:
     path: Path
     relative: Path  # below the folder that was named; the bare name of a file that was named itself
     piped: bool = False  # a pipe or the like: can be read once, and has no folder for what is written
+    page: int = 0  # of a file of several pages, from 1; 0: the file as it is
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages and in files."""
+        return page_label(str(self.path), self.page)
+
+    @property
+    def stem(self) -> str:
+        """What its outputs are called after."""
+        name = self.relative.name
+        if name.lower().endswith(".nii.gz"):
+            return name[: -len(".nii.gz")]
+        return name if re.fullmatch(r"\.\d+", self.relative.suffix) else self.relative.stem  # 1.2.840.113619.2.5
+
+    @property
+    def suffix(self) -> str:
+        """What stands behind the stem in the names of its outputs."""
+        return f".page{self.page:03}" if self.page else ""
 
 
 def find_images(
@@ -90,6 +114,10 @@ def _images_at(path: Path, recursive: bool, say: Callable[[str], None]) -> list[
     return [InputImage(path, Path(path.name), piped=not has_folder(path))]
 
 
+def _is_medical(path: Path) -> bool:
+    return is_medical_name(path.name) and path_kind(path) == "file" and find_kind(path) is not None
+
+
 def _walk(folder: Path, recursive: bool, say: Callable[[str], None]) -> Iterator[InputImage]:
     """The images, in no order; what else there is, is said in one line."""
     others: list[str] = []
@@ -109,7 +137,7 @@ def _walk(folder: Path, recursive: bool, say: Callable[[str], None]) -> Iterator
             lowered = name.lower()
             if is_clutter(name) or lowered.endswith(tuple(OUTPUT_SUFFIXES.values())):
                 continue
-            if os.path.splitext(lowered)[1] not in SUFFIXES:
+            if os.path.splitext(lowered)[1] not in SUFFIXES and not _is_medical(Path(place, name)):
                 others.append(name)
             else:
                 path = Path(place, name)

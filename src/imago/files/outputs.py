@@ -28,6 +28,9 @@ ENDINGS = {
     "alpha": (".png", ".tif", ".tiff"),
     "json": (".json",),
     "yolo": (".txt",),
+    "geotiff": (".tif", ".tiff"),
+    "geojson": (".geojson", ".json"),
+    "gpkg": (".gpkg",),
 }
 OBJECT_KEYWORD = "imago"  # of the text in the PNG of an object, which says of which photo it is
 _LISTED = 10  # faults that are shown; of 10,000 nobody reads the rest
@@ -156,13 +159,13 @@ def _plan_folder(
         if image.piped and out is None and suffixes:
             raise ImagoError(f"{image.path}: has no folder to write to; name a file or a folder with -o")
         folder = image.path.parent if out is None else Path(out) / image.relative.parent
-        outputs = tuple(folder / (image.relative.stem + suffix) for suffix in suffixes)
+        outputs = tuple(folder / (image.stem + image.suffix + suffix) for suffix in suffixes)
         clash = taken(outputs)
         if clash and same_name == "skip":
-            say(f"{image.path}: is left out, since {clash[0]} is written for {clash[1].path} (--same-name skip)")
+            say(f"{image.label}: is left out, since {clash[0]} is written for {clash[1].label} (--same-name skip)")
             continue
         if clash and clash[1].relative.name != image.relative.name:  # equal names: the whole one tells nothing more
-            outputs = tuple(folder / (image.relative.name + suffix) for suffix in suffixes)
+            outputs = tuple(folder / (image.relative.name + image.suffix + suffix) for suffix in suffixes)
             clash = taken(outputs)
         if clash:
             faults.append(

@@ -61,6 +61,11 @@ def is_watching() -> bool:
     return bool(_watching)
 
 
+def is_stopping() -> bool:
+    """Whether a signal has asked the process to stop."""
+    return bool(_seen)
+
+
 def note_stop() -> None:
     """The process is about to stop: a further signal raises nothing."""
     if not _seen:

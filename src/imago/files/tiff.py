@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from imago.core.bands import MOST_BANDS
+from imago.core.bands import MOST_BANDS, Ranges
 from imago.core.errors import ImageError
 from imago.files.decoder_warnings import decode_listening
 from imago.files.headers import BROKEN, format_reason
@@ -47,6 +47,9 @@ class TiffBands:
     icc: bytes | None
     more_pages: bool
     told: tuple[str, ...] = ()  # libtiff's warnings
+    window: Ranges = ()  # DICOM, NIfTI: the values that become 0 and 255, where it was asked for
+    usual: Ranges = ()  # NIfTI: those that do where nobody says: of the whole volume, so that all slices are alike
+    inverted: bool = False  # DICOM's MONOCHROME1: large values are dark
 
 
 def suits_pillow(header: Image.Image, channels: int, ranged: bool) -> bool:
@@ -103,18 +106,32 @@ def tiff_size(stream: BinaryIO, label: str) -> tuple[int, int]:
     raise AssertionError
 
 
-def read_tiff(stream: BinaryIO, label: str, channels: int, check_size: Callable[[tuple[int, int]], None]) -> TiffBands:
-    """The bands of the first page; of pages that are bands themselves (ImageJ's channels; as many pages as
-    ``channels``) those of all. ``check_size`` is told (width, height) before anything is decoded.
+def count_tiff_pages(stream: BinaryIO, label: str) -> int:
+    """How many images the file holds; bands that lie in pages, where the file says that they are such, are one.
+    Raises ImageError."""
+    with _guard(label):
+        file = _open(stream)
+        page, count = file.pages[0], len(file.pages)
+        if count == 1 or _description_shape(page.description, (page.imagelength, page.imagewidth)):
+            return 1
+        return 1 if _stacked_bands(file, page, 0) > 1 else count
+    raise AssertionError
+
+
+def read_tiff(
+    stream: BinaryIO, label: str, channels: int, check_size: Callable[[tuple[int, int]], None], number: int = 0
+) -> TiffBands:
+    """The bands of page ``number``, from 1; with 0 of the first page, or of pages that are bands themselves (ImageJ's
+    channels; as many pages as ``channels``) of all. ``check_size`` is told (width, height) before anything is decoded.
 
     Raises ImageError for what is damaged, not to be unpacked, or has more than ``MOST_BANDS`` bands.
     """
     with _guard(label):
         file = _open(stream)
-        page = file.pages[0]
+        page = file.pages[max(0, number - 1)]
         if page.dtype is None or page.dtype.kind not in "buif":
             raise ImageError(f"{label}: its values are {page.dtype or 'of no known type'}; expected integers or floats")
-        values, told = decode_listening(lambda: _read_arranged(file, page, label, channels, check_size))
+        values, told = decode_listening(lambda: _read_arranged(file, page, label, channels, check_size, alone=number > 0))
         extra = tuple(int(one) for one in page.extrasamples)
         colors = 3 if page.photometric == _RGB else 1
         profile = page.tags.valueof(_PROFILE)
@@ -125,7 +142,7 @@ def read_tiff(stream: BinaryIO, label: str, channels: int, check_size: Callable[
             orientation=_orientation(page),
             no_data=_no_data(page),
             icc=profile if isinstance(profile, bytes) else None,
-            more_pages=len(file.pages) > 1 and values.shape[2] == page.samplesperpixel,
+            more_pages=not number and len(file.pages) > 1 and values.shape[2] == page.samplesperpixel,
             told=tuple(told[:1]),
         )
     raise AssertionError
@@ -157,9 +174,9 @@ def _open(stream: BinaryIO) -> Any:
 
 
 def _read_arranged(
-    file: Any, page: Any, label: str, channels: int, check_size: Callable[[tuple[int, int]], None]
+    file: Any, page: Any, label: str, channels: int, check_size: Callable[[tuple[int, int]], None], *, alone: bool
 ) -> np.ndarray:
-    """(H, W, C) of whatever lies in pages, planes or pixels."""
+    """(H, W, C) of whatever lies in pages, planes or pixels; ``alone``: of this page."""
     height, width, samples = int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
     noted = _description_shape(page.description, (height, width))
     if noted and len(file.pages) == noted[0]:
@@ -168,7 +185,7 @@ def _read_arranged(
     check_size((width, height))
     if samples > MOST_BANDS:
         raise ImageError(f"{label}: has {samples} bands; images of 1 to {MOST_BANDS} are read")
-    stacked = _stacked_bands(file, page, channels)
+    stacked = 1 if alone else _stacked_bands(file, page, channels)
     if stacked < 2:
         return _decode(page, label)
     if file.is_imagej:  # of a large one only the first page is listed

@@ -124,7 +124,7 @@ def _trip(
     path = planned.image.path
     notes: tuple[str, ...] = ()
     try:
-        photo = predictor.read(path, damaged=damaged)
+        photo = predictor.read(path, damaged=damaged, page=planned.image.page)
         if strip_metadata:
             photo = replace(photo, exif=None, dpi=None)
         notes = photo.notes
@@ -137,5 +137,5 @@ def _trip(
         return Outcome(planned, notes + write(prediction, planned))
     except Exception as error:  # whatever it is, the other photos have nothing to do with it
         foreseen = isinstance(error, (ImagoError, OSError)) or is_out_of_memory(error)
-        line = one_line(fault_line(error, path))  # the name may hold a line end
+        line = one_line(fault_line(error, planned.image.label))  # the name may hold a line end
         return Outcome(planned, notes, line, None if foreseen else error)

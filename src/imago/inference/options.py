@@ -13,6 +13,7 @@ from imago.core.model_card import ModelCard
 from imago.core.separation import Separation
 from imago.core.settings import GROUP, LABELS_PIXELS, find_changed, find_inapplicable, flag, iter_settings, setting
 from imago.core.tta import TTA
+from imago.core.window import FROM_FILE, Window, parse_window
 from imago.data.selective_search import propose
 from imago.files.images import MAX_PIXELS
 from imago.inference.crf import DenseCRF
@@ -35,9 +36,12 @@ class PredictOptions:
     )
     find_proposals: Propose = propose  # how proposals are found, where the card asks for some
     show_bands: tuple[int, ...] = ()  # which bands are shown as red, green and blue, from 1; empty: as the card says
+    window: Window | str | None = None  # of DICOM and NIfTI: centre and width, or "file"; None: as the card says
     max_pixels: int = MAX_PIXELS  # photos with more are refused before they are decoded
 
     def __post_init__(self) -> None:
+        if self.window is not None and self.window != FROM_FILE:
+            parse_window(",".join(map(str, self.window)) if isinstance(self.window, (tuple, list)) else str(self.window))
         if isinstance(self.max_pixels, bool) or not isinstance(self.max_pixels, int) or self.max_pixels < 1:
             raise ValueError(f"max_pixels must be a whole number of 1 or more; got {self.max_pixels!r}")
 

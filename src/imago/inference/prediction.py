@@ -19,6 +19,14 @@ from imago.core.frozen import freeze, freeze_array
 from imago.core.instances import Instances
 from imago.core.labels import Labels, binary_labels
 from imago.core.text import plural, to_json, to_utf8
+from imago.files.geo import (
+    Georeference,
+    iter_regions,
+    read_georeference,
+    write_geojson,
+    write_geopackage,
+    write_geotiff,
+)
 from imago.files.images import Photo
 from imago.files.inputs import OUTPUT_SUFFIXES
 from imago.files.outputs import check_ending, too_many
@@ -287,6 +295,29 @@ class Prediction:
 
         stream.write(to_yolo(self._objects(), scores=True).encode("utf-8"))
 
+    def _georeference(self) -> Georeference:
+        if self.photo.path is None:
+            raise ImagoError(f"{self.name}: a georeference is read from a file; pass its path")
+        found = read_georeference(self.photo.path, self.photo.page)
+        if found.size_hw != self.size_hw:
+            raise ImagoError(f"{self.name}: is turned upright, and its georeference is not; turn the file itself")
+        return found
+
+    def write_geotiff(self, stream: BinaryIO) -> None:
+        """The label map with the photo's coordinate system and transform. Raises ImagoError for a photo without."""
+        write_geotiff(stream, self.label_map, self.labels, self._georeference())
+
+    def write_geojson(self, stream: BinaryIO) -> None:
+        """Outlines in longitude and latitude (WGS 84): of objects, else of the areas of each class but the background.
+        Raises ImagoError for a photo without a coordinate system."""
+        where = self._georeference()
+        write_geojson(stream, iter_regions(self.label_map, self.labels, self.instances, where), where, self.name)
+
+    def write_gpkg(self, stream: BinaryIO) -> None:
+        """The same outlines as a GeoPackage in the photo's own coordinate system."""
+        where = self._georeference()
+        write_geopackage(stream, iter_regions(self.label_map, self.labels, self.instances, where), where, self.name)
+
     def _objects(self) -> Instances:
         if self.instances is None:
             raise ImagoError(f"{self.name}: the model finds no single objects; use one that does, such as nuclei")
@@ -306,12 +337,15 @@ class Prediction:
             "objects": self.write_objects,
             "yolo": self.write_yolo,
             "alpha": self.write_alpha,
+            "geotiff": self.write_geotiff,
+            "geojson": self.write_geojson,
+            "gpkg": self.write_gpkg,
         }
 
     def write(self, stream: BinaryIO, what: str, path: Path, **options: Any) -> tuple[str, ...]:
         """``what``, a key of ``writers``, in the format that the ending of ``path`` says. Gives notes."""
         picture = FORMATS.get(path.suffix.lower())
-        if picture is not None:
+        if picture is not None and what != "geotiff":
             options["format"] = picture
         return self.writers[what](stream, **options) or ()
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from imago.core.errors import ModelError
 from imago.core.instances import Instances
+from imago.core.page_ranges import choose_pages, is_open
 from imago.core.model_card import DETECTION_TASKS, ModelCard
 from imago.core.separation import Separation
-from imago.files.images import Damaged, Photo, read_image
+from imago.files.images import Damaged, Photo, count_pages, read_image
 from imago.inference.components import drop_small_components
 from imago.inference.cutout.alpha import AlphaMap
 from imago.inference.detection import find_objects
@@ -96,12 +97,22 @@ class Predictor:
             photo = replace(photo, pixels=photo.pixels.copy())  # a loop over a video fills its buffer anew
         return self.predict(photo)
 
-    def read(self, image: Picture | BinaryIO, *, name: str | None = None, damaged: Damaged | None = None) -> Photo:
-        """The image as the model sees it: its channels, their ranges, the bands that are shown. Raises ImageError."""
+    def predict_pages(self, image: Path | str | bytes, pages: str = "all") -> Iterator[Prediction]:
+        """Of a file of several pages (TIFF, animations) one prediction after the other. ``pages``: numbers from 1, as
+        ``1,3-5``, ``4-`` to the end, or ``all``. Raises ValueError for other words, ImageError for pages that there
+        are not, and as a call."""
+        for page in choose_pages(pages, count_pages(image) if is_open(pages) else 0):
+            yield self.predict(self.read(image, page=page))
+
+    def read(
+        self, image: Picture | BinaryIO, *, name: str | None = None, damaged: Damaged | None = None, page: int = 0
+    ) -> Photo:
+        """The image as the model sees it: its channels, their ranges, the bands that are shown. ``page``: of a file of
+        several, from 1. Raises ImageError."""
         spec = self.card.input
         photo = read_image(
             image, channels=spec.channels, ranges=spec.ranges, max_pixels=self.options.max_pixels, name=name,
-            damaged=damaged,
+            damaged=damaged, page=page, window=self.options.window,
         )  # fmt: skip
         return replace(photo, show_bands=self.show_bands)
 

@@ -12,6 +12,7 @@ import torch
 
 from imago.core.errors import ModelError
 from imago.core.model_card import ModelCard
+from imago.core.table import terminal_width
 from imago.core.text import escape, plural, to_json, to_utf8
 from imago.evaluation.evaluate import evaluate
 from imago.evaluation.report import ReportData, pick_examples, write_report
@@ -78,7 +79,7 @@ def evaluate_folders(task: Task, predictor: Predictor, say: Say) -> dict[str, Ev
     evaluations = {}
     for name, samples in task.data.val.items():
         evaluations[name] = evaluate(predictor, samples)
-        say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table()}")
+        say(f"\n{name}, {len(samples)} validation photos\n{evaluations[name].table(width=terminal_width())}")
     text = to_json({name: evaluation.to_json() for name, evaluation in evaluations.items()}, indent=1)
     (task.folder / "scores.json").write_bytes(to_utf8(text))
     return evaluations

@@ -275,8 +275,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def describe_splits(data: RunData[Any]) -> dict[str, dict[str, list[str]]]:
-    """Folder -> split -> names of the photos."""
-    return {str(d.root): {name: [s.name for s in samples] for name, samples in d.splits.items()} for d in data.datasets}
+    """Folder -> split -> names of the photos. A folder that a recipe uses again is called ``FOLDER (2)``."""
+    described: dict[str, dict[str, list[str]]] = {}
+    for dataset in data.datasets:
+        root = str(dataset.root)
+        count = sum(other == root or other.startswith(f"{root} (") for other in described)
+        splits = {name: [sample.name for sample in samples] for name, samples in dataset.splits.items()}
+        described[f"{root} ({count + 1})" if count else root] = splits
+    return described
 
 
 def split_has_changed(folder: Path, data: RunData[Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from known_engine import KNOWN, Known, detection_card, objects
+from onnxruntime import InferenceSession
+from tiny_finders import write_finder
 from tiny_onnx import tiny_card, tiny_onnx
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
@@ -20,7 +23,7 @@ from imago.core.errors import ModelError
 from imago.core.input_spec import InputSpec
 from imago.inference.detection import find_objects
 from imago.inference.engines.base import FrameDetections
-from imago.inference.engines.onnx import OnnxEngine
+from imago.inference.engines.onnx import Detections, OnnxEngine
 from imago.inference.engines.torch import TorchEngine
 from imago.inference.instances.paste_masks import paste
 from imago.inference.instances.postprocess import explain_doubt
@@ -155,3 +158,67 @@ def test_files_that_find_no_objects(tmp_path: Path) -> None:
         Predictor(Known(KNOWN, detection_card("boxes"))).scores(np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(ModelError, match="choose binary, semantic, boxes, instances"):
         detection_card("outlines")
+
+
+K2 = (np.zeros((2, 4)), np.full(2, 0.5), np.ones(2), np.ones((2, 7, 7)))  # boxes, scores, classes, masks
+
+
+def put(at: int, values: Any) -> tuple[np.ndarray, ...]:
+    return tuple(np.asarray(values, float) if at == place else part for place, part in enumerate(K2))
+
+
+WRONG = {
+    "boxes of three numbers": (put(0, np.zeros((2, 3))), "its outputs have the shapes"),
+    "flat boxes": (put(0, np.zeros(8)), "its outputs have the shapes"),
+    "more boxes": (put(0, np.zeros((3, 4))), "its outputs have the shapes"),
+    "scores by class": (put(1, np.zeros((2, 3))), "its outputs have the shapes"),
+    "one score": (put(1, 0.5), "its outputs have the shapes"),
+    "fewer classes": (put(2, np.ones(1)), "its outputs have the shapes"),
+    "masks of whole planes": (put(3, np.ones((2, 1, 7, 7))), "its outputs have the shapes"),
+    "one mask": (put(3, np.ones((1, 7, 7))), "its outputs have the shapes"),
+    "class 0": (put(2, [0, 1]), "it answers with the classes 0.0 to 1.0; its card names 2, from 1 on"),
+    "class 3": (put(2, [1, 3]), "it answers with the classes 1.0 to 3.0; its card names 2, from 1 on"),
+    "half a class": (put(2, [1, 1.5]), "classes that are no whole numbers"),
+    "a class that is none": (put(2, [1, np.nan]), "what is no number"),
+    "a box without end": (put(0, [[0, 0, np.inf, 1], [0, 0, 1, 1]]), "what is no number"),
+    "a score that is none": (put(1, [np.nan, 0.5]), "what is no number"),
+    "a mask that is none": (put(3, np.full((2, 7, 7), np.nan)), "what is no number"),
+    "scores past 1": (put(1, [0.5, 3.5]), "scores from 0.5 to 3.5; expected 0 to 1"),
+    "scores below 0": (put(1, [-0.5, 0.5]), "scores from -0.5 to 0.5; expected 0 to 1"),
+}
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Detections:
+    path = write_finder(tmp_path_factory.mktemp("model") / "x.onnx", masks=True)
+    return Detections(detection_card(), "x.onnx", InferenceSession(path))
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_answers_are_refused_in_words(decoder: Detections, name: str) -> None:
+    answer, told = WRONG[name]
+    with pytest.raises(ModelError, match=re.escape(told)):
+        decoder.decode([answer])
+
+
+def test_right_answers_are_taken(decoder: Detections) -> None:
+    assert len(decoder.decode([K2]).scores) == 2
+    assert len(decoder.decode([tuple(part[:0] for part in K2)]).scores) == 0
+    assert len(decoder.decode([put(1, [1 + 1e-6, -1e-7])]).scores) == 2  # a last bit of arithmetic
+
+
+SHAPES = st.lists(st.integers(0, 5), max_size=4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(SHAPES, min_size=4, max_size=4), st.sampled_from([0.0, 0.5, 1.0, 2.0, np.nan]))
+def test_whatever_comes_is_an_answer_or_one_line(decoder: Detections, shapes: list[list[int]], value: float) -> None:
+    try:
+        found = decoder.decode([tuple(np.full(shape, value, np.float32) for shape in shapes)])
+    except ModelError as error:
+        assert str(error).startswith("x.onnx: ")
+        return
+    count = len(found.scores)
+    assert (found.boxes.shape, found.classes.shape) == ((count, 4), (count,))
+    assert found.masks is not None
+    assert found.masks.ndim == 3

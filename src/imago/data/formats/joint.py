@@ -19,18 +19,19 @@ from imago.core.text import to_json, unescape
 from imago.data.formats.coco import to_coco
 from imago.data.formats.counts import COLUMNS, count_instances
 from imago.data.formats.format import ImageDetections, write_text
+from imago.files.images import page_label
 from imago.files.text import read_json
 
 JointKind = Literal["coco", "counts"]
 _COCO = ("images", "annotations", "categories")
 
 
-def name_photo(photo: Path, file: Path) -> str:
-    """What ``photo`` is called in ``file``."""
+def name_photo(photo: Path, file: Path, page: int = 0) -> str:
+    """What ``photo``, or that page of it, is called in ``file``."""
     try:
-        return Path(os.path.relpath(photo, file.parent)).as_posix()
+        return page_label(Path(os.path.relpath(photo, file.parent)).as_posix(), page)
     except ValueError:  # another drive of Windows
-        return Path(os.path.abspath(photo)).as_posix()
+        return page_label(Path(os.path.abspath(photo)).as_posix(), page)
 
 
 def read_names(kind: JointKind, path: Path, labels: Labels) -> set[str]:

@@ -137,6 +137,9 @@ class Probabilities:
         return to_probabilities(scores.astype(np.float32, copy=False), self.card, self.name)
 
 
+_LAST_BITS = 1e-3  # what half precision may add to a score of 1
+
+
 class Detections:
     """What a file takes and gives that ``imago.export.detection`` wrote. Raises ModelError where it is another one."""
 
@@ -167,13 +170,18 @@ class Detections:
             raise ModelError(
                 f"{self.name}: its outputs have the shapes {sizes}; expected (K, 4), (K,), (K,), (K, m, m)"
             )
+        if not all(np.isfinite(part).all() for part in answers[0]):
+            raise ModelError(f"{self.name}: it answers with what is no number")
         if count and not 1 <= found.classes.min() <= found.classes.max() < self.classes:
             raise ModelError(
                 f"{self.name}: it answers with the classes {found.classes.min()} to {found.classes.max()}; its card "
                 f"names {self.classes - 1}, from 1 on. Mend the card or export the model again"
             )
-        if not all(np.isfinite(part).all() for part in answers[0]):
-            raise ModelError(f"{self.name}: it answers with what is no number")
+        if count and not (-_LAST_BITS <= found.scores.min() and found.scores.max() <= 1 + _LAST_BITS):
+            low, high = found.scores.min(), found.scores.max()
+            raise ModelError(f"{self.name}: it answers with scores from {low:g} to {high:g}; expected 0 to 1")
+        if (found.classes % 1).any():
+            raise ModelError(f"{self.name}: it answers with classes that are no whole numbers")
         return found
 
 

@@ -51,6 +51,7 @@ BASE_IN_MODELS = (
     "imago.models.semantic.builders",
     "imago.models.shipped",
 )
+EXTRAS = {"imago.files.geo": "geo", "imago.files.medical": "medical"}  # who alone may import what an extra adds
 IMPORT_NAMES = {
     "huggingface-hub": "huggingface_hub",
     "pillow": "PIL",
@@ -168,7 +169,8 @@ def import_circles(house: House) -> Iterator[str]:
 def torch_before_the_wall(house: House) -> Iterator[str]:
     base, train = packages(), packages("train")
     for module in house:
-        allowed = {"imago", *base, *(train if is_walled(module) else ()), *sys.stdlib_module_names}
+        own = packages(EXTRAS[module]) if module in EXTRAS else ()
+        allowed = {"imago", *base, *own, *(train if is_walled(module) else ()), *sys.stdlib_module_names}
         for found in imports_of(house, module):
             package = found.name.split(".")[0]
             if package not in allowed and found.runs:

@@ -40,9 +40,7 @@ TABLES = st.integers(1, 5).flatmap(lambda n: st.lists(st.tuples(*[CELLS] * n), m
 
 @settings(max_examples=50)
 @given(TABLES, st.integers(20, 120), st.booleans(), st.booleans())
-def test_no_line_is_wider_and_no_word_is_lost(
-    rows: list[tuple[str, ...]], width: int, right: bool, rule: bool
-) -> None:
+def test_no_line_is_wider_and_no_word_is_lost(rows: list[tuple[str, ...]], width: int, right: bool, rule: bool) -> None:
     least = len(rows[0]) * 6 + 2 * (len(rows[0]) - 1)  # columns keep six characters
     text = align_columns(rows, width, right=right, rule=rule)
     assert max(map(len, text.splitlines()), default=0) <= max(width, least)

@@ -168,6 +168,6 @@ def test_a_missing_extra_is_named_before_anything_runs(
 
 
 def test_gdal_does_not_take_a_twentieth_of_the_memory() -> None:
-    from imago.files.geo import _environment
+    from imago.files.geo import gdal_environment
 
-    assert _environment().options["GDAL_CACHEMAX"] == 64
+    assert gdal_environment().options["GDAL_CACHEMAX"] == 64

@@ -174,7 +174,9 @@ def load_predictor(settings: PhotoSettings, photos: int, *groups: type, **option
     predictor = load(settings.model, **({} if runs_on_torch(find_model(settings.model)) else how))
     types = (type(settings), *groups)
     refuse_inapplicable(predictor.card, settings.model, types, find_asked(*types))
-    return predictor.with_options(max_pixels=settings.max_pixels, show_bands=settings.show_bands, window=parse_window(settings.window), **options)
+    return predictor.with_options(
+        max_pixels=settings.max_pixels, show_bands=settings.show_bands, window=parse_window(settings.window), **options
+    )
 
 
 def check_finds_objects(predictor: Predictor, settings: PhotoSettings, asked: str) -> None:

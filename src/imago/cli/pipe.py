@@ -67,7 +67,9 @@ def choose_page(pages: str) -> int:
 def answer_pipe(settings: PhotoSettings, predictor: Predictor, kind: str, *, json: bool = False, **options: Any) -> int:
     """Returns the exit code. What is written is finished before its first byte is; ``options`` as for
     ``Prediction.write``, ``json``: a line of JSON on standard output."""
-    photo = predictor.read(sys.stdin.buffer.read(), name=NAME, damaged=settings.damaged, page=choose_page(settings.pages))
+    photo = predictor.read(
+        sys.stdin.buffer.read(), name=NAME, damaged=settings.damaged, page=choose_page(settings.pages)
+    )
     if settings.strip_metadata:
         photo = replace(photo, exif=None, dpi=None)
     prediction = predictor.predict(photo)

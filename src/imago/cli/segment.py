@@ -80,7 +80,9 @@ class SegmentSettings(PhotoSettings):
         if self.skip_existing and (self.json or self.saves_tables) and PIPE not in self.paths:
             raise ValueError("--skip-existing leaves photos out, which --json, coco and counts would then not hold")
         if self.saves_volumes and (self.pages or self.skip_existing or PIPE in self.paths):
-            raise ValueError("--save volume is of all slices of files; it goes without --pages, --skip-existing and '-'")
+            raise ValueError(
+                "--save volume is of all slices of files; it goes without --pages, --skip-existing and '-'"
+            )
         if self.append and self.overwrite:
             raise ValueError("--append adds to what is there and --overwrite replaces it; give one of them")
         check_pipe(self)
@@ -270,7 +272,9 @@ def leave_out_known(settings: SegmentSettings, plan: list[PlannedImage], predict
     if settings.formats or settings.json:
         return plan
     left = [
-        planned for planned in plan if any(name_photo(planned.image.path, path, planned.image.page) not in known[path] for path in known)
+        planned
+        for planned in plan
+        if any(name_photo(planned.image.path, path, planned.image.page) not in known[path] for path in known)
     ]
     if len(left) < len(plan):
         files = " and ".join(path.name for path in known)
@@ -288,7 +292,10 @@ def write_tables(
     from imago.data.formats.joint import name_photo, write_joint
 
     for kind, path in settings.tables.items():
-        photos = [ImageDetections(name_photo(planned.image.path, path, planned.image.page), found_in) for planned, found_in in found]
+        photos = [
+            ImageDetections(name_photo(planned.image.path, path, planned.image.page), found_in)
+            for planned, found_in in found
+        ]
         write_joint(
             kind, path, photos, predictor.card.object_labels, overwrite=settings.overwrite, append=settings.append
         )

@@ -60,7 +60,8 @@ def _open(path: Path, page: int) -> Any:
     return rasterio.open(name)
 
 
-def _environment() -> Any:
+def gdal_environment() -> Any:
+    """With a small cache, as all that GDAL does here."""
     import rasterio
 
     return rasterio.Env(GDAL_CACHEMAX=CACHE_MB, OGR_ENABLE_PARTIAL_REPROJECTION=True)
@@ -73,7 +74,7 @@ def read_georeference(path: Path, page: int = 0) -> Georeference:
     import rasterio
 
     try:
-        with _environment(), _open(path, page) as source:
+        with gdal_environment(), _open(path, page) as source:
             found = Georeference(source.crs, source.transform, (source.height, source.width))
     except rasterio.errors.RasterioError as error:
         raise ImageError(f"{path}: GDAL cannot read its georeference ({error})") from error
@@ -91,7 +92,7 @@ def write_geotiff(stream: BinaryIO, label_map: np.ndarray, labels: Labels, where
 
     height, width = label_map.shape
     colors = {value: (*color, 255) for value, color in enumerate(labels.colors)}
-    with _environment(), MemoryFile() as file:
+    with gdal_environment(), MemoryFile() as file:
         with file.open(
             driver="GTiff", height=height, width=width, count=1, dtype=label_map.dtype, crs=where.crs,
             transform=where.transform, tiled=True, blockxsize=256, blockysize=256, compress="deflate",
@@ -108,7 +109,8 @@ def write_geotiff(stream: BinaryIO, label_map: np.ndarray, labels: Labels, where
 def iter_regions(
     label_map: np.ndarray, labels: Labels, instances: Instances | None, where: Georeference
 ) -> Iterator[Region]:
-    """Every object, or where there are none every connected area of each class but the background."""
+    """Every object, or where there are none every connected area of each class but the background in ``label_map``,
+    uint8 or uint16 (H, W)."""
     from rasterio.windows import Window
     from rasterio.windows import transform as window_transform
     from shapely.geometry import shape
@@ -138,7 +140,7 @@ def _iter_shapes(values: np.ndarray, mask: np.ndarray, transform: Any) -> Iterab
     from rasterio.features import shapes
 
     values = values if values.dtype in (np.uint8, np.uint16) else values.astype(np.int32)
-    with _environment():
+    with gdal_environment():
         return list(shapes(values, mask=mask, transform=transform))
 
 
@@ -158,7 +160,7 @@ def write_geojson(stream: BinaryIO, regions: Iterable[Region], where: Georeferen
 
     _require_crs(where, name)
     features = []
-    with _environment():
+    with gdal_environment():
         for region in regions:
             moved = shape(transform_geom(where.crs, "EPSG:4326", mapping(region.geometry), precision=_DECIMALS))
             parts = [orient(part) for part in getattr(moved, "geoms", [moved])]

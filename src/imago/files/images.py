@@ -134,8 +134,9 @@ def read_image(
     or "file" for those that stand in it.
     Raises ImageError, one line with the name, for everything that is no whole image of at most ``max_pixels``.
     """
+
     def want(label: str) -> _Wanted:
-        return _Wanted(channels, ranges, max_pixels, page_label(label, page), damaged, page, window)
+        return _Wanted(channels, ranges, max_pixels, page_label(label, page), damaged, page=page, window=window)
 
     photo = _read(source, want, name)
     path = Path(source) if isinstance(source, (str, os.PathLike)) else None
@@ -490,7 +491,8 @@ def _has_more(image: Image.Image) -> bool:
 def _from_bands(stored: TiffBands, wanted: _Wanted) -> Photo:
     from imago.files.pixels import read_stored
 
-    ranges, told = stored.window or wanted.ranges, ()
+    ranges = stored.window or wanted.ranges
+    told: tuple[str, ...] = ()
     if not ranges and stored.usual:
         ranges = stored.usual
         if wanted.page <= 1:

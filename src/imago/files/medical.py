@@ -110,7 +110,7 @@ def _read_dicom(found: Any, label: str, number: int, window: Window | str | None
     except Exception as error:
         raise ImageError(f"{label}: its pixels cannot be read ({_words(error)}){_plugin_hint(found)}") from error
     if values.ndim == 3:
-        return TiffBands(values, 3, False, 1, None, None, False)
+        return TiffBands(values, 3)
     values = _apply_modality(values, found, number, label)
     padding = found.get("PixelPaddingValue")
     no_data = None
@@ -119,7 +119,7 @@ def _read_dicom(found: Any, label: str, number: int, window: Window | str | None
     asked = _own_window(found, number, label) if window == FROM_FILE else window
     used = (window_range(asked),) if isinstance(asked, tuple) else ()
     inverted = photometric == "MONOCHROME1"
-    return TiffBands(values[:, :, None], 1, False, 1, no_data, None, False, window=used, inverted=inverted)
+    return TiffBands(values[:, :, None], 1, no_data=no_data, window=used, inverted=inverted)
 
 
 def _plugin_hint(found: Any) -> str:
@@ -230,7 +230,7 @@ class Nifti:
         else:
             used = (window_range(window),) if isinstance(window, tuple) else ()
         usual = () if used or values.dtype == np.uint8 else self.ranges
-        return TiffBands(values, colors, False, 1, None, None, False, window=used, usual=usual)
+        return TiffBands(values, colors, window=used, usual=usual)
 
     @functools.cached_property
     def ranges(self) -> Ranges:

@@ -14,8 +14,9 @@ from imago.files.medical_kind import find_kind, is_medical_name
 
 
 def expand_pages(images: Sequence[InputImage], pages: str) -> list[InputImage]:
-    """``pages``: see ``core.page_ranges``; empty: the first page, and all slices of DICOM and NIfTI. A page that a file has not is found missing when
-    it is read, so that it stops no other. Raises ImageError for several pages of a pipe, which is read once."""
+    """``pages``: see ``core.page_ranges``; empty: the first page, and all slices of DICOM and NIfTI. A page that a file
+    has not is found missing when it is read, so that it stops no other. Raises ImageError for several pages of a pipe,
+    which is read once."""
     expanded: list[InputImage] = []
     for image in images:
         if not pages:  # a volume is all its slices

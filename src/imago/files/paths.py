@@ -16,7 +16,9 @@ from typing import Literal
 from imago.core.errors import ImagoError
 
 PathKind = Literal["missing", "folder", "file", "pipe", "device"]
-ENDINGS = frozenset((".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".json", ".txt", ".geojson", ".gpkg"))  # of files that are written
+ENDINGS = frozenset(
+    (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".json", ".txt", ".geojson", ".gpkg")
+)  # of files that are written
 
 
 # Two letters at least: C:/ is a drive. Also below a folder, as where all DATA is seen from another one.

@@ -216,7 +216,11 @@ def choose_bands(stored: TiffBands, channels: int, label: str) -> tuple[np.ndarr
     not one of them, and notes. Raises ImageError where the file has others."""
     values, has = stored.values, stored.values.shape[2]
     notes = [f"the decoder says: {warning}" for warning in stored.told]
-    notes += ["more than one frame or page: the first is used (--pages, or page= in Python, says which)"] if stored.more_pages else []
+    notes += (
+        ["more than one frame or page: the first is used (--pages, or page= in Python, says which)"]
+        if stored.more_pages
+        else []
+    )
     if has == channels:
         return values, None, notes
     if channels not in (1, 3) or (stored.colors == 1 and has > 1 and not stored.alpha):

@@ -41,11 +41,11 @@ class TiffBands:
 
     values: np.ndarray  # (H, W, C), any dtype that is no complex number
     colors: int  # how many of the bands the file calls colours: 1, 3
-    alpha: bool  # whether the one behind them is said to be transparency
-    orientation: int  # EXIF's 1..8
-    no_data: float | None  # the value of pixels without one
-    icc: bytes | None
-    more_pages: bool
+    alpha: bool = False  # whether the one behind them is said to be transparency
+    orientation: int = 1  # EXIF's 1..8
+    no_data: float | None = None  # the value of pixels without one
+    icc: bytes | None = None
+    more_pages: bool = False
     told: tuple[str, ...] = ()  # libtiff's warnings
     window: Ranges = ()  # DICOM, NIfTI: the values that become 0 and 255, where it was asked for
     usual: Ranges = ()  # NIfTI: those that do where nobody says: of the whole volume, so that all slices are alike
@@ -131,7 +131,9 @@ def read_tiff(
         page = file.pages[max(0, number - 1)]
         if page.dtype is None or page.dtype.kind not in "buif":
             raise ImageError(f"{label}: its values are {page.dtype or 'of no known type'}; expected integers or floats")
-        values, told = decode_listening(lambda: _read_arranged(file, page, label, channels, check_size, alone=number > 0))
+        values, told = decode_listening(
+            lambda: _read_arranged(file, page, label, channels, check_size, alone=number > 0)
+        )
         extra = tuple(int(one) for one in page.extrasamples)
         colors = 3 if page.photometric == _RGB else 1
         profile = page.tags.valueof(_PROFILE)

@@ -41,7 +41,9 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window != FROM_FILE:
-            parse_window(",".join(map(str, self.window)) if isinstance(self.window, (tuple, list)) else str(self.window))
+            parse_window(
+                ",".join(map(str, self.window)) if isinstance(self.window, (tuple, list)) else str(self.window)
+            )
         if isinstance(self.max_pixels, bool) or not isinstance(self.max_pixels, int) or self.max_pixels < 1:
             raise ValueError(f"max_pixels must be a whole number of 1 or more; got {self.max_pixels!r}")
 

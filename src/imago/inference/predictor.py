@@ -11,8 +11,8 @@ import numpy as np
 
 from imago.core.errors import ModelError
 from imago.core.instances import Instances
-from imago.core.page_ranges import choose_pages, is_open
 from imago.core.model_card import DETECTION_TASKS, ModelCard
+from imago.core.page_ranges import choose_pages, is_open
 from imago.core.separation import Separation
 from imago.files.images import Damaged, Photo, count_pages, read_image
 from imago.inference.components import drop_small_components

@@ -1,4 +1,4 @@
-"""Label maps of slices put together again: a NIfTI volume is answered by a NIfTI volume, a DICOM series by a DICOM SEG."""
+"""Label maps of slices put together again: NIfTI is answered by NIfTI, a DICOM series by a DICOM SEG."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ class Detections:
                 f"{self.name}: it answers with the classes {found.classes.min()} to {found.classes.max()}; its card "
                 f"names {self.classes - 1}, from 1 on. Mend the card or export the model again"
             )
-        if count and not (-_LAST_BITS <= found.scores.min() and found.scores.max() <= 1 + _LAST_BITS):
+        if count and not (found.scores.min() >= -_LAST_BITS and found.scores.max() <= 1 + _LAST_BITS):
             low, high = found.scores.min(), found.scores.max()
             raise ModelError(f"{self.name}: it answers with scores from {low:g} to {high:g}; expected 0 to 1")
         if (found.classes % 1).any():

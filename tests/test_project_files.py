@@ -108,6 +108,12 @@ def test_the_version_stands_in_one_place() -> None:
     assert "version" not in yaml.safe_load(read("CITATION.cff"))
 
 
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Of two with one name pytest would take the first for the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_the_package_says_that_it_is_typed() -> None:
     assert (ROOT / "src/imago/py.typed").is_file()
     assert "Typing :: Typed" in project()["project"]["classifiers"]

@@ -99,8 +99,8 @@ def test_what_a_run_writes(cells: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ({"min_component_fraction": 0.1}, "--min-component-fraction does not go with"),
         ({"augment": Augmentation(elastic=0.5)}, "--elastic does not go with --model cellnet: it is for label maps"),
         (
-            {"data": (DataSource("cells", augment={"shadow": 0.3, "background": 0.3}),)},
-            "--shadow does not go with --model cellnet: it is for label maps",
+            {"data": (DataSource("cells", augment={"background": 0.3}),)},
+            "--background does not go with --model cellnet: it is for label maps",
         ),
         (
             {"model": "unet", "multiscale": True},

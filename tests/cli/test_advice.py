@@ -52,3 +52,22 @@ def test_messages_of_data_name_no_python_arguments() -> None:
             if isinstance(node, ast.JoinedStr):
                 said = "".join(part.value for part in node.values if isinstance(part, ast.Constant))
                 assert not re.search(r"\b[a-z_]+=(True|False)\b", said), f"{path}: {said}"
+
+
+def commands_in(command: click.Command, path: str = "imago") -> list[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        return [(path, command)]
+    context = click.Context(command)
+    inside = [(name, command.get_command(context, name)) for name in command.list_commands(context)]
+    return [one for name, inner in inside if inner is not None for one in commands_in(inner, f"{path} {name}")]
+
+
+def test_no_command_has_an_option_twice() -> None:
+    """Of two with one name only one can be had."""
+    commands = commands_in(group)
+    assert len(commands) > 8
+    for path, command in commands:
+        flags = [flag for one in command.params for flag in (*one.opts, *one.secondary_opts)]
+        fields = [one.name for one in command.params]
+        assert sorted(flags) == sorted(set(flags)), path
+        assert sorted(fields, key=str) == sorted(set(fields), key=str), path

@@ -72,7 +72,7 @@ def test_lists_are_used(tiny_dataset: Path, tmp_path: Path) -> None:
     before = open_dataset(tiny_dataset)
     names = [f"images/{sample.image_path.name}" for sample in before.split("all")]
     write_lists(tmp_path / "halves", {"train": names[:6], "val": names[6:10]})
-    dataset = open_dataset(tiny_dataset, reading=ReadSettings(split=str(tmp_path / "halves")))
+    dataset = open_dataset(tiny_dataset, reading=ReadSettings(split_dir=str(tmp_path / "halves")))
     assert {split: len(found) for split, found in dataset.splits.items()} == {"train": 6, "val": 4}
     assert any("2 photos stand in no list" in note for note in dataset.notes)
     with pytest.raises(ImagoError, match="is not empty"):
@@ -89,7 +89,7 @@ def test_lists_are_used(tiny_dataset: Path, tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(DataError, match=words):
             apply_lists(before, tmp_path / folder, fold)
-    both = OpenOptions(val=("x",), reading=ReadSettings(split=str(tmp_path / "halves")))
+    both = OpenOptions(val=("x",), reading=ReadSettings(split_dir=str(tmp_path / "halves")))
     with pytest.raises(DataError, match="leave one out"):
         survey_dataset(tiny_dataset, both)
 

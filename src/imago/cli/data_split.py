@@ -50,8 +50,8 @@ def split_command(
 ) -> None:
     """Divide DATA so that every class has the same share in each part, and photos that belong together are in one.
 
-    Lists are written to a new folder; DATA stays as it is. train, compare and evaluate take them with --split DIR, and
-    folds with --fold K.
+    Lists are written to a new folder; DATA stays as it is. train, compare and evaluate take them with --split-dir
+    DIR, and folds with --fold K.
     """
     from imago.cli.progress import Meter
     from imago.core.errors import DataError

@@ -62,13 +62,13 @@ class ReadSettings:
         metavar="NAME|none",
     )
 
-    split: str = setting(
+    split_dir: str = setting(
         "",
         "Folder of lists that imago data split wrote, in place of the data's own split.  [default with --fold: "
         "NAME.split, of DATA's name, in this folder]",
         metavar="DIR",
     )
-    fold: int = setting(0, "Which of the folds in --split is kept for validation, from 1 on; 0: none.", metavar="K")
+    fold: int = setting(0, "Which of the folds in --split-dir is kept for validation, from 1 on; 0: none.", metavar="K")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ignore", str(self.ignore))  # TOML knows numbers

@@ -89,10 +89,10 @@ def survey_dataset(root: Path, options: OpenOptions) -> Found:
     if options.licenses and "objects" not in FORMATS["coco"].recognize(root):
         raise DataError(f"{root}: licences are known of COCO's photos alone, and there is no instances_*.json")
     dataset, faults = _SURVEYS[options.task](root, options)
-    if options.reading.split or options.reading.fold:
+    if options.reading.split_dir or options.reading.fold:
         if options.val:
-            raise DataError(f"{root}: val names photos, and --split or --fold lists them; leave one out")
-        lists = Path(options.reading.split) if options.reading.split else default_folder(root)
+            raise DataError(f"{root}: val names photos, and --split-dir or --fold lists them; leave one out")
+        lists = Path(options.reading.split_dir) if options.reading.split_dir else default_folder(root)
         dataset = apply_lists(dataset, lists, options.reading.fold)
     if options.val:
         dataset, unknown = dataset.with_val(options.val)
@@ -194,7 +194,7 @@ def find_truths(root: Path) -> set[Truth]:
 def guess_task(root: Path, reading: ReadSettings = USUAL) -> Task:
     """What a folder is for, where nobody says so: objects where they are annotated as such. ``images/`` and ``masks/``
     are label maps, unless they cannot be read so (label images of many objects)."""
-    reading = replace(reading, split="", fold=0)
+    reading = replace(reading, split_dir="", fold=0)
     annotated = [name for name, one in FORMATS.items() if root.is_dir() and "objects" in one.recognize(root)]
     if annotated and FORMATS[annotated[0]].parts_everything:
         return "semantic"

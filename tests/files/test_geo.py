@@ -16,6 +16,7 @@ from tiny_onnx import write_tiny
 from imago.cli.main import run
 from imago.core.errors import ImageError
 from imago.core.labels import Labels
+from imago.files.images import read_image
 from imago.inference.load import load
 
 rasterio = pytest.importorskip("rasterio")
@@ -171,3 +172,11 @@ def test_gdal_does_not_take_a_twentieth_of_the_memory() -> None:
     from imago.files.geo import gdal_environment
 
     assert gdal_environment().options["GDAL_CACHEMAX"] == 64
+
+
+@pytest.mark.data
+def test_maps_of_strangers(data_root: Path) -> None:
+    folder = data_root / "formats" / "geotiff_buildings"
+    truth = json.loads((folder / "truth.json").read_text())["files"]
+    for path in sorted((folder / "3band").glob("*.tif")):
+        assert list(read_image(path).pixels.shape) == truth[path.name]["shape"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import sys
 from itertools import permutations, product
 from pathlib import Path
@@ -22,7 +23,12 @@ from scans import write_ct, write_nifti  # noqa: E402
 from imago.cli.main import run  # noqa: E402
 from imago.core.errors import ImageError  # noqa: E402
 from imago.core.labels import Labels  # noqa: E402
+from imago.data.band_statistics import measure_bands  # noqa: E402
+from imago.data.check import check_samples  # noqa: E402
+from imago.data.open_dataset import open_dataset  # noqa: E402
 from imago.files.images import count_pages, image_size, read_image, read_values  # noqa: E402
+from imago.files.inputs import find_images  # noqa: E402
+from imago.files.medical import find_place  # noqa: E402
 from imago.inference.load import load  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -202,3 +208,53 @@ def test_bytes_and_pages_in_python(tmp_path: Path) -> None:
     ct = write_ct(tmp_path / "x.dcm", STORED).read_bytes()
     assert read_image(io.BytesIO(ct), window=(40, 400)).size_hw == (16, 20)
     assert model(ct, window=(40, 400)).size_hw == (16, 20)
+
+
+def test_slices_are_photos_and_masks_of_a_data_set(tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    truths = [np.zeros((16, 20), np.uint8) for _ in range(3)]
+    for index, truth in enumerate(truths):
+        truth[2 : 6 + index, 3:9] = 1
+        write_ct(tmp_path / "images" / f"{index}.dcm", truth.astype(np.uint16) * 2000, 2.5 * index)
+        write_nifti(tmp_path / "masks" / f"{index}.nii", truth.T[:, :, None], "LPS")
+    dataset = open_dataset(tmp_path, "semantic")
+    samples = sorted(dataset.split("all"), key=lambda sample: sample.name)
+    for sample, truth in zip(samples, truths, strict=True):
+        assert np.array_equal(sample.label_map(), truth)
+        assert np.array_equal(sample.image()[:, :, 0] > 127, truth > 0)
+    assert not check_samples(samples, dataset.labels).faults
+    write_nifti(tmp_path / "images" / "0.nii", np.zeros((20, 16, 4), np.uint8), "LPS")
+    (tmp_path / "images" / "0.dcm").unlink()
+    (fault,) = check_samples(open_dataset(tmp_path, "semantic").split("all"), dataset.labels).faults
+    assert "0.nii: has 4 slices" in fault
+    samples = samples[1:]
+    found = measure_bands(samples, 3)
+    assert found.ranges[0] == (-1024.0, 976.0)
+
+
+def test_our_own_volumes_are_not_taken_for_scans(tmp_path: Path) -> None:
+    for name in ("a.nii", "a.mask.nii.gz", "b.dcm", "CT.seg.dcm", "2062"):
+        (tmp_path / name).write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 600)
+    (tmp_path / "README").write_text("no scan")
+    assert [image.path.name for image in find_images([tmp_path])] == ["2062", "a.nii", "b.dcm"]
+
+
+@pytest.mark.data
+def test_scans_of_strangers(data_root: Path) -> None:
+    root = data_root / "formats"
+    truth = json.loads((root / "nifti" / "truth.json").read_text())
+    volume = root / "nifti" / "anatomical.nii"
+    slices = [read_values(volume, 1, page)[0] for page in range(1, count_pages(volume) + 1)]
+    assert (len(slices), *image_size(volume)) == (truth["shape"][2], truth["shape"][1], truth["shape"][0])
+    assert sum(float(one.sum(dtype=np.float64)) for one in slices) == truth["sum"]
+    assert (min(one.min() for one in slices), max(one.max() for one in slices)) == (truth["min"], truth["max"])
+    truth = json.loads((root / "dicom_series" / "truth.json").read_text())
+    images = find_images([root / "dicom_series" / "CT5N"])
+    for image in images:
+        values, told = read_values(image.path, 1)[0], truth["slices"][image.path.name]
+        assert values.mean() == pytest.approx(told["HU_mean"], abs=0.01)
+        assert (values.min() + 1024, values.max() + 1024) == (told["min"], told["max"])
+        assert find_place(image.path).position == pytest.approx(told["z"])
+    ordered = sorted(images, key=lambda image: find_place(image.path).position)
+    assert [image.path.name for image in ordered] == truth["order_by_z_ascending"]

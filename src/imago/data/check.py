@@ -18,7 +18,8 @@ from imago.data.dataset import Sample
 from imago.data.formats.checks import UnknownValues
 from imago.data.mask_pixels import UNKNOWN, UNREADABLE, LabelReader, colors_in
 from imago.data.turned import needs_turn
-from imago.files.images import image_size, read_image
+from imago.files.arrays import SLICES
+from imago.files.images import count_pages, image_size, read_image
 
 TINY_PX = 16  # of which an object has fewer
 SHOWN = 8  # unknown values or colours that one line names
@@ -205,7 +206,10 @@ def check_photo(sample: Sample) -> tuple[int, int]:
     """
     path = sample.image_path
     height, width = image_size(path)
-    if height * width > DRAFTED or sample.channels not in (1, 3) or path.suffix.lower() in (".tif", ".tiff"):
+    suffix = path.suffix.lower()
+    if suffix in SLICES and (count := count_pages(path)) > 1:
+        raise ImageError(f"{path}: has {count} slices; a photo of a data set is one picture, so store each by itself")
+    if height * width > DRAFTED or sample.channels not in (1, 3) or suffix in (".tif", ".tiff", *SLICES):
         read_image(path, channels=sample.channels)  # bands are counted too
         return height, width
     try:

@@ -1,4 +1,5 @@
-"""Masks that are stored as arrays: NumPy's ``.npy`` and MATLAB's ``.mat``. Nothing in a file is ever run."""
+"""Masks that are stored as arrays: NumPy's ``.npy``, MATLAB's ``.mat``, slices of DICOM and NIfTI. Nothing in a file is
+ever run."""
 
 from __future__ import annotations
 
@@ -10,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from imago.core.errors import ImageError
+from imago.files.images import count_pages, read_values
 
-ARRAY_SUFFIXES = (".npy", ".mat")
+SLICES = (".dcm", ".nii")
+ARRAY_SUFFIXES = (".npy", ".mat", *SLICES)
 _LARGEST = 2**30  # bytes of an array
 # How the sets that are published so call theirs; else the only array of two dimensions is meant.
 _MAT_NAMES = ("mask", "label", "labels", "LabelMap", "inst_map", "gt", "groundTruth", "S", "annot")
@@ -20,7 +23,8 @@ _MAT_NAMES = ("mask", "label", "labels", "LabelMap", "inst_map", "gt", "groundTr
 def read_array(path: Path) -> np.ndarray:
     """Whole numbers (H, W), 0 and more, or colours uint8 (H, W, 3). Raises ImageError."""
     try:
-        stored = np.asarray(_load_npy(path) if path.suffix.lower() == ".npy" else _load_mat(path))
+        loaders = {".npy": _load_npy, ".mat": _load_mat}
+        stored = np.asarray(loaders.get(path.suffix.lower(), _load_slice)(path))
     except FileNotFoundError as error:
         raise ImageError(f"{path}: mask is missing") from error
     except ImageError:
@@ -59,6 +63,14 @@ def _load_npy(path: Path) -> np.ndarray:
                 "np.save(path, mask)"
             ) from error
         raise
+
+
+def _load_slice(path: Path) -> np.ndarray:
+    """DICOM and NIfTI of one slice: the values as the modality's rule gives them."""
+    count = count_pages(path)
+    if count > 1:
+        raise ImageError(f"{path}: has {count} slices; a mask is one picture, so store each slice by itself")
+    return read_values(path, 1)[0]
 
 
 def _load_mat(path: Path) -> np.ndarray:

@@ -47,7 +47,7 @@ MAX_PIXELS = 250_000_000  # a photo of 250 megapixels is 750 MB as an array
 # Files with these endings are taken from folders; a file that is named directly is taken whatever its ending.
 SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif",
-    ".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm",
+    ".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm", ".dcm", ".nii",
 ))  # fmt: skip
 
 

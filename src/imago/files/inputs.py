@@ -13,7 +13,7 @@ from imago.core.errors import ImageError
 from imago.core.text import plural
 from imago.files.clutter import is_clutter
 from imago.files.images import SUFFIXES, page_label
-from imago.files.medical_kind import find_kind, is_medical_name
+from imago.files.medical_kind import MedicalKind, find_kind, is_medical_name
 from imago.files.paths import explain_missing, has_folder, path_kind, web_address
 
 OUTPUT_SUFFIXES = {
@@ -28,6 +28,8 @@ OUTPUT_SUFFIXES = {
     "geojson": ".geojson",
     "gpkg": ".gpkg",
 }
+# What the masks of all slices of a volume become.
+VOLUME_SUFFIXES: dict[MedicalKind, str] = {"NIfTI": ".mask.nii.gz", "DICOM": ".seg.dcm"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _walk(folder: Path, recursive: bool, say: Callable[[str], None]) -> Iterator
         folders[:] = [name for name in folders if not is_clutter(name)] if recursive else []
         for name in files:
             lowered = name.lower()
-            if is_clutter(name) or lowered.endswith(tuple(OUTPUT_SUFFIXES.values())):
+            if is_clutter(name) or lowered.endswith((*OUTPUT_SUFFIXES.values(), *VOLUME_SUFFIXES.values())):
                 continue
             if os.path.splitext(lowered)[1] not in SUFFIXES and not _is_medical(Path(place, name)):
                 others.append(name)

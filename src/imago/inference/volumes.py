@@ -12,12 +12,10 @@ import numpy as np
 
 from imago.core.errors import ImagoError
 from imago.core.labels import Labels
-from imago.files.inputs import InputImage
+from imago.files.inputs import VOLUME_SUFFIXES, InputImage
 from imago.files.medical import find_place, write_nifti, write_segmentation
 from imago.files.medical_kind import MedicalKind, find_kind
 from imago.files.writing import atomic_write, exists
-
-SUFFIXES: dict[MedicalKind, str] = {"NIfTI": ".mask.nii.gz", "DICOM": ".seg.dcm"}
 
 
 @dataclass
@@ -98,7 +96,7 @@ def _group(images: Sequence[InputImage], out: Path | None) -> list[Volume]:
         name = image.stem
         if place is not None and not image.page:
             name = f"{image.path.resolve().parent.name}.series{place.number or '0'}"
-        volumes.setdefault(key, Volume(kind, [], folder / (name + SUFFIXES[kind])))
+        volumes.setdefault(key, Volume(kind, [], folder / (name + VOLUME_SUFFIXES[kind])))
         placed.setdefault(key, []).append((place.position if place else 0.0, image.page, image))
     for key, volume in volumes.items():
         volume.slices = [image for _, _, image in sorted(placed[key], key=lambda one: one[:2])]

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from imago.core.errors import DataError
 from imago.data.splits import NAMES, parse_split_folder
+from imago.files.arrays import ARRAY_SUFFIXES
 from imago.files.clutter import glob_files, is_clutter, iter_folders
 from imago.files.images import SUFFIXES
 
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".npy", ".mat")
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", *ARRAY_SUFFIXES)
 JPEG_SUFFIXES = (".jpg", ".jpeg")  # of masks too, where there are no others: what was lost is said by classes.py
 TEXT_SUFFIXES = (".txt", ".xml", ".json", ".csv", ".geojson")
 # The first that is there counts.

@@ -159,7 +159,7 @@ def is_deep(data: RunData[Any]) -> bool:
     """Whether the first training photo may have more than 8 bits: JPEGs, the usual case, are not opened."""
     first = [source.samples[0] for source in data.train if source.samples]
     return any(
-        sample.image_path.suffix.lower() in (".tif", ".tiff", ".png")
+        sample.image_path.suffix.lower() in (".tif", ".tiff", ".png", ".dcm", ".nii")
         and read_values(sample.image_path, sample.channels)[0].dtype != np.uint8
         for sample in first
     )

@@ -23,6 +23,7 @@ from imago.data.divide import apply_lists, default_folder
 from imago.data.faults import resolve_faults
 from imago.data.formats.catalog import FORMATS
 from imago.data.formats.checks import require_folder
+from imago.data.formats.find_files import describe_files
 from imago.data.formats.format import USUAL, Format, Found, ReadOptions, Task, Truth, require_photos
 from imago.data.grouping import Grouping, common_labels, group_instances
 
@@ -125,7 +126,7 @@ def _find_label_maps(root: Path, options: OpenOptions) -> Found:
         return (group_label_maps(dataset, options.grouping) if options.grouping else dataset), faults
     found = _find(root, "objects")
     if found is None or found.read_objects is None:
-        raise DataError(f"{root}: no photos and label maps found; {_expected('semantic')}")
+        raise DataError(f"{root}: no photos and label maps found{_describe(root)}; {_expected('semantic')}")
     dataset, faults = _read_objects(root, found, options)
     return paint_dataset(dataset, options.grouping, options.min_area), faults
 
@@ -141,7 +142,7 @@ def _survey_objects(root: Path, options: OpenOptions) -> Found:
     found = _find(root, "objects")
     if found is None or found.read_objects is None:
         maps = "; its label maps become objects where regions says how" if _find(root, "label maps") else ""
-        raise DataError(f"{root}: no annotated objects found{maps}; {_expected('detection')}")
+        raise DataError(f"{root}: no annotated objects found{maps or _describe(root)}; {_expected('detection')}")
     dataset, faults = _read_objects(root, found, options)
     # Of a format whose boxes come from masks they are there all the same.
     if dataset.has_masks and (options.masks is False or options.reading.boxes_only):
@@ -222,6 +223,14 @@ def _is_readable(sample: Sample) -> bool:
 def _read_options(options: OpenOptions) -> ReadOptions:
     masks = False if options.reading.boxes_only and options.masks is None else options.masks
     return ReadOptions(options.channels, options.licenses, masks, options.reading)
+
+
+def _describe(root: Path) -> str:
+    """In words, what lies there instead, and the command that goes on where there are photos alone."""
+    found = describe_files(root)
+    alone = found.endswith(("photo", "photos")) and "," not in found and not found.startswith("0 ")
+    draw = f" (imago data from-edges {root} --out DIR outlines what stands on a plain background)" if alone else ""
+    return f", but {found}{draw}"
 
 
 def _expected(task: Task) -> str:

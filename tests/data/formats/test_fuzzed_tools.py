@@ -18,7 +18,8 @@ from imago.core.errors import ImagoError
 from imago.core.read_settings import ReadSettings
 from imago.data.check import check_samples
 from imago.data.formats.catalog import FORMATS
-from imago.data.formats.format import ReadOptions
+from imago.data.formats.format import ReadOptions, Task
+from imago.data.open_dataset import open_dataset
 
 # What takes the place of something in a file.
 ODD: list[Any] = [
@@ -91,3 +92,38 @@ def test_a_spoiled_file_gives_faults_of_a_line(name: str, seed: int) -> None:
             assert "\n" not in fault
             assert "unforeseen" not in fault
             assert len(fault) < 1000
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_missing_photos_are_told(name: str, tmp_path: Path) -> None:
+    TOOLS[name](tmp_path)
+    photos = [path for path in sorted(tmp_path.rglob("*.png")) if path.stem in ("a", "b", "c")]
+    if name == "openimages":
+        pytest.skip("its files describe millions of photos, and those that are there count")
+    photos[0].unlink()
+    with pytest.raises(ImagoError) as caught:
+        open_dataset(tmp_path, "detection")
+    assert any("a.png is missing" in fault or "photo a is missing" in fault for fault in caught.value.faults)
+    for path in photos[1:]:
+        path.unlink()
+    with pytest.raises(ImagoError, match="3 annotated photos are named and none can be read"):
+        open_dataset(tmp_path, "detection")
+
+
+@pytest.mark.parametrize("task", ["semantic", "detection"])
+def test_a_refusal_says_what_lies_there(task: Task, tmp_path: Path) -> None:
+    TOOLS["labelme"](tmp_path / "labelme")
+    for path in sorted((tmp_path / "labelme").glob("*.json")):
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(ImagoError, match=r"found, but 3 \.txt files, 3 photos; expected"):
+        open_dataset(tmp_path, task)
+    for path in sorted((tmp_path / "labelme").glob("*.txt")):
+        path.unlink()
+    with pytest.raises(ImagoError, match=r"but 3 photos .*imago data from-edges"):
+        open_dataset(tmp_path, task)
+
+
+def test_photos_without_a_file_are_counted(tmp_path: Path) -> None:
+    TOOLS["labelme"](tmp_path)
+    (tmp_path / "b.json").unlink()
+    assert "2 labelme files, 1 photo without one, not used" in open_dataset(tmp_path, "detection").notes

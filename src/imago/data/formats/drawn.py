@@ -150,6 +150,12 @@ def build_dataset(
         raise DataError(f"{root}: holds no annotated photo", tuple(faults))
     found = list(faults)
     placed = _place(root, pages, found)
+    if not placed:
+        raise DataError(
+            f"{root}: {plural(len(pages), 'annotated photo', 'are')} named and none can be read, the first is "
+            f"{pages[0].file_name} in {pages[0].source}; put the photos beside their annotations, in any folder",
+            tuple(found),
+        )
     checked = {path: _check(page, size_hw, options.clip, found) for path, (page, size_hw) in placed.items()}
     kept = [drawn for objects in checked.values() for drawn in objects]
     labels = instance_labels(_classes(root, kept, declared, found), root)
@@ -159,7 +165,7 @@ def build_dataset(
         raise DataError(f"{root}: no object has an outline; {NO_OUTLINES}")
     has_masks = options.masks is not False and outlined > 0
     if has_masks and outlined < len(kept):
-        notes = (*notes, f"{plural(len(kept) - outlined, 'box', 'are')} outlines too, as others have those")
+        notes = (*notes, f"{plural(len(kept) - outlined, 'box', 'count')} as outlined too, since others are")
     samples: dict[str, Sample] = {}
     splits: dict[str, str] = {}
     for path, name in zip(placed, _name(list(placed)), strict=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 
 GAP = "  "
+_PARTS = re.compile(r"[^\s/_-]+[\s/_-]*|[\s/_-]+")
+_WORDS = re.compile(r"\S+\s*|\s+")
 _LEAST = 6  # characters that a column keeps; a narrower terminal breaks the lines itself
 
 
@@ -58,4 +60,17 @@ def _narrow(widths: list[int], width: int) -> list[int]:
 
 
 def _wrap(cell: str, width: int) -> list[str]:
-    return [cell] if len(cell) <= width else textwrap.wrap(cell, max(1, width)) or [""]
+    """Broken after spaces, and where a word is too long after what joins its parts (people/mean_iou), else anywhere."""
+    if len(cell) <= width:
+        return [cell]
+    lines, line = [], ""
+    words = _WORDS.findall(cell)
+    for part in (part for word in words for part in ([word] if len(word.rstrip()) <= width else _PARTS.findall(word))):
+        if line and len(line) + len(part.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        while len(part.rstrip()) > width:
+            lines.append(part[:width])
+            part = part[width:]
+        line += part
+    return [*lines, line.rstrip()] if line.strip() or not lines else lines

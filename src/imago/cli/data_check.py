@@ -77,17 +77,18 @@ def check_command(
         warnings = find_warnings(dataset, checked, meter.advance)
     faults = tuple(dict.fromkeys((*faults, *checked.faults)))
     unseen = unseen_fault(checked.unseen, bool(faults))
+    stops = bool(unseen) and reading.faulty == "stop" and not dataset.has_own_list
     if reading.faulty != "stop":
         dataset, faults = resolve_faults(dataset, faults, reading, checked.damaged), ()
     found, lines = describe(dataset, checked, task)
-    notes = [*dataset.notes, *([unseen] if unseen and reading.faulty != "stop" else [])]
+    notes = [*dataset.notes, *([unseen] if unseen and not stops else [])]
     if target is not None and samples and target.exists() and not overwrite:
         notes.append(f"{target} is there already and stays as it is; --overwrite replaces it, --sheet names another")
     elif target is not None and samples:
         write_sheet(target, dataset, checked, overwrite)
         found["sheet"] = str(target)
         lines.append(f"sheet    {target}")
-    if unseen and reading.faulty == "stop":
+    if stops:
         faults = (*faults, unseen)
     if as_json:
         splits = {split: len(members) for split, members in dataset.splits.items()}

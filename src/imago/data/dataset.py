@@ -69,6 +69,7 @@ class Dataset:
     splits: dict[str, tuple[Sample, ...]]
     notes: tuple[str, ...] = ()  # what was found by looking rather than read
     has_masks: bool = True  # False: boxes alone
+    has_own_list: bool = False  # the classes are those of a published set or a tool, so some may be in no photo
     format: str = ""  # what the folder was taken for, in words
 
     def split(self, name: str) -> tuple[Sample, ...]:

@@ -123,7 +123,9 @@ def _find_label_maps(root: Path, options: OpenOptions) -> Found:
     if found is not None and found.read_maps is not None:
         dataset, faults = found.read_maps(root, _read_options(options))
         dataset = replace(dataset, format=found.name)
-        return (group_label_maps(dataset, options.grouping) if options.grouping else dataset), faults
+        if options.grouping:
+            dataset = replace(group_label_maps(dataset, options.grouping), has_own_list=False)
+        return dataset, faults
     found = _find(root, "objects")
     if found is None or found.read_objects is None:
         raise DataError(f"{root}: no photos and label maps found{_describe(root)}; {_expected('semantic')}")

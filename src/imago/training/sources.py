@@ -185,7 +185,7 @@ def _check_pixels(opened: Mapping[int, _Opened], stopping: Collection[int], chec
         indices.append(index)
     for names, (missing, indices) in unseen.items():
         line = unseen_fault([name for name in names if name in missing], any(reports[i].faults for i in indices))
-        refusing = [index for index in indices if index in stopping]
+        refusing = [index for index in indices if index in stopping and not opened[index].dataset.has_own_list]
         if line and refusing:
             where = ", ".join(str(opened[index].dataset.root) for index in indices)
             opened[refusing[0]].faults.append(f"{where}: {line}")

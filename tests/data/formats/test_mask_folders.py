@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from imago.cli.main import main
 from imago.core.errors import DataError, ImageError
 from imago.core.labels import IGNORE
 from imago.core.read_settings import ReadSettings
@@ -150,6 +152,16 @@ def test_colours_of_a_class_dict(tmp_path: Path) -> None:
     (tmp_path / "class_dict.csv").write_text("name,r,g,b\nvoid,0,0,300\n")
     with pytest.raises(DataError, match=r"class_dict.csv: expected name,r,g,b"):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "codes.txt"])
+def test_a_tools_list_may_name_more_than_there_is(name: str, tmp_path: Path) -> None:
+    photo(tmp_path / "images" / "a.png")
+    mask(tmp_path / "masks" / "a.png")
+    (tmp_path / name).write_text("sky\nroad\ncar\nunicorn\n")
+    found = CliRunner().invoke(main, ["data", "check", str(tmp_path), "--no-sheet"])
+    assert found.exit_code == (1 if name == "classes.txt" else 0)  # the user's own list is to be right
+    assert "no pixel of any mask belongs to: unicorn" in found.output
 
 
 # Photos on black

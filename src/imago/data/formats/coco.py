@@ -60,7 +60,9 @@ def recognize(root: Path) -> tuple[Truth, ...]:
 def annotation_files(root: Path) -> list[Path]:
     """Those with a usual name, else whatever holds COCO's keys (``result.json``, ``labels.json``)."""
     usual = next((found for pattern in PATTERNS if (found := list(glob_files(root, pattern)))), [])
-    return usual or list(iter_annotations(root, "COCO"))
+    if usual or any(iter_annotations(root, "COCO panoptic")):  # whose lists of photos look alike
+        return usual
+    return list(iter_annotations(root, "COCO"))
 
 
 def find_photo(finder: PhotoFinder, annotations: Path, file_name: str) -> Path | None:

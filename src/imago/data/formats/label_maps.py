@@ -117,7 +117,9 @@ def read_layout(root: Path, found: Layout, options: ReadOptions) -> Found:
     }
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
     notes = (*((classes.note,) if classes.note else ()), *found.notes, *divided.notes)
-    return Dataset(root, classes.labels, splits, notes), (*found.faults, *divided.faults)
+    listed = find_class_list(root)
+    own = found.classes is not None or (listed is not None and listed.path.name != "classes.txt")
+    return Dataset(root, classes.labels, splits, notes, has_own_list=own), (*found.faults, *divided.faults)
 
 
 def _find_classes(root: Path, pairs: list[tuple[Path, Path]], options: ReadOptions) -> Classes:

@@ -160,4 +160,5 @@ def _finish(
     notes: Sequence[str],
 ) -> Found:  # fmt: skip
     splits = {split: tuple(samples[name] for name in members) for split, members in divided.members.items()}
-    return Dataset(root, labels, splits, (*notes, *divided.notes)), (*faults, *divided.faults)
+    dataset = Dataset(root, labels, splits, (*notes, *divided.notes), has_own_list=True)
+    return dataset, (*faults, *divided.faults)

@@ -16,6 +16,7 @@ from yolo_folder import write_yolo
 from imago.cli.main import run
 from imago.data.formats.catalog import FORMATS
 from imago.data.open_dataset import open_dataset
+from imago.data.stats import measure_dataset
 
 POLYGON = "0 0.1 0.1 0.9 0.1 0.9 0.8 0.1 0.8\n"
 WRITTEN = sorted(name for name, one in FORMATS.items() if one.writer)
@@ -128,3 +129,49 @@ def test_split_and_its_folds(tmp_path: Path, imago_data: Callable[..., Said], mo
     assert imago_data("info", data, "--fold", 4).code == 1
     assert imago_data("split", data, "--val", "0.6", "--test", "0.5").code == 2
     assert "3 groups of photos cannot be divided in 4" in imago_data("split", data, "--folds", 4).output
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "html"])
+@pytest.mark.parametrize("source", ["maps", "yolo"])
+def test_show(source: str, ending: str, tmp_path: Path, imago_data: Callable[..., Said]) -> None:
+    data = write_maps(tmp_path / "in") if source == "maps" else write_yolo(tmp_path / "in", POLYGON)
+    out = tmp_path / f"sheet.{ending}"
+    said = imago_data("show", data, "--out", out, "--count", 2, "--seed", 1)
+    assert said.code == 0, said.output
+    if ending == "html":
+        text = out.read_text("utf-8")
+        assert text.count("<figure>") == 2
+        assert ("dog" in text) == (source == "maps")
+    else:
+        with Image.open(out) as sheet:
+            assert sheet.format == {"jpg": "JPEG", "png": "PNG"}[ending]
+    assert "is there already" in imago_data("show", data, "--out", out).output
+    assert imago_data("show", data, "--out", out, "--overwrite").code == 0
+    assert imago_data("show", data, "--out", tmp_path / "x.jpg", "--split", "middle").code == 1
+
+
+def test_stats(tmp_path: Path, imago_data: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_maps(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    assert "in.stats.html: 3 photos, 3 classes seen" in imago_data("stats", data).output
+    text = Path("in.stats.html").read_text("utf-8")
+    assert all(words in text for words in ("Photos by size", "20 x 30", "Seen together", "mean colour"))
+    assert imago_data("stats", data).code == 1
+    (data / "images" / "p1.png").write_bytes(b"torn")
+    said = imago_data("stats", data, "--overwrite")
+    assert said.code == 1
+    assert "p1.png" in said.output
+    assert "2 photos, 3 classes seen" in said.output
+
+
+def test_numbers_of_stats(tmp_path: Path) -> None:
+    found = measure_dataset(open_dataset(write_maps(tmp_path / "in")))
+    assert found.sizes_hw.tolist() == [[20, 30]] * 3
+    assert found.shown.sum(axis=0).tolist() == [3, 3, 1]
+    assert found.pixels[2] == pytest.approx(6 * 17 / 600 / 3)
+    np.testing.assert_allclose(found.together[2], [1, 1, 1])
+    np.testing.assert_allclose(found.together[1], [1, 1, 1 / 3])
+    np.testing.assert_allclose(found.class_colors[2], [90] * 3)
+    objects = measure_dataset(open_dataset(write_yolo(tmp_path / "yolo", POLYGON), "detection"))
+    assert objects.objects.sum() == len(objects.shares) > 0
+    np.testing.assert_allclose(objects.shares, 0.8 * 0.7, atol=0.02)

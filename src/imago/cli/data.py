@@ -10,6 +10,7 @@ from imago.cli.console import echo, echo_json
 from imago.cli.data_check import check_command
 from imago.cli.data_convert import convert_command, info_command
 from imago.cli.data_edges import from_edges_command
+from imago.cli.data_show import show_command, stats_command
 from imago.cli.data_split import split_command
 from imago.cli.options import SizeHW
 from imago.core.text import plural
@@ -19,13 +20,15 @@ COMMANDS = {
     "check": check_command,
     "convert": convert_command,
     "split": split_command,
+    "show": show_command,
+    "stats": stats_command,
     "from-edges": from_edges_command,
 }
 
 
 @click.group(commands=COMMANDS)
 def data_command() -> None:
-    """Look at annotated photos and write them anew: info, check, convert, split, from-edges, anchors."""
+    """Look at annotated photos and write them anew: info, check, convert, split, show, stats, from-edges, anchors."""
 
 
 @data_command.command("anchors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ LISTED = 40  # classes in lines
     help="Keep photos together that show the same.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is by chance.")
-@add_options(ReadSettings, without=("split", "fold"))
+@add_options(ReadSettings, without=("lists", "fold"))
 @click.option("--json", "as_json", is_flag=True, help="For scripts: JSON on standard output.")
 def split_command(
     data: Path,
@@ -71,11 +72,9 @@ def split_command(
         raise DataError(f"{data}: {plural(len(faults), 'photo')} cannot be read; see imago data check", tuple(faults))
     groups = dividing.group_samples(samples, group_by, alike)
     rest = 1 - test
-    shares = (
-        {f"fold{number}": rest / folds for number in range(1, folds + 1)}
-        if folds
-        else {"train": rest - val, **({"val": val} if val else {})}
-    ) | ({"test": test} if test else {})
+    shares = {f"fold{number}": rest / folds for number in range(1, folds + 1)}
+    shares = shares or {"train": rest - val, **({"val": val} if val else {})}
+    shares |= {"test": test} if test else {}
     if len(groups) < len(shares):
         raise DataError(f"{data}: {plural(len(groups), 'group')} of photos cannot be divided in {len(shares)} parts")
     parts = dividing.divide(groups, shown, shares, seed)
@@ -83,19 +82,24 @@ def split_command(
     keys = [dividing.photo_key(sample, dataset.root) for sample in samples]
     dividing.write_lists(out, {name: [keys[index] for index in found] for name, found in parts.items()})
     counts = {name: shown[found].sum(axis=0).tolist() for name, found in parts.items()}
+    names = dataset.labels.names
     if as_json:
-        echo_json(
-            {
-                "data": str(data), "out": str(out), "photos": {name: len(found) for name, found in parts.items()},
-                "groups": len(groups), "alike": sum(map(len, alike)),
-                "classes": {n: dict(zip(dataset.labels.names, counts[n], strict=True)) for n in parts},
-            }, indent=1,
-        )  # fmt: skip
+        told = {
+            "data": str(data), "out": str(out), "photos": {name: len(found) for name, found in parts.items()},
+            "groups": len(groups), "alike": sum(map(len, alike)),
+            "classes": {name: dict(zip(names, counts[name], strict=True)) for name in parts},
+        }  # fmt: skip
+        echo_json(told, indent=1)
         return
     echo(f"{out}: {', '.join(f'{name} {len(found)}' for name, found in parts.items())}")
     together = f"{len(groups)} groups, {plural(sum(map(len, alike)), 'photo')} that show the same as another"
     echo(f"  {plural(len(samples), 'photo')} in {together}")
-    width = max(map(len, dataset.labels.names[:LISTED]))
-    for value, name in enumerate(dataset.labels.names[:LISTED]):
-        if any(counts[part][value] for part in parts):
-            echo(f"  {name.ljust(width)}  " + "  ".join(f"{part} {counts[part][value]}" for part in parts))
+    _say_classes(names, counts)
+
+
+def _say_classes(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> None:
+    """A line a class: in how many photos of each part it is."""
+    width = max(map(len, names[:LISTED]))
+    for value, name in enumerate(names[:LISTED]):
+        if any(found[value] for found in counts.values()):
+            echo(f"  {name.ljust(width)}  " + "  ".join(f"{part} {found[value]}" for part, found in counts.items()))

@@ -25,7 +25,7 @@ class KeepsPolygons(Protocol):
     """A reader that knows the polygons of its file."""
 
     def polygons(self) -> Sequence[tuple[int, np.ndarray]]:
-        """The number of the object, from 0, and the corners of each polygon."""
+        """The number of the object, from 0, and the corners of each polygon, (n, 2) or flat."""
         ...
 
 

@@ -34,6 +34,7 @@ class Tile:
     image: np.ndarray  # uint8 (h, w, 3)
     drawn: np.ndarray  # uint8 (h, w, 3)
     caption: str
+    classes: frozenset[int] = frozenset()  # that are seen
 
 
 def make_tile(image: np.ndarray, truth: np.ndarray | Instances, labels: Labels, caption: str) -> Tile:
@@ -59,7 +60,8 @@ def make_tile(image: np.ndarray, truth: np.ndarray | Instances, labels: Labels, 
         drawn, ignored = overlay(small, label, labels, legend=False), label == IGNORE
     y, x = np.nonzero(ignored)
     drawn[y, x] = np.array(_STRIPES, np.uint8)[(x + y) // 4 % 2]
-    return Tile(small, drawn, caption)
+    values = truth.classes if isinstance(truth, Instances) else np.unique(label)
+    return Tile(small, drawn, caption, frozenset(int(value) for value in values))
 
 
 def contact_sheet(tiles: Sequence[Tile], labels: Labels, counts: Sequence[str], title: str) -> Image.Image:

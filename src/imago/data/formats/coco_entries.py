@@ -64,7 +64,7 @@ class CocoReader:
         )
 
     def polygons(self) -> list[tuple[int, np.ndarray]]:
-        """The number of the object, from 0, and x y x y ... of each polygon as the file has it."""
+        """The number of the object, from 0, and float64 (2 n,), x y x y ..., of each polygon as the file has it."""
         return [
             (index, polygon)
             for index, instance in enumerate(self.instances)

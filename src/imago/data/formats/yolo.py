@@ -54,7 +54,7 @@ class YoloReader:
     has_masks: bool
 
     def polygons(self) -> list[tuple[int, np.ndarray]]:
-        """The number of the object, from 0, and x y x y ... of each polygon as the file has it."""
+        """The number of the object, from 0, and float64 (2 n,), x y x y ..., of each polygon as the file has it."""
         return [(index, shape) for index, shape in enumerate(self.shapes) if shape.size > 4]
 
     def __call__(self) -> Instances:

@@ -93,6 +93,11 @@ def prepare(folder: Path) -> dict[str, str]:
     prepare_scans(folder)
     write_tiny_dataset(folder / "shapes")
     write_cells(folder / "blobs")
+    (folder / "products").mkdir()
+    for number in range(3):  # a thing on a plain background each
+        product = np.full((90, 120, 3), 235, np.uint8)
+        product[20 : 60 + number, 30:90] = (180, 60, 40)
+        Image.fromarray(product).save(folder / "products" / f"p{number}.jpg", quality=95)
     cells = sorted((folder / "blobs" / "images").glob("*"))[0]
     shutil.copy(cells, folder / "cells.png")
     (folder / "slides").mkdir()

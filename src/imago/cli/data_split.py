@@ -35,7 +35,7 @@ LISTED = 40  # classes in lines
     help="Keep photos together that show the same.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is by chance.")
-@add_options(ReadSettings, without=("lists", "fold"))
+@add_options(ReadSettings, without=("split_dir", "fold"))
 @click.option("--json", "as_json", is_flag=True, help="For scripts: JSON on standard output.")
 def split_command(
     data: Path,

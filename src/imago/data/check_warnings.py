@@ -35,7 +35,7 @@ def find_warnings(dataset: Dataset, checked: CheckReport, progress: Callable[[],
         *_shorten(copies(dataset, progress), "copies of photos"),
         *_shorten(crossings(dataset.split("all")), "outlines that cross themselves"),
         *([checked.tiny] if checked.tiny else []),
-        *imbalance(dataset, checked),
+        *_shorten(imbalance(dataset, checked), "rare classes"),
     ]
 
 

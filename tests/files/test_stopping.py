@@ -165,7 +165,8 @@ def test_what_is_measured_or_exported_stops_without_a_file(
         process.send_signal(number)
         time.sleep(0.15)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    # The second may come when all is done and Python itself ends, where a signal does what it does by default.
+    assert process.returncode in (130, -number if times == 2 else 130), err
     assert "Traceback" not in err
     assert "imago: stopped" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -172,7 +172,7 @@ def test_crowds_and_stuff(tmp_path: Path) -> None:
     assert (instances.areas.tolist(), instances.crowd.tolist()) == ([40], [True])  # type: ignore[union-attr]
 
 
-JUNK: list[Any] = [None, -1, 0, 2**70, 1.5, float("nan"), "", "x", "../a", [], {}, [[]], True]
+JUNK: list[Any] = [None, -1, 0, 2**70, 1.5, float("nan"), "", "x", "../a", [], {}, [[]], True, [300, 0, 0], "sky"]
 
 
 @settings(max_examples=50, deadline=None)

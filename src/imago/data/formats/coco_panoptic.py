@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from PIL import Image
@@ -108,13 +108,16 @@ def _read_files(root: Path, crowds: bool) -> tuple[dict[str, Entry], ClassTable,
     known = categories.values()
     names = tuple(str(category.get("name", number)) for number, category in categories.items())
     things = tuple(bool(category.get("isthing", 1)) for category in known)
-    colors = tuple(tuple(category.get("color") or ()) for category in known)
-    rgb = tuple((c[0], c[1], c[2]) for c in colors if len(c) == 3 and all(isinstance(v, int) for v in c))
-    classes = ClassTable(names, things, rgb if len(rgb) == len(names) else ())
+    colors = tuple((c[0], c[1], c[2]) for c in (category.get("color") for category in known) if _is_color(c))
+    classes = ClassTable(names, things, colors if len(colors) == len(names) else ())
     splits = Splits(members)
     if list(members) == ["train"]:
         splits = find_splits(root, list(entries))
     return entries, classes, faults, splits.with_val_split("no panoptic_val*.json")
+
+
+def _is_color(said: Any) -> TypeGuard[list[int]]:
+    return isinstance(said, list) and len(said) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in said)
 
 
 def _read_content(path: Path) -> dict[str, Any]:

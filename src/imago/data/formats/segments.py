@@ -132,7 +132,10 @@ def make_maps(
         )
         for name, entry in entries.items()
     }
-    labels = Labels(classes.names, classes.colors)
+    try:
+        labels = Labels(classes.names, classes.colors)
+    except ValueError as error:
+        raise DataError(f"{root}: the classes cannot be used ({error})") from error
     return _finish(root, labels, samples, divided, faults, notes)
 
 

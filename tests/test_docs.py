@@ -26,6 +26,7 @@ from click.testing import CliRunner
 from conftest import ROOT, TINY_COLORS, TINY_NAMES, draw_scene, write_tiny_dataset
 from PIL import Image
 from python_reference import render_reference
+from scenes import write_park
 from tiny_onnx import write_tiny
 
 from imago.core.input_spec import InputSpec
@@ -43,6 +44,7 @@ SLOW = (
     "docs/how-to/export.md",
     "docs/how-to/compare.md",
     "docs/how-to/objects.md",
+    "docs/how-to/panoptic.md",
 )  # torch traces a net in 4 s or more
 SKETCHES = ("docs/architecture.md",)  # its Python is a picture of the joints, not a program
 NOT_RUN = {  # beginnings of commands, and why
@@ -56,8 +58,8 @@ NOT_RUN = {  # beginnings of commands, and why
 CLI = ROOT / "docs" / "reference" / "cli.md"
 PYTHON = ROOT / "docs" / "reference" / "python.md"
 COMMANDS = (
-    "cutout", "segment", "models", "models show", "models download", "data", "data check", "data anchors", "train",
-    "compare", "evaluate", "export",
+    "cutout", "segment", "panoptic", "models", "models show", "models download", "data", "data check", "data anchors",
+    "train", "compare", "evaluate", "export",
 )  # fmt: skip
 
 
@@ -104,6 +106,7 @@ def prepare(folder: Path) -> dict[str, str]:
     shutil.copy(cells, folder / "slides")
     shutil.copytree(folder / "slides", folder / "more")
     write_cells(folder / "cells")
+    write_park(folder / "park")
     write_tiny(folder / "mine.onnx", 3, labels=LABELS)
     write_tiny(folder / "cutter.onnx")
     home = folder / "home"
@@ -186,7 +189,7 @@ def test_links_lead_somewhere(document: str) -> None:
 def test_commands_that_are_not_run_use_real_options_too(document: str) -> None:
     text = (ROOT / document).read_text("utf-8")
     unknown = []
-    for line in re.findall(r"imago (?:cutout|segment|train|evaluate|export|models)\b[^\n`]*", text):
+    for line in re.findall(r"imago (?:cutout|segment|panoptic|train|evaluate|export|models)\b[^\n`]*", text):
         words = re.sub(r"[^\w -]", " ", line).split()
         known = options_of(help_of(words[1]))
         if words[1] == "models" and len(words) > 2 and words[2] in ("show", "download"):

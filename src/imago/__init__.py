@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from imago.core.input_spec import InputSpec
     from imago.core.labels import Labels
     from imago.core.model_card import ModelCard
+    from imago.core.panoptic import Panoptic
+    from imago.core.panoptic_options import PanopticOptions
     from imago.core.separation import Separation
     from imago.core.tta import TTA
     from imago.inference.crf import DenseCRF
     from imago.inference.load import load
     from imago.inference.options import PredictOptions
+    from imago.inference.panoptic import PanopticPredictor, panoptic
     from imago.inference.prediction import Prediction
     from imago.inference.predictor import Predictor
 
@@ -27,6 +30,10 @@ _HOMES = {
     "Predictor": "imago.inference.predictor",
     "PredictOptions": "imago.inference.options",
     "Prediction": "imago.inference.prediction",
+    "panoptic": "imago.inference.panoptic",
+    "PanopticPredictor": "imago.inference.panoptic",
+    "PanopticOptions": "imago.core.panoptic_options",
+    "Panoptic": "imago.core.panoptic",
     "TTA": "imago.core.tta",
     "DetectionOptions": "imago.core.detection_options",
     "Separation": "imago.core.separation",
@@ -51,11 +58,15 @@ __all__ = [
     "Labels",
     "ModelCard",
     "ModelError",
+    "Panoptic",
+    "PanopticOptions",
+    "PanopticPredictor",
     "PredictOptions",
     "Prediction",
     "Predictor",
     "Separation",
     "load",
+    "panoptic",
 ]
 
 

@@ -77,8 +77,19 @@ TRIALS: dict[str, dict[str, Trial]] = {
         "crf": Trial(("--crf",)),
         "alpha_bits": Trial(("--alpha-bits", "16"), beside=("--save", "alpha")),
     },
+    "panoptic": FILES | OBJECTS | LOOKS | {
+        # What overlaps is left out all the same, unless that is put off.
+        "nms_thresh": Trial(("--nms-thresh", "0.05"), beside=("--overlap-thresh", "0.99", "--class-agnostic")),
+        "class_agnostic": Trial(("--class-agnostic",), beside=("--overlap-thresh", "0.99")),
+        "save": Trial(("--save", "json")),
+        "json": Trial(("--json",)),
+        "overlap_thresh": Trial(("--overlap-thresh", "0.99")),
+        "stuff_area_limit": Trial(("--stuff-area-limit", "0.9")),
+        "stuff_classes": Trial(("--stuff-classes", "green")),
+        "skip_existing": Trial(("--skip-existing",), beside=("--save", "overlay"), twice=True),
+    },
 }  # fmt: skip
-NOT_TRIED = {"paths", "model", "debug"}  # what is read and by what
+NOT_TRIED = {"paths", "model", "debug", "things", "stuff"}  # what is read and by what
 
 
 def paint(seed: int) -> np.ndarray:
@@ -141,6 +152,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Pa
         made[name] = write_finder(
             folder / f"{name}.onnx", boxes, masks=name == "instances", labels=NAMES, value=classes, scores=scores
         )
+    scene = tiny_card(3, labels=Labels(("background", "blue", "green")), input=WINDOW)
+    (folder / "scene.onnx").write_bytes(tiny_onnx(scene, 3, weights=looks[[0, 2, 3]]))
     found = {(name, "onnx"): path for name, path in made.items()}
     torch.manual_seed(0)
     net = build("u2netp", classes=3, width=4)
@@ -165,7 +178,8 @@ def outcome(
     """Exit code, what is said without times, and all files afterwards."""
     shutil.copytree(photos, work / "photos")
     monkeypatch.chdir(work)
-    line = [command, "photos", "--model", str(model)]
+    pair = ["--things", str(model), "--stuff", str(model.with_name("scene.onnx"))]
+    line = [command, "photos", *(pair if command == "panoptic" else ["--model", str(model)])]
     if twice:
         run([*line, *(part for part in arguments if part not in ("--overwrite", "--skip-existing"))])
     capfd.readouterr()
@@ -182,6 +196,8 @@ CELLS = [
     for name in trials
     # What comes behind the engine is the same for both.
     for kind, engine in [*((kind, "onnx") for kind in MODEL_TYPES), ("semantic", "torch")]
+    # Which models can be put together is tried in tests/inference/test_panoptic.py.
+    if command != "panoptic" or kind == "instances"
     # What that net of chance finds fills every photo, so that it has nothing to look at again.
     if engine == "onnx" or name in {*OBJECTS, *LOOKS, "crf"} - {"zoom"}
 ]

@@ -12,6 +12,7 @@ from imago.cli.console import echo, echo_json
 from imago.cli.options import SHOW_BANDS, CountSettings, add_options, build_settings, find_asked, find_given
 from imago.cli.photos import say_doubt
 from imago.core.detection_options import DetectionOptions
+from imago.core.panoptic_options import PanopticOptions
 from imago.core.read_settings import ReadSettings
 from imago.core.settings import LABELS_PIXELS, setting
 from imago.core.table import terminal_width
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from imago.data.selection import Selection
     from imago.evaluation.evaluate import Scoring
     from imago.evaluation.results import Evaluation
-    from imago.inference.predictor import Predictor
 
 
 _FILES = {"json_out", "report", "overwrite"}  # options that say nothing of the scores
@@ -51,6 +51,12 @@ class ScoreSettings:
 @click.command("evaluate")
 @click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--stuff",
+    default="",
+    metavar="MODEL",
+    help="A model that labels pixels beside MODEL, which then finds the things: panoptic quality of both together.",
+)
 @click.option("--split", default="val", show_default=True, help="Which photos: train, val, test, or all.")
 @click.option(
     "--group",
@@ -69,7 +75,8 @@ class ScoreSettings:
 @add_options(ScoreSettings)
 @add_options(CountSettings)
 @add_options(DetectionOptions, without=("score_thresh", "classes", "detections_per_img"))
-@add_options(ReadSettings)
+@add_options(PanopticOptions)
+@add_options(ReadSettings, without=("split", "fold"))
 @add_options(TTA)
 @click.option("--overwrite", is_flag=True, help="Replace the files of --json and --report if they are there already.")
 @click.pass_context
@@ -78,6 +85,7 @@ def evaluate_command(
     /,
     model: str,
     data: Path,
+    stuff: str,
     split: str,
     group: str,
     json_out: str | None,
@@ -89,7 +97,8 @@ def evaluate_command(
     """Measure MODEL (a name, an .onnx or a .safetensors file) on the annotated photos in DATA.
 
     Each photo is scored at its full resolution. Intervals are 95 % bootstrap intervals over photos. A model that finds
-    objects is measured by average precision, of masks and of boxes, on objects in any of the formats that train takes.
+    objects is measured by average precision, of masks and of boxes, on objects in any of the formats that train takes;
+    together with --stuff by panoptic quality, on COCO's panoptic annotations.
     """
     score, count = build_settings(ScoreSettings, values), build_settings(CountSettings, values)
     views, choice = build_settings(TTA, values), build_settings(DetectionOptions, values)
@@ -103,7 +112,8 @@ def evaluate_command(
     for path in (target, report):
         if path is not None and path.exists() and not overwrite:
             raise exists(path)  # before the work, not after it
-    predictor = load_predictor(model, score, tta=views, detection=choice)
+    rule = build_settings(PanopticOptions, values)
+    predictor = open_model(model, stuff, score, rule, tta=views, detection=choice)
     reading = build_settings(ReadSettings, values)
     chosen = open_data(predictor, data, group, reading, split, limit)
     dataset, samples, notes = chosen.dataset, chosen.samples, collect_notes(predictor, chosen.dataset, data)
@@ -135,30 +145,50 @@ def list_settings(context: click.Context) -> dict[str, Any]:
     return {name: str(context.params[name]) for name in ("model", "data", "split")} | given
 
 
-def load_predictor(model: str, score: ScoreSettings, **options: Any) -> Predictor:
-    """The model, answering as is asked. Raises ImagoError for options that say nothing to it."""
+def open_model(model: str, stuff: str, score: ScoreSettings, rule: PanopticOptions, **options: Any) -> Any:
+    """MODEL, or both together, answering as is asked. Raises ImagoError for options that say nothing to the model that
+    they are for."""
     from imago.inference.crf import DenseCRF
     from imago.inference.load import load
     from imago.inference.options import refuse_inapplicable
+    from imago.inference.panoptic import PanopticPredictor
 
+    of_pixels: tuple[type, ...] = (ScoreSettings, TTA)
+    of_objects: tuple[type, ...] = (DetectionOptions, CountSettings)
+    options |= {"crf": DenseCRF() if score.crf else None, "show_bands": score.show_bands}
     predictor = load(model)
-    types = (ScoreSettings, CountSettings, DetectionOptions, ReadSettings, TTA)
+    if stuff:
+        idle = find_asked(ReadSettings, CountSettings, ScoreSettings)
+        idle = {name: written for name, written in idle.items() if name not in ("crf", "show_bands", "faulty", "split")}
+        if idle:
+            raise click.UsageError(f"{next(iter(idle.values()))} would do nothing: segments have no use for it")
+        pair = PanopticPredictor(predictor, load(stuff), rule)
+        refuse_inapplicable(pair.things.card, model, of_objects, find_asked(*of_objects))
+        refuse_inapplicable(pair.stuff.card, stuff, of_pixels, find_asked(*of_pixels))
+        pair = pair.with_options(**options)
+        say_doubt(pair.things)
+        return pair
+    if asked := find_asked(PanopticOptions):
+        raise click.UsageError(f"{next(iter(asked.values()))} would do nothing: it is for two models, with --stuff")
+    types = (*of_pixels, *of_objects, ReadSettings)
     refuse_inapplicable(predictor.card, model, types, find_asked(*types))
-    crf = DenseCRF() if score.crf else None
-    predictor = predictor.with_options(crf=crf, show_bands=score.show_bands, **options)
+    predictor = predictor.with_options(**options)
     say_doubt(predictor)
     return predictor
 
 
-def choose_scoring(predictor: Predictor, boundary: bool, max_found: int) -> Scoring[Any]:
+def choose_scoring(predictor: Any, boundary: bool, max_found: int) -> Scoring[Any]:
     from imago.evaluation.detection import DetectionScoring
+    from imago.evaluation.panoptic import PanopticScoring
     from imago.evaluation.semantic import SemanticScoring
 
-    return DetectionScoring(most=max_found) if predictor.finds_objects else SemanticScoring(boundary=boundary)
+    if predictor.card.task == "panoptic":
+        return PanopticScoring()
+    return DetectionScoring(most=max_found) if predictor.card.finds_objects else SemanticScoring(boundary=boundary)
 
 
 def open_data(
-    predictor: Predictor, data: Path, group: str, reading: ReadSettings, split: str, limit: int | None
+    predictor: Any, data: Path, group: str, reading: ReadSettings, split: str, limit: int | None
 ) -> Selection:
     """What the model can be measured on, each photo looked at; ``group``: as ``--group``. Raises DataError."""
     from imago.cli.progress import Meter
@@ -166,10 +196,12 @@ def open_data(
     from imago.data.open_dataset import OpenOptions, survey_dataset
     from imago.data.selection import select_samples
 
-    card, finds = predictor.card, predictor.finds_objects
+    card = predictor.card
+    pair = card.task == "panoptic"
+    finds = not pair and card.finds_objects
     options = OpenOptions(
-        "detection" if finds else "semantic",
-        grouping=parse_grouping(group, least=1 if finds else 2) if group else None,
+        "panoptic" if pair else "detection" if finds else "semantic",
+        grouping=parse_grouping(group, least=1 if finds or pair else 2) if group else None,
         channels=card.input.channels,
         reading=reading,
         classes=card.object_labels.names[1:] if finds and group else (),
@@ -179,7 +211,7 @@ def open_data(
         return select_samples(dataset, faults, reading, split, limit, lambda done, total: meter.advance())
 
 
-def collect_notes(predictor: Predictor, dataset: Dataset, data: Path) -> tuple[str, ...]:
+def collect_notes(predictor: Any, dataset: Dataset, data: Path) -> tuple[str, ...]:
     """What should be known of the data before its scores are. Raises DataError where it has other classes."""
     from imago.evaluation.classes import match_classes
 
@@ -189,7 +221,7 @@ def collect_notes(predictor: Predictor, dataset: Dataset, data: Path) -> tuple[s
 
 
 def measure(
-    predictor: Predictor, samples: Sequence[Any], labels: Labels, scoring: Scoring[Any], notes: Sequence[str]
+    predictor: Any, samples: Sequence[Any], labels: Labels, scoring: Scoring[Any], notes: Sequence[str]
 ) -> Evaluation:
     """The samples, of classes ``labels``, through the model, with a bar."""
     from imago.cli.progress import Meter

@@ -21,6 +21,7 @@ from imago.files.stopping import STOPPED, is_stopping, note_stop, watch_signals
 COMMANDS: dict[str, tuple[str, str]] = {
     "cutout": ("imago.cli.cutout:cutout_command", "Cut the subject out of photos."),
     "segment": ("imago.cli.segment:segment_command", "Label every pixel: masks, overlays, areas."),
+    "panoptic": ("imago.cli.panoptic:panoptic_command", "Objects and stuff together: every pixel in one segment."),
     "models": ("imago.cli.models:models_command", "List, show and download models."),
     "train": ("imago.cli.train:train_command", "Train a model on annotated images."),
     "compare": ("imago.cli.compare:compare_command", "Train and measure several models side by side."),

@@ -20,7 +20,7 @@ from imago.models.shipped import DEFAULT_MODEL
 if TYPE_CHECKING:
     from imago.files.outputs import PlannedImage
     from imago.inference.batch import Outcome, Report, Write
-    from imago.inference.predictor import Predictor
+    from imago.inference.predictor import Asked, Predictor
 
 PIPE = "-"
 MEGA = 1_000_000
@@ -154,15 +154,12 @@ def plan_photos(settings: PhotoSettings, kinds: Sequence[str], opaque: bool = Fa
     )
 
 
-def load_predictor(settings: PhotoSettings, photos: int, *groups: type, **options: Any) -> Predictor:
-    """The model, answering as ``settings`` and ``options`` (fields of ``PredictOptions``) say; for one photo (as many
-    threads as cores are free), or for many (one thread a photo). Raises ImagoError for options of the command line,
-    fields of ``settings`` and of the dataclasses ``groups``, that say nothing to the model."""
+def load_for(model: str, photos: int) -> Predictor:
+    """A model for one photo (as many threads as cores are free), or for many (one thread a photo)."""
     import cv2
 
     from imago.inference.batch import workers_for
     from imago.inference.load import load, runs_on_torch
-    from imago.inference.options import refuse_inapplicable
     from imago.models.find import find_model
 
     how: dict[str, Any] = {}
@@ -171,7 +168,16 @@ def load_predictor(settings: PhotoSettings, photos: int, *groups: type, **option
         how = {"threads": 1}
     elif photos == 1:
         how = {"keep_memory": False}
-    predictor = load(settings.model, **({} if runs_on_torch(find_model(settings.model)) else how))
+    return load(model, **({} if runs_on_torch(find_model(model)) else how))
+
+
+def load_predictor(settings: PhotoSettings, photos: int, *groups: type, **options: Any) -> Predictor:
+    """The model, answering as ``settings`` and ``options`` (fields of ``PredictOptions``) say; see ``load_for``. Raises
+    ImagoError for options of the command line, fields of ``settings`` and of the dataclasses ``groups``, that say
+    nothing to the model."""
+    from imago.inference.options import refuse_inapplicable
+
+    predictor = load_for(settings.model, photos)
     types = (type(settings), *groups)
     refuse_inapplicable(predictor.card, settings.model, types, find_asked(*types))
     return predictor.with_options(
@@ -207,7 +213,7 @@ def say_doubt(predictor: Predictor, quiet: bool = False) -> None:
 
 
 def process(
-    predictor: Predictor,
+    predictor: Asked,
     plan: Sequence[PlannedImage],
     write: Write,
     settings: PhotoSettings,

@@ -139,6 +139,8 @@ def _check_one(sample: Sample, labels: Labels) -> _Seen:
     try:
         if sample.has_label_map:
             _check_label_map(sample, size_hw, seen, labels.background)
+        elif sample.read_panoptic is not None:
+            _check_segments(sample, size_hw, seen)
         else:
             _check_instances(sample, size_hw, seen)
     except Exception as error:
@@ -167,6 +169,18 @@ def _check_label_map(sample: Sample, size_hw: tuple[int, int] | None, seen: _See
     seen.pixels, seen.ignored = counts[: len(seen.pixels)], int(counts[IGNORE])
     others = [value for value in range(len(seen.pixels)) if value != background]
     seen.empty = not seen.pixels[others].any()
+
+
+def _check_segments(sample: Sample, size_hw: tuple[int, int] | None, seen: _Seen) -> None:
+    found = sample.panoptic()
+    if size_hw and found.size_hw != tuple(size_hw):
+        seen.faults.append(
+            f"{sample.label_path}: is {found.size_hw[0]} x {found.size_hw[1]} but {sample.image_path.name} is "
+            f"{size_hw[0]} x {size_hw[1]} (height x width)"
+        )
+    values = [segment.value for segment in found.segments if not segment.crowd]
+    seen.objects = np.bincount(np.array(values, np.int64), minlength=len(seen.objects))
+    seen.crowds, seen.empty = len(found.segments) - len(values), not found.segments
 
 
 def _check_instances(sample: Sample, size_hw: tuple[int, int] | None, seen: _Seen) -> None:

@@ -1,4 +1,4 @@
-"""A data set on disk, whatever its format and task: photos with label maps, objects, or both, in splits.
+"""A data set on disk, whatever its format and task: photos with label maps, objects, segments, in splits.
 
 Opening one (open_dataset.py) reads names and annotation texts; pixels are read when asked for.
 """
@@ -16,19 +16,21 @@ from imago.core.bands import Ranges
 from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import Labels
+from imago.core.panoptic import Panoptic
 from imago.core.text import plural
 from imago.files.images import read_image
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo and its truth: a label map, objects, or both."""
+    """One photo and its truth: a label map, objects, segments, whichever it has."""
 
     name: str
     image_path: Path
     channels: int = 3
     read_label_map: Callable[[], np.ndarray] | None = field(default=None, repr=False, kw_only=True)
     read_instances: Callable[[], Instances] | None = field(default=None, repr=False, kw_only=True)
+    read_panoptic: Callable[[], Panoptic] | None = field(default=None, repr=False, kw_only=True)
     label_path: Path | None = field(default=None, kw_only=True)  # the mask's file, where there is one
     ranges: Ranges = field(default=(), kw_only=True)  # what deep values are scaled by; see files.images.read_image
     unannotated: tuple[int, ...] = field(default=(), kw_only=True)  # classes that nobody marked here, though they may
@@ -59,6 +61,12 @@ class Sample:
             raise DataError(f"{self.image_path}: has a label map, no objects; open the folder with task='detection'")
         return self.read_instances()
 
+    def panoptic(self) -> Panoptic:
+        """The annotated segments, in pixels of the photo. Raises DataError where there are none."""
+        if self.read_panoptic is None:
+            raise DataError(f"{self.image_path}: has no segments; open the folder with task='panoptic'")
+        return self.read_panoptic()
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -70,6 +78,7 @@ class Dataset:
     notes: tuple[str, ...] = ()  # what was found by looking rather than read
     has_masks: bool = True  # False: boxes alone
     has_own_list: bool = False  # the classes are those of a published set or a tool, so some may be in no photo
+    things: tuple[int, ...] = ()  # of segments: the classes whose objects are told apart
     format: str = ""  # what the folder was taken for, in words
 
     def split(self, name: str) -> tuple[Sample, ...]:

@@ -28,6 +28,7 @@ import numpy as np
 from imago.core.errors import DataError
 from imago.core.instances import Instances
 from imago.core.labels import IGNORE, Labels
+from imago.core.panoptic import Panoptic, Segment
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats.checks import instance_labels
 from imago.files.text import read_toml
@@ -185,3 +186,42 @@ def group_instances(dataset: Dataset, grouping: Grouping, labels: Labels) -> Dat
         names = ", ".join(labels.names[value] for value in missing)
         notes += (f"not annotated there, and not taught as background: {names}",)
     return replace(dataset, labels=labels, splits=dataset.map_samples(group), notes=notes)
+
+
+@dataclass(frozen=True)
+class GroupedSegments:
+    """Reads one photo's segments in their new classes; stuff of one class becomes one segment, what has no class is
+    void."""
+
+    sample: Sample
+    table: tuple[int, ...]
+
+    def __call__(self) -> Panoptic:
+        found = self.sample.panoptic()
+        kept: dict[tuple[int, int], Segment] = {}
+        ids = []
+        for segment in found.segments:
+            value = self.table[segment.value]
+            alone = segment.id if segment.is_thing or segment.crowd else 0
+            first = kept.setdefault((value, alone), replace(segment, value=value))
+            ids.append(first.id if value > 0 else 0)
+        return Panoptic.of(found.look_up(ids), [each for each in kept.values() if each.value > 0])
+
+
+def group_segments(dataset: Dataset, grouping: Grouping) -> Dataset:
+    """The same photos with the groups as classes; ``background``, ``ignore`` and what no group takes is void. Raises
+    DataError, also for a group of things and stuff."""
+    labels = common_labels(grouping, (), dataset.root)
+    table = tuple(int(v) for v in class_table(grouping, dataset.labels, labels, dataset.root))
+    things = {table[value] for value in dataset.things} - {DROPPED, CROWD}
+    for value, new in enumerate(table):
+        if new in things and value not in dataset.things:
+            raise DataError(
+                f"{dataset.root}: group {labels.names[new]!r} takes the stuff {dataset.labels.names[value]!r} and "
+                "things too; a class is one or the other"
+            )
+
+    def group(split: str, sample: Sample) -> Sample:
+        return replace(sample, read_panoptic=GroupedSegments(sample, table))
+
+    return replace(dataset, labels=labels, things=tuple(sorted(things)), splits=dataset.map_samples(group))

@@ -25,10 +25,10 @@ from imago.data.formats.catalog import FORMATS
 from imago.data.formats.checks import require_folder
 from imago.data.formats.find_files import describe_files
 from imago.data.formats.format import USUAL, Format, Found, ReadOptions, Task, Truth, require_photos
-from imago.data.grouping import Grouping, common_labels, group_instances
+from imago.data.grouping import Grouping, common_labels, group_instances, group_segments
 
 GUESSED_BY = 8  # photos that tell label maps from images of many objects
-WANTED: dict[Task, Truth] = {"semantic": "label maps", "detection": "objects"}
+WANTED: dict[Task, Truth] = {"semantic": "label maps", "detection": "objects", "panoptic": "segments"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def open_dataset(
     min_area: float = 0.0,
     reading: ReadSettings | None = None,
 ) -> Dataset:
-    """Opens the data set in ``root`` with label maps ("semantic") or objects ("detection") in its samples.
+    """Opens the data set in ``root`` with label maps ("semantic"), objects ("detection") or segments ("panoptic") in
+    its samples.
 
     ``val``: photos kept for validation, in place of the folder's own split. ``licenses``: of COCO, only photos whose
     licence id is one of these. ``masks``: of objects, True demands masks, False takes boxes alone, None what there is.
@@ -154,6 +155,16 @@ def _survey_objects(root: Path, options: OpenOptions) -> Found:
     return dataset, faults
 
 
+def _survey_segments(root: Path, options: OpenOptions) -> Found:
+    found = _find(root, "segments")
+    if found is None or found.read_segments is None:
+        layouts = "; or ".join(one.layout for one in FORMATS.values() if one.read_segments)
+        raise DataError(f"{root}: no segments of things and stuff found; expected {layouts}")
+    dataset, faults = require_photos(found.read_segments(root, _read_options(options)))
+    dataset = replace(dataset, format=found.name)
+    return (group_segments(dataset, options.grouping) if options.grouping else dataset), faults
+
+
 def _read_objects(root: Path, found: Format, options: OpenOptions) -> Found:
     if options.reading.of_masks and not found.has_mask_values:
         raise DataError(
@@ -167,6 +178,7 @@ def _read_objects(root: Path, found: Format, options: OpenOptions) -> Found:
 _SURVEYS: dict[Task, Callable[[Path, OpenOptions], Found]] = {
     "semantic": _survey_label_maps,
     "detection": _survey_objects,
+    "panoptic": _survey_segments,
 }
 
 
@@ -194,7 +206,7 @@ def find_truths(root: Path) -> set[Truth]:
     return {truth for one in FORMATS.values() for truth in one.recognize(root)} if root.is_dir() else set()
 
 
-def guess_task(root: Path, reading: ReadSettings = USUAL) -> Task:
+def guess_task(root: Path, reading: ReadSettings = USUAL) -> Literal["semantic", "detection"]:
     """What a folder is for, where nobody says so: objects where they are annotated as such. ``images/`` and ``masks/``
     are label maps, unless they cannot be read so (label images of many objects)."""
     reading = replace(reading, split_dir="", fold=0)

@@ -34,6 +34,7 @@ def draw_objects(
     names: bool = True,
     scores: bool = True,
     color_by: Literal["object", "class"] = "object",
+    boxes: bool = True,
 ) -> np.ndarray:
     """uint8 RGB (H, W, 3), a new array.
 
@@ -50,7 +51,7 @@ def draw_objects(
     for index in np.argsort(-instances.areas, kind="stable"):
         if instances.cropped is not None:
             _paint_mask(out, instances.cropped[index], colors[index], strength, line_px)
-    for index in reversed(range(len(instances))):
+    for index in reversed(range(len(instances) if boxes else 0)):
         _outline_box(out, instances.boxes[index], colors[index], line_px)
     if names or scores:
         words = [_format_tags(index, instances, labels, names, scores) for index in range(len(instances))]

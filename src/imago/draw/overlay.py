@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import cv2
 import numpy as np
@@ -53,9 +54,13 @@ def overlay(
         strip = out[top:bottom]
         cv2.copyTo(cv2.addWeighted(strip, 1 - strength, wash, strength, 0), mask, strip)
         cv2.copyTo(wash, cv2.bitwise_and(mask, differs[here].view(np.uint8)), strip)
-    if not legend:
-        return out
-    return np.vstack(_match_channels(out, _legend(counts, labels, (height, width))))
+    return add_legend(out, counts, labels) if legend else out
+
+
+def add_legend(picture: np.ndarray, counts: np.ndarray, labels: Labels, uncolored: Collection[int] = ()) -> np.ndarray:
+    """uint8 RGB (H, W, 3) with a panel below it: names and shares of the classes, of int64 (V,) ``counts`` of pixels.
+    ``uncolored``: classes that have no colour of their own."""
+    return np.vstack(_match_channels(picture, _legend(counts, labels, picture.shape[:2], uncolored)))
 
 
 def _check(image: np.ndarray, label_map: np.ndarray, strength: float) -> np.ndarray:
@@ -91,7 +96,7 @@ def _areas(label_map: np.ndarray, labels: Labels) -> np.ndarray:
     return counts
 
 
-def _legend(counts: np.ndarray, labels: Labels, image_hw: tuple[int, int]) -> Image.Image:
+def _legend(counts: np.ndarray, labels: Labels, image_hw: tuple[int, ...], uncolored: Collection[int]) -> Image.Image:
     """The panel: a swatch, the name and the share of the image for each class that is there, the largest first."""
     size = max(12, round(math.sqrt(image_hw[0] * image_hw[1]) / 45))  # pixels; 12 can just be read
     font = ImageFont.load_default(size)
@@ -99,7 +104,11 @@ def _legend(counts: np.ndarray, labels: Labels, image_hw: tuple[int, int]) -> Im
     total = counts.sum()
     order = sorted((i for i in range(len(labels)) if counts[i]), key=lambda i: -counts[i])
     entries: list[tuple[str, str, Color | None]] = [
-        (labels.names[i], _percent(counts[i] / total), None if i == labels.background else labels.colors[i])
+        (
+            labels.names[i],
+            _percent(counts[i] / total),
+            None if i == labels.background or i in uncolored else labels.colors[i],
+        )
         for i in order
     ]
     if labels.ignore < len(counts) and counts[labels.ignore]:

@@ -18,6 +18,7 @@ from imago.core.model_card import ModelCard
 from imago.data.read_ahead import read_ahead
 from imago.evaluation.classes import ClassMatch, match_classes
 from imago.evaluation.detection import DetectionScoring
+from imago.evaluation.panoptic import PanopticScoring
 from imago.evaluation.reading import read_for
 from imago.evaluation.results import Evaluation
 from imago.evaluation.semantic import SemanticScoring
@@ -26,7 +27,7 @@ Found = TypeVar("Found", bound=Evaluation, covariant=True)
 
 
 class Sample(Protocol):
-    """One annotated image, with what its task reads of it: ``label()`` or ``instances()``."""
+    """One annotated image, with what its task reads of it: ``label_map()``, ``instances()`` or ``panoptic()``."""
 
     @property
     def name(self) -> str: ...
@@ -91,8 +92,10 @@ class Scoring(Protocol[Found]):
         ...
 
 
-def choose_scoring(card: ModelCard) -> Scoring[Any]:
-    """The usual one of the model's task."""
+def choose_scoring(card: Any) -> Scoring[Any]:
+    """The usual one of the model's task; ``card``: a ModelCard, or that of two models put together."""
+    if card.task == "panoptic":
+        return PanopticScoring()
     return DetectionScoring() if card.finds_objects else SemanticScoring()
 
 
@@ -122,7 +125,8 @@ def evaluate(
 
     ``samples``: annotated images, or a data set, of which ``split`` is taken. ``labels``: the data's; None: those of
     the data set, else those of the model. The model's answers are brought to them by name, see ``match_classes``.
-    ``scoring``: ``SemanticScoring(...)`` or ``DetectionScoring(...)``; None: the usual one of the model's task.
+    ``scoring``: ``SemanticScoring(...)``, ``DetectionScoring(...)`` or ``PanopticScoring(...)``; None: the usual one of
+    the model's task.
     ``progress`` is told the count of images done; ``observe`` is handed each image and its truth after the model's
     answer. Raises DataError (or what the sample raises) for the first image that cannot be scored: a mean over the rest
     would be another score.

@@ -1,5 +1,5 @@
 """The report on a model, or on the run that made it: one HTML file with everything in it, for a light or a dark screen,
-without scripts. What a task shows of its own is in ``semantic_report`` and ``detection_report``."""
+without scripts. What a task shows of its own is in ``semantic_report`` and the like."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from imago.draw.html import data_address, format_number, page, section, table
 from imago.evaluation.detection_report import DetectionReport
 from imago.evaluation.detection_results import DetectionEvaluation
 from imago.evaluation.evaluate import Sample, Scoring, start_tally
+from imago.evaluation.panoptic_report import PanopticReport
+from imago.evaluation.panoptic_results import PanopticEvaluation
 from imago.evaluation.reading import read_for
 from imago.evaluation.results import Evaluation, ImageScores, format_bounds
 from imago.evaluation.semantic_report import SemanticReport
@@ -35,7 +37,7 @@ class Example:
 
     name: str
     image: np.ndarray = field(repr=False)  # uint8 (H, W, 3) or (H, W)
-    truth: Any = field(repr=False)  # label map uint8 (H, W), or Instances
+    truth: Any = field(repr=False)  # label map uint8 (H, W), Instances or Panoptic
     found: Any = field(repr=False)  # the same of the model
     score: float  # 0..1
 
@@ -70,6 +72,7 @@ class TaskReport(Protocol):
 TASK_REPORTS: dict[type[Evaluation], TaskReport] = {
     SemanticEvaluation: SemanticReport(),
     DetectionEvaluation: DetectionReport(),
+    PanopticEvaluation: PanopticReport(),
 }
 
 

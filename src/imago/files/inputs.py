@@ -27,6 +27,7 @@ OUTPUT_SUFFIXES = {
     "geotiff": ".mask.tif",
     "geojson": ".geojson",
     "gpkg": ".gpkg",
+    "panoptic": ".panoptic.png",
 }
 # What the masks of all slices of a volume become.
 VOLUME_SUFFIXES: dict[MedicalKind, str] = {"NIfTI": ".mask.nii.gz", "DICOM": ".seg.dcm"}

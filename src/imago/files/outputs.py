@@ -26,6 +26,7 @@ ENDINGS = {
     "mask": (".png", ".tif", ".tiff"),
     "objects": (".png", ".tif", ".tiff"),
     "alpha": (".png", ".tif", ".tiff"),
+    "panoptic": (".png", ".tif", ".tiff"),
     "json": (".json",),
     "yolo": (".txt",),
     "geotiff": (".tif", ".tiff"),

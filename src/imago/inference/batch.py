@@ -19,7 +19,7 @@ from imago.files.images import Damaged, image_size
 from imago.files.inputs import InputImage
 from imago.files.outputs import PlannedImage
 from imago.inference.prediction import Prediction
-from imago.inference.predictor import Predictor
+from imago.inference.predictor import Asked
 from imago.inference.threads import allowed_cores
 
 # Photos that are in work at once may have this many megapixels in all; a larger one is worked on alone. A photo takes
@@ -53,7 +53,7 @@ def workers_for(count: int) -> int:
 
 
 def run_batch(
-    predictor: Predictor,
+    predictor: Asked,
     plan: Sequence[PlannedImage],
     write: Write,
     *,
@@ -112,7 +112,7 @@ def _megapixels(image: InputImage) -> float:
 
 
 def _trip(
-    predictor: Predictor,
+    predictor: Asked,
     planned: PlannedImage,
     write: Write,
     stop: threading.Event,

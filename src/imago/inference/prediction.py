@@ -18,6 +18,7 @@ from imago.core.errors import ImagoError
 from imago.core.frozen import freeze, freeze_array
 from imago.core.instances import Instances
 from imago.core.labels import Labels, binary_labels
+from imago.core.panoptic import Panoptic, check_segments, ids_to_rgb
 from imago.core.text import plural, to_json, to_utf8
 from imago.files.geo import (
     Georeference,
@@ -50,7 +51,7 @@ class Prediction:
     """One photo's answer, read-only: so are its arrays. What takes memory is made when it is first asked for.
 
     A binary model gives ``alpha_map``, a semantic one ``label_map`` and its scores at the network's size, one that
-    finds objects ``instances``.
+    finds objects ``instances``, two put together ``panoptic``, whose things are ``instances`` too.
     """
 
     def __init__(
@@ -62,14 +63,19 @@ class Prediction:
         label_map: np.ndarray | None = None,
         low_scores: np.ndarray | None = None,
         instances: Instances | None = None,
+        panoptic: Panoptic | None = None,
     ) -> None:
         """``label_map``: uint8 or uint16 (H, W); ``low_scores``: float32 (K, h, w) 0..1, of the photo without padding;
-        ``instances``: objects in pixels of the photo, whose classes are values of ``labels``.
+        ``instances``: objects in pixels of the photo, whose classes are values of ``labels``; so are those of the
+        segments of ``panoptic``.
 
         Raises ValueError for parts that do not belong together.
         """
+        if panoptic is not None:
+            check_segments(panoptic, labels, photo.size_hw)
+            instances = panoptic.things() if instances is None else instances
         if alpha_map is None and label_map is None and instances is None:
-            raise ValueError("a prediction needs an alpha_map, a label_map or instances; got none of them")
+            raise ValueError("a prediction needs an alpha_map, a label_map, instances or panoptic; got none of them")
         if alpha_map is not None and alpha_map.size_hw != photo.size_hw:
             raise ValueError(f"the photo is {photo.size_hw}, the alpha {alpha_map.size_hw}; both must have one size")
         if alpha_map is not None and label_map is None and len(labels) != 2:
@@ -85,7 +91,7 @@ class Prediction:
             alpha_map = replace(alpha_map, pixels=_guide(photo))
         self.__dict__.update(
             photo=photo, labels=labels, scores=freeze_array(low_scores), _alpha_map=freeze(alpha_map),
-            instances=freeze(instances),
+            instances=freeze(instances), panoptic=freeze(panoptic),
         )  # fmt: skip
         if label_map is not None:
             self.__dict__["label_map"] = freeze_array(label_map)
@@ -96,6 +102,7 @@ class Prediction:
         scores: np.ndarray | None  # float32 (K, h, w), at the network's size
         _alpha_map: AlphaMap | ArrayAlpha | None
         instances: Instances | None
+        panoptic: Panoptic | None
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Prediction does not change; make a new one instead of setting {name}")
@@ -126,6 +133,9 @@ class Prediction:
     def label_map(self) -> np.ndarray:
         """uint8 or uint16 (H, W), values of ``labels``; of a binary model 1 where alpha is one half or more; of objects
         the class of the surest one that is there."""
+        if self.panoptic is not None:
+            found = self.panoptic.to_label_map()
+            return freeze_array(found.astype(np.uint8) if len(self.labels) < 255 else found)
         if self._alpha_map is None and self.instances is not None:
             return freeze_array(to_class_map(self.instances, len(self.labels)))
         assert self._alpha_map is not None
@@ -188,6 +198,10 @@ class Prediction:
         return self._dress(Image.fromarray(self._draw_overlay(strength, legend)))
 
     def _draw_overlay(self, strength: float = 0.5, legend: bool = True) -> np.ndarray:
+        if self.panoptic is not None:
+            from imago.draw.panoptic import draw_panoptic
+
+            return draw_panoptic(self.photo.rgb, self.panoptic, self.labels, strength, legend)
         if self.instances is not None:
             from imago.draw.objects import draw_objects
 
@@ -221,12 +235,27 @@ class Prediction:
         """What ``STEM.json`` holds."""
         return {
             **({} if self.instances is None else {"objects": to_records(self.instances, self.labels)}),
+            **({} if self.panoptic is None else {"segments": self._segment_records()}),
             "image": self.name,
             "size_hw": list(self.size_hw),
             "labels": asdict(self.labels),
             "areas": self.areas(),
             "notes": list(self.notes),
         }
+
+    def _segment_records(self) -> list[dict[str, Any]]:
+        """A plain dict a segment: id (as ``write_panoptic`` has it), class, whether it is a thing, area, score."""
+        assert self.panoptic is not None
+        return [
+            {
+                "id": segment.id,
+                "class": self.labels.names[segment.value],
+                "is_thing": segment.is_thing,
+                "area": segment.area,
+                **({} if segment.score is None else {"score": round(segment.score, 4)}),
+            }
+            for segment in self.panoptic.segments
+        ]
 
     def write_cutout(
         self,
@@ -289,6 +318,15 @@ class Prediction:
             raise ImagoError(f"{self.name}: a label image of 16 bits holds 65,535 objects; there are {painted.max()}")
         self._write_flat(stream, format, "L16", _strips(painted))
 
+    def write_panoptic(self, stream: BinaryIO, format: Format = "PNG") -> None:
+        """A picture whose colours are ids of segments: red + 256 green + 256² blue, as in COCO; black is none. Raises
+        ImagoError for a model that gives no segments."""
+        if self.panoptic is None:
+            raise ImagoError(
+                f"{self.name}: the model gives no segments; imago.panoptic(things, stuff) puts two together"
+            )
+        self._write_flat(stream, format, "RGB", map(ids_to_rgb, _strips(self.panoptic.id_map)))
+
     def write_yolo(self, stream: BinaryIO) -> None:
         """YOLO's text: a line an object, class (from 0), centre, size as shares of the photo, score."""
         from imago.data.formats.yolo import to_yolo
@@ -340,6 +378,7 @@ class Prediction:
             "geotiff": self.write_geotiff,
             "geojson": self.write_geojson,
             "gpkg": self.write_gpkg,
+            "panoptic": self.write_panoptic,
         }
 
     def write(self, stream: BinaryIO, what: str, path: Path, **options: Any) -> tuple[str, ...]:

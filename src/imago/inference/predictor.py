@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast, overload
 
 import numpy as np
 
@@ -33,6 +33,33 @@ if TYPE_CHECKING:
 
     Picture = Path | str | bytes | BinaryIO | np.ndarray | Image
     Pictures = list[Any] | tuple[Any, ...] | Iterator[Any]
+
+
+class Asked(Protocol):
+    """What reads photos and answers: ``Predictor``, or two of them put together."""
+
+    def read(self, image: Picture | BinaryIO, *, name: str | None = None, damaged: Damaged | None = None) -> Photo:
+        """The image as it is seen. Raises ImageError."""
+        ...
+
+    def predict(self, photo: Photo) -> Prediction:
+        """What is found in it."""
+        ...
+
+
+def ask(model: Asked, image: Picture | Pictures) -> Prediction | list[Prediction]:
+    """What ``model`` says of a path, the bytes of a file, an array (H, W, C) or (H, W), a Pillow image; a list, a tuple
+    or an iterator of such gives a list. Raises ImageError."""
+    if isinstance(image, (list, tuple, Iterator)) and not hasattr(image, "read"):  # files iterate too
+        return [_ask_one(model, each) for each in image]
+    return _ask_one(model, image)  # type: ignore[arg-type]  # read_image says what is wrong with it
+
+
+def _ask_one(model: Asked, image: Picture) -> Prediction:
+    photo = model.read(image)
+    if isinstance(image, np.ndarray) and np.may_share_memory(photo.pixels, image):
+        photo = replace(photo, pixels=photo.pixels.copy())  # a loop over a video fills its buffer anew
+    return model.predict(photo)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +114,7 @@ class Predictor:
         """
         if changes:
             return self.with_options(**changes)(image)
-        if isinstance(image, (list, tuple, Iterator)) and not hasattr(image, "read"):  # files iterate too
-            return [self._one(each) for each in image]
-        return self._one(image)  # type: ignore[arg-type]  # read_image says what is wrong with it
-
-    def _one(self, image: Picture) -> Prediction:
-        photo = self.read(image)
-        if isinstance(image, np.ndarray) and np.may_share_memory(photo.pixels, image):
-            photo = replace(photo, pixels=photo.pixels.copy())  # a loop over a video fills its buffer anew
-        return self.predict(photo)
+        return ask(self, image)
 
     def predict_pages(self, image: Path | str | bytes, pages: str = "all") -> Iterator[Prediction]:
         """Of a file of several pages (TIFF, animations) one prediction after the other. ``pages``: numbers from 1, as

@@ -81,7 +81,7 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
         split = parse_split(words[0]) or (parse_split(words[1]) if path.parent != root else None) or "train"
         if split in contents:
             raise DataError(f"{root}: {path.name} and {contents[split][0].name} both hold {split!r}; take one away")
-        contents[split] = path, _read_content(path)
+        contents[split] = path, read_content(path)
     faults: list[str] = []
     labels, values = _read_classes(root, [content for _, content in contents.values()])
     has_masks = options.masks is not False and any(
@@ -106,7 +106,7 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
             else:
                 samples.append(Sample(entry.name, image_path, options.channels, read_instances=read))
         splits[split] = tuple(samples)
-    splits, divided = _divide(root, splits)
+    splits, divided = divide_one(root, splits)
     notes = divided.notes
     if options.licenses:
         total = sum(len(content["images"]) for _, content in contents.values())
@@ -114,7 +114,7 @@ def read_objects(root: Path, options: ReadOptions) -> Found:
     return Dataset(root, labels, splits, notes, has_masks), (*faults, *divided.faults)
 
 
-def _divide(root: Path, splits: dict[str, tuple[Sample, ...]]) -> tuple[dict[str, tuple[Sample, ...]], Splits]:
+def divide_one(root: Path, splits: dict[str, tuple[Sample, ...]]) -> tuple[dict[str, tuple[Sample, ...]], Splits]:
     """The photos of one file are parted by lists, folders or hash; several files are the splits already."""
     train = {sample.name: sample for sample in splits.get("train", ())}
     if "val" in splits or not train:
@@ -127,7 +127,8 @@ def _divide(root: Path, splits: dict[str, tuple[Sample, ...]]) -> tuple[dict[str
     return {**{split: found for split, found in splits.items() if split != "train"}, **parted}, divided
 
 
-def _read_content(path: Path) -> dict[str, Any]:
+def read_content(path: Path) -> dict[str, Any]:
+    """What stands in a JSON of COCO's. Raises DataError."""
     content = read_annotations(path)
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None

@@ -21,6 +21,7 @@ from imago.core.labels import IGNORE, Labels
 from imago.core.text import to_json
 from imago.data.formats.coco import find_photo
 from imago.data.formats.coco_entries import read_id
+from imago.data.formats.coco_segments import annotation_files, read_segments
 from imago.data.formats.find_files import PhotoFinder
 from imago.data.formats.format import Format, Found, ImageDetections, ReadOptions, Truth, write_text
 from imago.data.formats.segments import (
@@ -60,7 +61,8 @@ class ReadPanoptic:
 
 
 def recognize(root: Path) -> tuple[Truth, ...]:
-    return ("label maps", "objects") if _find_files(root) else ()
+    maps: tuple[Truth, ...] = ("label maps", "objects") if _find_files(root) else ()
+    return (*maps, "segments") if annotation_files(root) else maps
 
 
 def _find_files(root: Path) -> list[Path]:
@@ -240,6 +242,7 @@ FORMAT = Format(
     recognize=recognize,
     read_maps=read_maps,
     read_objects=read_objects,
+    read_segments=read_segments,
     parts_everything=True,
     cannot_hold="objects that overlap",
 )

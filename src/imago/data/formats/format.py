@@ -23,8 +23,8 @@ from imago.files.writing import atomic_write
 
 USUAL = ReadSettings()
 
-Task = Literal["semantic", "detection"]
-Truth = Literal["label maps", "objects"]
+Task = Literal["semantic", "detection", "panoptic"]
+Truth = Literal["label maps", "objects", "segments"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,7 @@ class Format:
     read_objects: Read | None = None
     parts_everything: bool = False  # every pixel has a class: label maps, where nobody says what is wanted
     excludes_maps: bool = False  # its files, looked at alone, would be taken for label maps
+    read_segments: Read | None = None
     has_mask_values: bool = False  # its objects are read from masks whose values are classes
     lists_mask_files: bool = False  # its annotations say which object each file in masks/ is: those are no label maps
     writer: Writer | None = None

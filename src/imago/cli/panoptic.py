@@ -19,6 +19,7 @@ from imago.core.panoptic_options import PanopticOptions
 from imago.core.settings import setting
 from imago.core.text import plural
 from imago.core.tta import TTA
+from imago.core.window import parse_window
 
 if TYPE_CHECKING:
     from imago.core.panoptic import Panoptic
@@ -111,8 +112,8 @@ def panoptic_command(**values: Any) -> int:
         return 0
     if settings.writes_table and settings.table.exists() and not settings.overwrite:
         raise exists(settings.table)
-    lines: dict[Path, dict[str, Any]] = {}
-    found: dict[Path, Panoptic] = {}
+    lines: dict[PlannedImage, dict[str, Any]] = {}
+    found: dict[PlannedImage, Panoptic] = {}
 
     def write(prediction: Prediction, planned: PlannedImage) -> tuple[str, ...]:
         for kind, path in zip(settings.formats, planned.outputs, strict=True):
@@ -122,18 +123,18 @@ def panoptic_command(**values: Any) -> int:
             with atomic_write(path, settings.overwrite) as stream:
                 prediction.write(stream, kind, path)
         if settings.json:
-            lines[planned.image.path] = prediction.to_json()
+            lines[planned] = prediction.to_json()
         if settings.writes_table and prediction.panoptic is not None:
-            found[planned.image.path] = prediction.panoptic
+            found[planned] = prediction.panoptic
         return ()
 
     pair = load_pair(settings, len(plan), values)
     code = process(pair, plan, write, settings)
     for planned in plan:
-        if planned.image.path in lines:
-            echo_json(lines[planned.image.path])
+        if planned in lines:
+            echo_json(lines[planned])
     if settings.writes_table:
-        write_table(settings, [planned for planned in plan if planned.image.path in found], found, pair)
+        write_table(settings, [planned for planned in plan if planned in found], found, pair)
     return code
 
 
@@ -150,15 +151,19 @@ def load_pair(settings: PanopticSettings, photos: int, values: Mapping[str, Any]
     rule = build_settings(PanopticOptions, values)
     own = {name: getattr(rule, name) for name in ("overlap_thresh", "stuff_area_limit", "stuff_classes")}
     pair = pair.with_options(
-        detection=choice, tta=views, max_pixels=settings.max_pixels, show_bands=settings.show_bands, **own
-    )
+        detection=choice, tta=views, max_pixels=settings.max_pixels, show_bands=settings.show_bands,
+        window=parse_window(settings.window), **own
+    )  # fmt: skip
     say_doubt(pair.things, settings.quiet)
     settings.say(f"things: {', '.join(pair.names_of(True))}; stuff: {', '.join(pair.names_of(False))}")
     return pair
 
 
 def write_table(
-    settings: PanopticSettings, plan: Sequence[PlannedImage], found: Mapping[Path, Panoptic], pair: PanopticPredictor
+    settings: PanopticSettings,
+    plan: Sequence[PlannedImage],
+    found: Mapping[PlannedImage, Panoptic],
+    pair: PanopticPredictor,
 ) -> None:
     """One JSON for all photos that could be read, in their order. PNGs are named from where it lies."""
     from imago.data.formats.coco_segments import PhotoSegments, write_coco_panoptic
@@ -168,7 +173,7 @@ def write_table(
         PhotoSegments(
             planned.image.relative.as_posix(),
             Path(os.path.relpath(planned.outputs[which], path.parent)).as_posix(),
-            found[planned.image.path],
+            found[planned],
         )
         for planned in plan
     ]

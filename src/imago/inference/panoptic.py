@@ -99,6 +99,11 @@ class PanopticPredictor:
         stuff = {name: value for value, name in enumerate(names) if value > len(self.card.things)}
         return np.array([stuff.get(name, 0) for name in self.stuff.card.labels.names], np.uint16)
 
+    @property
+    def show_bands(self) -> tuple[int, ...]:
+        """Which bands are shown as red, green and blue; see ``Predictor.show_bands``."""
+        return self.things.show_bands
+
     def names_of(self, are_things: bool) -> tuple[str, ...]:
         """Names of the classes of things, or of stuff."""
         names, count = self.card.labels.names[1:], len(self.card.things)
@@ -106,11 +111,11 @@ class PanopticPredictor:
 
     def with_options(self, **changes: Any) -> PanopticPredictor:
         """The same models, answering in another way: fields of ``PanopticOptions``; of ``DetectionOptions`` for the
-        things, of ``TTA`` and ``crf`` for the stuff, as ``Predictor.with_options`` takes them; ``max_pixels`` and
-        ``show_bands`` for both. Raises what that raises."""
+        things, of ``TTA`` and ``crf`` for the stuff, as ``Predictor.with_options`` takes them; ``max_pixels``,
+        ``show_bands`` and ``window`` for both. Raises what that raises."""
         own = {one.name: changes.pop(one.name) for one in fields(PanopticOptions) if one.name in changes}
         found = {one.name for one in fields(DetectionOptions)} | {"detection", "separation", "find_proposals"}
-        both = {"max_pixels", "show_bands"}
+        both = {"max_pixels", "show_bands", "window"}
         things = {name: value for name, value in changes.items() if name in found | both}
         stuff = {name: value for name, value in changes.items() if name not in found}
         return replace(
@@ -129,9 +134,11 @@ class PanopticPredictor:
         or an iterator of such -> a list. ``changes``: as for ``with_options``, for this call alone."""
         return ask(self.with_options(**changes) if changes else self, image)
 
-    def read(self, image: Picture | BinaryIO, *, name: str | None = None, damaged: Damaged | None = None) -> Photo:
-        """The image as both models see it. Raises ImageError."""
-        return self.things.read(image, name=name, damaged=damaged)
+    def read(
+        self, image: Picture | BinaryIO, *, name: str | None = None, damaged: Damaged | None = None, page: int = 0
+    ) -> Photo:
+        """The image as both models see it; ``page``: of a file of several, from 1. Raises ImageError."""
+        return self.things.read(image, name=name, damaged=damaged, page=page)
 
     def predict(self, photo: Photo) -> Prediction:
         """The same for a photo that has been read already."""

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 class Asked(Protocol):
     """What reads photos and answers: ``Predictor``, or two of them put together."""
 
-    def read(self, image: Picture | BinaryIO, *, name: str | None = None, damaged: Damaged | None = None) -> Photo:
+    def read(
+        self, image: Picture | BinaryIO, *, name: str | None = None, damaged: Damaged | None = None, page: int = 0
+    ) -> Photo:
         """The image as it is seen. Raises ImageError."""
         ...
 

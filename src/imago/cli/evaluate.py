@@ -76,7 +76,7 @@ class ScoreSettings:
 @add_options(CountSettings)
 @add_options(DetectionOptions, without=("score_thresh", "classes", "detections_per_img"))
 @add_options(PanopticOptions)
-@add_options(ReadSettings, without=("split", "fold"))
+@add_options(ReadSettings)
 @add_options(TTA)
 @click.option("--overwrite", is_flag=True, help="Replace the files of --json and --report if they are there already.")
 @click.pass_context
@@ -159,7 +159,11 @@ def open_model(model: str, stuff: str, score: ScoreSettings, rule: PanopticOptio
     predictor = load(model)
     if stuff:
         idle = find_asked(ReadSettings, CountSettings, ScoreSettings)
-        idle = {name: written for name, written in idle.items() if name not in ("crf", "show_bands", "faulty", "split")}
+        idle = {
+            name: written
+            for name, written in idle.items()
+            if name not in ("crf", "show_bands", "faulty", "split_dir", "fold")
+        }
         if idle:
             raise click.UsageError(f"{next(iter(idle.values()))} would do nothing: segments have no use for it")
         pair = PanopticPredictor(predictor, load(stuff), rule)

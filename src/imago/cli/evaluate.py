@@ -162,7 +162,7 @@ def open_model(model: str, stuff: str, score: ScoreSettings, rule: PanopticOptio
         idle = {
             name: written
             for name, written in idle.items()
-            if name not in ("crf", "show_bands", "faulty", "split_dir", "lists", "fold")
+            if name not in ("crf", "show_bands", "faulty", "split_dir", "fold")
         }
         if idle:
             raise click.UsageError(f"{next(iter(idle.values()))} would do nothing: segments have no use for it")

@@ -57,13 +57,8 @@ def check_command(
     from imago.data.check_warnings import find_warnings
     from imago.data.faults import advise, count_faults, resolve_faults
     from imago.data.open_dataset import OpenOptions, guess_task, survey_dataset
-    from imago.files.writing import exists
 
-    if sheet is not None and no_sheet:
-        raise click.UsageError("--sheet and --no-sheet contradict each other; leave one out")
-    target = None if no_sheet else sheet or Path(f"{data.resolve().name}.check.jpg")
-    if sheet is not None and sheet.exists() and not overwrite:
-        raise exists(sheet)
+    target = choose_sheet(data, sheet, no_sheet, overwrite)
     reading = build_settings(ReadSettings, values)
     if task == "auto":
         task = guess_task(data, reading)
@@ -100,6 +95,17 @@ def check_command(
         echo("\n".join([*lines, *(f"note: {note}" for note in notes), *(f"warning: {line}" for line in warnings)]))
     if faults:
         raise DataError(f"{data}: {count_faults(len(faults))} in the data set; {advise(faults)}", faults)
+
+
+def choose_sheet(data: Path, sheet: Path | None, no_sheet: bool, overwrite: bool) -> Path | None:
+    """Where the contact sheet goes, if there is to be one. A file that was named must not be there yet."""
+    from imago.files.writing import exists
+
+    if sheet is not None and no_sheet:
+        raise click.UsageError("--sheet and --no-sheet contradict each other; leave one out")
+    if sheet is not None and sheet.exists() and not overwrite:
+        raise exists(sheet)
+    return None if no_sheet else sheet or Path(f"{data.resolve().name}.check.jpg")
 
 
 def write_fixed(data: Path, task: Literal["detection", "semantic"], reading: ReadSettings, out: Path) -> None:

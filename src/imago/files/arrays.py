@@ -93,7 +93,7 @@ _NUMERIC = range(6, 16)  # classes of arrays; below are cells, structures, texts
 
 
 def read_mat(content: bytes) -> Iterator[tuple[str, np.ndarray]]:
-    """The names and arrays of numbers, of any shape (N, ...), in a MAT-file of versions 5 to 7; all else is passed over.
+    """The names and arrays of numbers, of any shape (N, ...), in a MAT-file of versions 5 to 7; all else is left out.
     Raises ValueError."""
     if content[:10] != b"MATLAB 5.0" or content[126:128] not in (b"IM", b"MI"):
         newer = content[:10] == b"MATLAB 7.3" or content[512:516] == b"\x89HDF" or content[:4] == b"\x89HDF"

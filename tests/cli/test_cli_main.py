@@ -312,5 +312,5 @@ def test_as_a_module_with_a_damaged_tiff(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     problem, summary = done.stderr.splitlines()
-    assert problem.startswith("imago: cut.tif: TIFF header is damaged")
+    assert problem.startswith("imago: cut.tif: the TIFF is damaged or cut off")
     assert summary.startswith("0 of 1 image done")

@@ -91,7 +91,7 @@ def test_evaluation_asks_for_all_scores_but_keeps_what_is_said_of_overlaps() -> 
     ("given", "words"),
     [
         (["--nms", "soft"], "it finds no single objects; leave it out"),
-        (["--class-agnostic", "--max-found", "0"], "--max-found, --class-agnostic do not go with model"),
+        (["--class-agnostic", "--max-found", "0"], "--class-agnostic, --max-found do not go with model"),
     ],
 )
 def test_nets_that_find_no_objects_have_no_overlaps(

@@ -67,6 +67,7 @@ class Finder:
 
     predict: Callable[[np.ndarray], Instances]
     card: ModelCard
+    show_bands: tuple[int, ...] = ()
 
     def objects(self, image: np.ndarray) -> Instances:
         return self.predict(image)

@@ -38,11 +38,15 @@ def write():
 threading.Thread(target=write, daemon=True).start()
 while not list(folder.glob(".*.part")):
     time.sleep(0.01)
-print("ready", flush=True)
 end = time.monotonic() + 60
+said = False
 while time.monotonic() < end:
     try:
-        ctypes.CDLL(None).usleep(300_000)  # C code, as a net's run is
+        if not said:
+            said = True
+            print("ready", flush=True)
+        while True:
+            ctypes.CDLL(None).usleep(300_000)  # C code, as a net's run is
     except KeyboardInterrupt:
         print("first", flush=True)
 """

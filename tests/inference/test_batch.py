@@ -92,7 +92,10 @@ def test_notes_come_with_their_photo(predictor: Predictor, tmp_path: Path) -> No
     seen: list[Outcome] = []
     run_batch(predictor, plan_for(tmp_path / "in", tmp_path / "out"), write_mean, on_outcome=seen.append)
     assert len(seen) == 1
-    assert [note.split(": ")[-1] for note in seen[0].notes] == ["the first is used", "nothing found"]
+    assert [note.split(": ")[-1] for note in seen[0].notes] == [
+        "the first is used (--pages, or page= in Python, says which)",
+        "nothing found",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -86,12 +86,12 @@ CARDS = {
 CHANGES: dict[str, Any] = {
     "score_thresh": 0.3, "nms_thresh": 0.4, "nms": "soft", "class_agnostic": True, "classes": ["box"],
     "detections_per_img": 2, "tta_flip": True, "tta_scales": [0.5, 1], "slide": True,
-    "tta_zoom": True, "show_bands": [3, 2, 1], "crf": DenseCRF(),
+    "tta_zoom": True, "show_bands": [3, 2, 1], "crf": DenseCRF(), "window": "file",
     "separation": Separation(neck=0.5), "find_proposals": lambda image, options: image, "max_pixels": 10**7,
 }  # fmt: skip
 REFUSED = {
-    "binary": {*CHANGES} - {"tta_flip", "tta_scales", "show_bands", "crf", "max_pixels"},
-    "semantic": {*CHANGES} - {"tta_flip", "tta_scales", "show_bands", "crf", "max_pixels"},
+    "binary": {*CHANGES} - {"tta_flip", "tta_scales", "show_bands", "crf", "max_pixels", "window"},
+    "semantic": {*CHANGES} - {"tta_flip", "tta_scales", "show_bands", "crf", "max_pixels", "window"},
     "separation": {"slide", "tta_zoom", "find_proposals"},  # a card of rule pad sees photos at their own size already
     "boxes": {"tta_flip", "tta_scales", "tta_zoom", "slide", "crf", "separation", "find_proposals"},
     "instances": {"tta_flip", "tta_scales", "tta_zoom", "slide", "crf", "separation", "find_proposals"},

@@ -74,7 +74,7 @@ def test_semantic_models_cut_out_what_is_not_background() -> None:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({}, "needs an alpha_map, a label_map or instances"),
+        ({}, "needs an alpha_map, a label_map, instances or panoptic"),
         ({"label_map": np.zeros((4, 4), np.uint8)}, r"\(40, 60\)"),
         ({"label_map": np.zeros((40, 60), np.int64)}, "int64"),
         ({"label_map": np.full((40, 60), 3, np.uint8)}, "holds 3, but there are 3 labels"),

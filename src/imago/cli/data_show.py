@@ -10,6 +10,7 @@ import click
 from imago.cli.console import echo
 from imago.cli.options import add_options, build_settings
 from imago.core.read_settings import ReadSettings
+from imago.core.text import plural
 
 if TYPE_CHECKING:
     from imago.data.dataset import Dataset
@@ -47,13 +48,13 @@ def show_command(
         samples = random.Random(seed).sample(samples, min(count, len(samples)))
     tiles, faults = make_tiles(dataset, samples)
     if not tiles:
-        raise DataError(f"{data}: none of {len(samples)} photos can be shown", tuple(faults))
+        raise DataError(f"{data}: none of {plural(len(samples), 'photo')} can be shown", tuple(faults))
     seen = {value for tile in tiles for value in tile.classes} - {dataset.labels.background}
     words = [" " if value in seen else "" for value in range(len(dataset.labels))]
     save_sheet(out, tiles, dataset.labels, words, f"{data.resolve().name}: {dataset.format}", overwrite)
-    echo(f"{out}: {len(tiles)} of {len(dataset.split(which))} photos")
+    echo(f"{out}: {len(tiles)} of {plural(len(dataset.split(which)), 'photo')}")
     if faults:
-        raise DataError(f"{data}: {len(faults)} photos could not be shown", tuple(faults))
+        raise DataError(f"{data}: {plural(len(faults), 'photo')} could not be shown", tuple(faults))
 
 
 @click.command("stats")
@@ -81,9 +82,9 @@ def stats_command(data: Path, out: Path | None, overwrite: bool, **values: Any) 
         stats = measure_dataset(dataset, meter.advance)
     with atomic_write(out, overwrite) as stream:
         stream.write(render_stats(dataset, stats).encode("utf-8", "replace"))
-    echo(f"{out}: {len(stats.sizes_hw)} photos, {int(stats.shown.any(axis=0).sum())} classes seen")
+    echo(f"{out}: {plural(len(stats.sizes_hw), 'photo')}, {plural(int(stats.shown.any(axis=0).sum()), 'class')} seen")
     if stats.faults:
-        raise DataError(f"{data}: {len(stats.faults)} photos could not be read; they are left out", stats.faults)
+        raise DataError(f"{data}: {plural(len(stats.faults), 'photo')} could not be read, left out here", stats.faults)
 
 
 def _open(data: Path, values: dict[str, Any]) -> Dataset:

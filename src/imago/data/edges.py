@@ -19,6 +19,7 @@ from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances, masks_to_boxes
 from imago.core.labels import Labels
 from imago.core.palette import palette_bytes
+from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
 from imago.data.formats import coco, label_maps
 from imago.data.formats.format import Annotated, Format, Losses, WriteOptions, Writer
@@ -154,7 +155,7 @@ def survey_photos(root: Path, settings: EdgeSettings, name: str = CLASS) -> Data
         raise DataError(f"{root}: no such folder; expected photos in it")
     photos, faults = index_by_stem(root, SUFFIXES)
     if faults or not photos:
-        why = f"{len(faults)} photos share their names" if faults else "holds no photos"
+        why = f"{plural(len(faults), 'photo', 'share')} a name with another" if faults else "holds no photos"
         raise DataError(f"{root}: {why}", tuple(faults))
     samples = {one: Sample(one, path) for one, path in photos.items()}
     samples = {

@@ -6,6 +6,7 @@ a thread, since the main one may be in a long calculation or wait for others; it
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -54,6 +55,7 @@ def watch_signals() -> None:
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_leave)
+    atexit.register(_ignore_signals)  # first in, last out: until then a second signal still ends at once
     threading.Thread(target=_listen, args=(ours,), name="imago-signals", daemon=True).start()
 
 
@@ -62,14 +64,21 @@ def is_watching() -> bool:
 
 
 def is_stopping() -> bool:
-    """Whether a signal has asked the process to stop."""
-    return bool(_seen)
+    """Whether a signal has asked the process to stop. Never of a process that is somebody else's: a training that was
+    stopped in a notebook is over, the notebook goes on."""
+    return bool(_seen) and is_watching()
 
 
 def note_stop() -> None:
     """The process is about to stop: a further signal raises nothing."""
     if not _seen:
         _seen.append(time.monotonic())
+
+
+def _ignore_signals() -> None:
+    """At the very end Python takes its handlers away; a signal that comes then must not change the exit code."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave() -> None:

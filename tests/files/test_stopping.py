@@ -130,8 +130,8 @@ def test_commands_leave_whole_files_alone(tmp_path: Path, command: str, number: 
             Image.open(path).load()
 
 
-# What a command has mapped when it is in the midst of its work.
-BUSY = {"evaluate": "onnxruntime_pybind11_state", "export": "libtorch_cpu"}
+# What a command has mapped when it is in the midst of its work (PyTorch itself may abort where its import is torn).
+BUSY = {"evaluate": "onnxruntime_pybind11_state", "export": "onnx_cpp2py_export"}
 WORDS = {
     "evaluate": ["evaluate", "net.onnx", "data", "--split", "all", "--json", "out.json", "--report", "out.html"],
     "export": ["export", "net.safetensors", "-o", "out.onnx", "--samples", "data/images"],

@@ -3,6 +3,7 @@ other exception. The files are whole ones with something in them replaced, taken
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import tempfile
@@ -56,7 +57,8 @@ def spoil(path: Path, chance: random.Random) -> None:
         content = json.loads(lines[0])
         for _ in range(chance.randint(1, 2)):
             place = chance.choice(places(content))
-            content = change(content, place, chance.choice([*ODD, "take away"]) if place else chance.choice(ODD))
+            odd = copy.deepcopy(chance.choice([*ODD, "take away"] if place else ODD))  # or it may come to hold itself
+            content = change(content, place, odd)
         lines[0] = json.dumps(content)
         path.write_text("\n".join(lines))
     elif kind < 0.9:

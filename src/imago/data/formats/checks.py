@@ -13,6 +13,7 @@ from imago.core.labels import IGNORE, Labels
 from imago.files.paths import explain_missing, path_kind
 from imago.files.text import read_json, read_text
 
+LARGEST_SIDE = 1_000_000  # pixels: more is no photo
 SLACK = 0.01  # of the photo's side: as far may a box stick out. Annotators round, and half-seen objects are guessed at
 SLACK_PX = 1.0  # or as many pixels, in small photos
 # What can be done about boxes among outlines.
@@ -34,6 +35,11 @@ def require_folder(root: Path, held: str) -> None:
     if kind != "folder":
         what = explain_missing(root, "folder of data") if kind == "missing" else f"{root}: is a file, no folder of data"
         raise DataError(f"{what}; expected a folder of {held}")
+
+
+def strip_suffix(file_name: str) -> str:
+    """A photo's name as a file has it, without its suffix; what is no name ("", ".", "..") stays as it is."""
+    return Path(file_name).with_suffix("").as_posix() if Path(file_name).name else file_name
 
 
 def instance_labels(names: Sequence[str], where: Path) -> Labels:

@@ -16,11 +16,10 @@ from imago.core import rle as runs
 from imago.core.errors import DataError
 from imago.core.instances import CroppedMask, Instances
 from imago.core.polygons import fill_polygons, read_corners
-from imago.data.formats.checks import WITHOUT_OUTLINE, Outside, find_box_fault
+from imago.data.formats.checks import LARGEST_SIDE, WITHOUT_OUTLINE, Outside, find_box_fault, strip_suffix
 
 # What a value of the wrong kind raises, wherever it is read.
 WRONG = (ValueError, KeyError, TypeError, OverflowError, IndexError)
-LARGEST_SIDE = 1_000_000  # pixels
 
 
 class Photo(NamedTuple):
@@ -176,7 +175,7 @@ class FileReader:
             known.add(number)
             if self.licenses and read_id(entry.get("license")) not in self.licenses:
                 continue
-            name = Path(file_name).with_suffix("").as_posix() if Path(file_name).name else file_name
+            name = strip_suffix(file_name)
             if name in names:
                 self.faults.append(f"{self.path}: photos {names[name]} and {file_name} have the same name; rename one")
                 continue

@@ -19,6 +19,7 @@ from PIL import Image
 from imago.core.errors import DataError
 from imago.core.labels import IGNORE, Labels
 from imago.core.text import to_json
+from imago.data.formats.checks import strip_suffix
 from imago.data.formats.coco import find_photo
 from imago.data.formats.coco_entries import read_id
 from imago.data.formats.coco_segments import annotation_files, read_segments
@@ -160,7 +161,7 @@ def _read_entries(
         except _WRONG as error:
             faults.append(f"{path}: entry {number} of the annotations cannot be read ({error!r})")
             continue
-        stem = Path(file_name).with_suffix("").as_posix()
+        stem = strip_suffix(file_name)
         names = (file_name, *(f"{stem}{suffix}" for suffix in (".jpg", ".png", ".jpeg")))
         photo = next((one for name in names if (one := find_photo(finder, path, name)) and one != mask), None)
         if photo is None:

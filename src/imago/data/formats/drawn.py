@@ -20,7 +20,14 @@ from imago.core.errors import DataError, ImageError
 from imago.core.instances import CroppedMask, Instances
 from imago.core.text import plural
 from imago.data.dataset import Dataset, Sample
-from imago.data.formats.checks import NO_OUTLINES, Outside, find_box_fault, instance_labels, read_class_list
+from imago.data.formats.checks import (
+    LARGEST_SIDE,
+    NO_OUTLINES,
+    Outside,
+    find_box_fault,
+    instance_labels,
+    read_class_list,
+)
 from imago.data.formats.find_files import PhotoFinder
 from imago.data.formats.format import Found, ReadOptions
 from imago.data.formats.shapes import Polygon, Shape, unite
@@ -192,6 +199,11 @@ def _place(root: Path, pages: Iterable[Page], faults: list[str]) -> dict[Path, t
         path = page.image_path or next(filter(None, found), None)
         if path is None:
             faults.append(f"{page.source}: photo {page.file_name} is missing")
+        elif page.size_hw is not None and not all(1 <= side <= LARGEST_SIDE for side in page.size_hw):
+            sides = " x ".join(map(str, page.size_hw))
+            faults.append(
+                f"{page.source}: photo {page.file_name} is {sides} (height x width); each is 1 to {LARGEST_SIDE} pixels"
+            )
         elif path in placed:
             faults.append(f"{page.source}: photo {page.file_name} is annotated in {placed[path][0].source} already")
         else:

@@ -143,13 +143,13 @@ class Raster:
 
 
 def place(mask: CroppedMask, size_hw: tuple[int, int]) -> CroppedMask:
-    """``mask``, cut to a photo of ``size_hw``."""
+    """``mask``, cut to a photo of ``size_hw``; one that lies outside is empty."""
     left, top, right, bottom = mask.box
     height, width = size_hw
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         return mask
     rows, columns = (slice(max(0, -start), max(0, end - start)) for start, end in ((top, height), (left, width)))
-    return CroppedMask.from_mask(mask.crop[rows, columns], max(left, 0), max(top, 0))
+    return CroppedMask.from_mask(mask.crop[rows, columns], min(max(left, 0), width), min(max(top, 0), height))
 
 
 def polygon(*rings: object) -> Polygon:

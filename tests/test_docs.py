@@ -147,7 +147,8 @@ def prepare_run(folder: Path) -> None:
     torch.manual_seed(0)
     spec = InputSpec("area", (64, 64), multiple=16)
     card = ModelCard("shapes", "unet", {"classes": 3, "width": 4}, "semantic", LABELS, spec, output="logit")
-    checkpoint.save(build("unet", classes=3, width=4).eval(), card, run / "best.safetensors")
+    for checkpoint_name in ("best.safetensors", "last.safetensors"):
+        checkpoint.save(build("unet", classes=3, width=4).eval(), card, run / checkpoint_name)
     (run / "config.json").write_text(json.dumps({"root": str(folder), "data": [{"path": "shapes"}]}))
 
 

@@ -258,3 +258,23 @@ def test_scans_of_strangers(data_root: Path) -> None:
         assert find_place(image.path).position == pytest.approx(told["z"])
     ordered = sorted(images, key=lambda image: find_place(image.path).position)
     assert [image.path.name for image in ordered] == truth["order_by_z_ascending"]
+
+
+@pytest.mark.parametrize("where", ["dcmread", "pixels.apply_modality_lut", "pixels.pixel_array"])
+def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Wherever it is met: what would have to be mended is the machine, not the file."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    path = write_ct(tmp_path / "a.dcm", np.zeros((8, 8), np.int16))
+    if "modality" in where:
+        scan = pydicom.dcmread(path)
+        item = pydicom.Dataset()
+        item.LUTDescriptor, item.ModalityLUTType = [2, 0, 16], "US"
+        item.add_new("LUTData", "OW", np.array([0, 9], np.uint16).tobytes())
+        scan.ModalityLUTSequence = [item]
+        scan.save_as(path)
+    monkeypatch.setattr(f"pydicom.{where}", fail)
+    with pytest.raises(ImageError, match=r"a\.dcm: not enough memory for its pixels"):
+        read_image(path)

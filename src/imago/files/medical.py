@@ -8,13 +8,14 @@ A slice of a NIfTI volume lies as a DICOM slice does: axial, the patient's front
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import io
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,6 +37,9 @@ _CUT = 0.1  # percent of the values at either end that it leaves out
 
 
 # Both
+
+
+_DAMAGED_NIFTI = "the NIfTI file is damaged or cut off"
 
 
 def count_slices(stream: BinaryIO, kind: MedicalKind, label: str, path: Path | None) -> int:
@@ -71,10 +75,8 @@ def _open_dicom(stream: BinaryIO, label: str, pixels: bool = True) -> Any:
 
     _hush()
     stream.seek(0)
-    try:
+    with _readable(label, "the DICOM file is damaged or cut off"):
         found = pydicom.dcmread(stream, stop_before_pixels=not pixels)
-    except Exception as error:  # of strangers' bytes pydicom raises many kinds
-        raise ImageError(f"{label}: the DICOM file is damaged or cut off ({_words(error)})") from error
     if "Rows" not in found or (pixels and not any(name in found for name in _PIXELS)):
         what = getattr(getattr(found, "SOPClassUID", None), "name", "") or "this kind of file"
         raise ImageError(f"{label}: is DICOM without a picture ({what})")
@@ -92,6 +94,20 @@ def _hush() -> None:
         logger.propagate = False
 
 
+@contextlib.contextmanager
+def _readable(label: str, fault: str, hint: str = "") -> Iterator[None]:
+    """Of strangers' bytes the libraries raise many kinds of error: each becomes one line, ``fault`` with their words;
+    too little memory is no damage and is said as what it is."""
+    try:
+        yield
+    except ImagoError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{label}: not enough memory for its pixels") from error
+    except Exception as error:
+        raise ImageError(f"{label}: {fault} ({_words(error)}){hint}") from error
+
+
 def _words(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
@@ -100,15 +116,11 @@ def _read_dicom(found: Any, label: str, number: int, window: Window | str | None
     from pydicom.pixels import apply_color_lut, pixel_array
 
     photometric = str(found.get("PhotometricInterpretation", "MONOCHROME2"))
-    try:
+    with _readable(label, "its pixels cannot be read", _plugin_hint(found)):
         values = pixel_array(found, index=number - 1)
         if photometric == "PALETTE COLOR":
             values = apply_color_lut(values, found)
             values = (values >> 8).astype(np.uint8) if values.dtype == np.uint16 else values
-    except MemoryError as error:
-        raise ImageError(f"{label}: not enough memory for its pixels") from error
-    except Exception as error:
-        raise ImageError(f"{label}: its pixels cannot be read ({_words(error)}){_plugin_hint(found)}") from error
     if values.ndim == 3:
         return TiffBands(values, 3)
     values = _apply_modality(values, found, number, label)
@@ -146,12 +158,10 @@ def _apply_modality(values: np.ndarray, found: Any, number: int, label: str) -> 
         rule = _groups(found, number, "PixelValueTransformationSequence")
     if rule is None:
         return values
-    try:
+    with _readable(label, "its modality's rule is damaged"):
         if "ModalityLUTSequence" in rule:
             return apply_modality_lut(values.astype(np.int64), rule).astype(np.float32)
         return (values * float(rule.RescaleSlope) + float(rule.RescaleIntercept)).astype(np.float32)
-    except Exception as error:
-        raise ImageError(f"{label}: its modality's rule is damaged ({_words(error)})") from error
 
 
 def _own_window(found: Any, number: int, label: str) -> Window:
@@ -203,12 +213,8 @@ class Nifti:
     def read(self, number: int, window: Window | str | None, label: str) -> TiffBands:
         moves, axis = self.moves, self.axis
         at = number - 1 if moves[axis, 1] == 1 else self.count - number
-        try:
+        with _readable(label, _DAMAGED_NIFTI):
             values = np.asarray(self.values[(slice(None),) * axis + (at,)])
-        except MemoryError as error:
-            raise ImageError(f"{label}: not enough memory for its pixels") from error
-        except Exception as error:
-            raise ImageError(f"{label}: the NIfTI file is damaged or cut off ({_words(error)})") from error
         colors = 1
         if values.dtype.names:  # RGB of 8 bits
             values, colors = np.stack([values[name] for name in values.dtype.names[:3]], axis=-1), 3
@@ -248,7 +254,7 @@ class Nifti:
 def _open_nifti(stream: BinaryIO, label: str, path: Path | None) -> Nifti:
     require_extra("medical", label)
     _hush()
-    try:
+    with _readable(label, _DAMAGED_NIFTI):
         if path is not None:
             about = os.stat(path)
             with _LOADING:
@@ -256,12 +262,6 @@ def _open_nifti(stream: BinaryIO, label: str, path: Path | None) -> Nifti:
         stream.seek(0)
         content = stream.read()
         return _parse_nifti(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-    except MemoryError as error:
-        raise ImageError(f"{label}: not enough memory for its pixels") from error
-    except ImagoError:
-        raise
-    except Exception as error:
-        raise ImageError(f"{label}: the NIfTI file is damaged or cut off ({_words(error)})") from error
 
 
 @functools.lru_cache(maxsize=1)
